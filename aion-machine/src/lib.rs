@@ -1,0 +1,1 @@
+//! Files and processes for agents, confined under one root.

@@ -1,0 +1,1 @@
+//! Proper scores, market makers, calibration and predictors.

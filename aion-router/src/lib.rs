@@ -1,0 +1,1 @@
+//! Catalogs of tools, files and docs, and the ranker that picks a shortlist for a step.

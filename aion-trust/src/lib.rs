@@ -1,0 +1,1 @@
+//! Trust rules that turn scored outcomes into conserved weights.

@@ -1,0 +1,1 @@
+//! Ids, probabilities, units, persistence and the records that every Aion crate shares.

@@ -1,0 +1,1 @@
+//! The agent loop as an HTTP service on port 9300.

@@ -1,0 +1,1 @@
+//! The machine as an HTTP service on port 9202.

@@ -1,0 +1,1 @@
+//! The market as an HTTP service on port 9400.

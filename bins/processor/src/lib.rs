@@ -1,0 +1,1 @@
+//! The processor as an HTTP service on port 9205.

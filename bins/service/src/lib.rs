@@ -1,0 +1,1 @@
+//! What every Aion HTTP service shares: errors, limits, health, metrics, configuration.

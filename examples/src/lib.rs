@@ -1,0 +1,1 @@
+//! One file a program: what a new user reads first.

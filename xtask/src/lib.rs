@@ -1,0 +1,1 @@
+//! Every rule of the repository as a program.
