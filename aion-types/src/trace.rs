@@ -1,6 +1,6 @@
 //! Traces: what happened to a resolved task, as one line of training text.
 //!
-//! See `docs/formats.md`.
+//! See `docs/math/traces.md`.
 
 use serde::{Deserialize, Serialize};
 
