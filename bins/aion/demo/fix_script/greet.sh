@@ -1,0 +1,2 @@
+#!/bin/sh
+ehco "Hello, $1!"

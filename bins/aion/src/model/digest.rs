@@ -1,0 +1,85 @@
+//! SHA-256 of a file, read in pieces.
+
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use super::Progress;
+use crate::{Error, Result};
+
+/// A SHA-256 as 64 hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sha256Hex(String);
+
+impl Sha256Hex {
+    /// The digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Sha256Hex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The digest of a file.
+///
+/// # Errors
+/// [`Error::Io`] when it cannot be read.
+pub fn sha256_file(path: &Path, progress: &Progress) -> Result<Sha256Hex> {
+    let mut file = File::open(path).map_err(|e| Error::io("open", path, e))?;
+    let bytes = file.metadata().map_or(0, |m| m.len());
+    let bar = progress.bar(bytes, "checking");
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let n = file.read(&mut buffer).map_err(|e| Error::io("read", path, e))?;
+        if n == 0 {
+            break;
+        }
+        hasher.update(&buffer[..n]);
+        bar.inc(n as u64);
+    }
+    bar.finish_and_clear();
+    let digits = hasher.finalize().iter().map(|b| format!("{b:02x}")).collect();
+    Ok(Sha256Hex(digits))
+}
+
+/// Checks a file against a digest from elsewhere.
+///
+/// # Errors
+/// [`Error::WrongDigest`] when they differ.
+pub(super) fn verify(path: &Path, expected: &str, progress: &Progress) -> Result<()> {
+    let found = sha256_file(path, progress)?;
+    if found.as_str().eq_ignore_ascii_case(expected) {
+        return Ok(());
+    }
+    Err(Error::WrongDigest {
+        path: path.to_owned(),
+        expected: expected.to_owned(),
+        found: found.0,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digest_is_the_published_one_and_a_changed_byte_is_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("abc");
+        std::fs::write(&path, "abc").unwrap();
+        // FIPS 180-2, appendix B.1.
+        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        verify(&path, abc, &Progress::quiet()).unwrap();
+        std::fs::write(&path, "abd").unwrap();
+        let error = verify(&path, abc, &Progress::quiet()).unwrap_err();
+        assert!(matches!(error, Error::WrongDigest { .. }), "{error}");
+    }
+}
