@@ -74,6 +74,19 @@ pub enum Error {
         /// Why; nothing if its client broke down.
         source: Option<Box<hf_hub::api::sync::ApiError>>,
     },
+    /// A directory that is larger than a copy may be.
+    #[error("{} has more than {limit} {what}: give a smaller directory", dir.display())]
+    TooMuchToCopy {
+        /// The directory.
+        dir: PathBuf,
+        /// What there is too much of.
+        what: &'static str,
+        /// How much there may be.
+        limit: u64,
+    },
+    /// The original of a changed file is not what was copied.
+    #[error("{} was changed by somebody else since it was copied: nothing was applied", .0.display())]
+    ChangedMeanwhile(PathBuf),
     /// A repository without an obvious model file.
     #[error("{repo} has no single model file; name one as {repo}/FILE, out of: {found}")]
     HubChoice {

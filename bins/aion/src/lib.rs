@@ -16,5 +16,6 @@ pub mod doctor;
 mod error;
 pub mod model;
 pub mod terminal;
+pub mod workspace;
 
 pub use error::{Error, Result, chain};
