@@ -1,1 +1,21 @@
-//! Every rule of the repository as a program.
+//! Every rule of the repository as a program: `cargo xtask ci | check | openapi`.
+//!
+//! - [`house`]: rules over manifests and sources (layers, sizes, openings, licences), also run as tests;
+//! - [`ci`]: the stages that a change must pass, in order, with their times;
+//! - [`openapi`]: writes the committed API documents;
+//! - [`machine`]: what the numbers were measured on.
+//!
+//! ```
+//! let clean = xtask::house::sources::opening_violation("src/lib.rs", "//! What it is.\n");
+//! assert_eq!(clean, None);
+//! assert!(xtask::house::sources::opening_violation("src/lib.rs", "use std::fmt;\n").is_some());
+//! ```
+
+pub mod ci;
+pub mod command;
+pub mod error;
+pub mod house;
+pub mod machine;
+pub mod openapi;
+
+pub use error::{Error, Result};

@@ -1,0 +1,104 @@
+//! Running programs: quietly for their output, or in the open for people.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde::de::DeserializeOwned;
+
+use crate::{Error, Result};
+
+/// The root of the workspace.
+pub fn workspace_root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_owned()
+}
+
+/// The cargo that runs us, or the one on the path.
+pub fn cargo(root: &Path) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root);
+    command
+}
+
+/// The command line as a person would type it.
+pub fn shown(command: &Command) -> String {
+    let program = Path::new(command.get_program()).file_name().unwrap_or_default();
+    let words = std::iter::once(program).chain(command.get_args());
+    words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")
+}
+
+/// Runs a command and returns what it wrote to standard output.
+///
+/// # Errors
+/// When it cannot be started, or fails; then with the end of its standard error.
+pub fn output(command: &mut Command) -> Result<String> {
+    let done = command
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|source| not_started(command, source))?;
+    if done.status.success() {
+        return Ok(String::from_utf8_lossy(&done.stdout).into_owned());
+    }
+    let stderr = String::from_utf8_lossy(&done.stderr);
+    let lines: Vec<_> = stderr.lines().collect();
+    let tail = lines[lines.len().saturating_sub(20)..].join("\n");
+    Err(Error::Failed {
+        command: shown(command),
+        status: done.status.to_string(),
+        stderr: format!("\n{tail}"),
+    })
+}
+
+/// Runs a command in the open.
+///
+/// # Errors
+/// When it cannot be started, or fails.
+pub fn run(command: &mut Command) -> Result<()> {
+    let status = command
+        .stdin(Stdio::null())
+        .status()
+        .map_err(|source| not_started(command, source))?;
+    succeeded(command, status)
+}
+
+/// Runs a command and reads its standard output as JSON.
+///
+/// # Errors
+/// As [`output`], and when the text is not the JSON that is wanted.
+pub fn json<T: DeserializeOwned>(command: &mut Command) -> Result<T> {
+    let text = output(command)?;
+    serde_json::from_str(&text).map_err(|source| Error::Json {
+        command: shown(command),
+        source,
+    })
+}
+
+/// Reads a text file.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn read(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).map_err(|source| Error::File {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+pub(crate) fn succeeded(command: &Command, status: std::process::ExitStatus) -> Result<()> {
+    if status.success() {
+        return Ok(());
+    }
+    Err(Error::Failed {
+        command: shown(command),
+        status: status.to_string(),
+        stderr: String::new(),
+    })
+}
+
+pub(crate) fn not_started(command: &Command, source: std::io::Error) -> Error {
+    Error::Start {
+        program: command.get_program().to_string_lossy().into_owned(),
+        source,
+    }
+}

@@ -1,0 +1,45 @@
+//! `cargo xtask`: the command line of [`xtask`].
+#![allow(clippy::print_stdout)] // this is a terminal program
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use xtask::{ci, command, house, openapi};
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", about = "Every rule of the repository as a program")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Everything that a change must pass; `.ci/run` is this after set-up
+    Ci(ci::CiArgs),
+    /// The house rules that need no compiler: layers, sizes, openings, licences
+    Check,
+    /// Write openapi/*.json from what the services serve
+    Openapi,
+}
+
+fn main() -> ExitCode {
+    let root = command::workspace_root();
+    let done = match Cli::parse().task {
+        Task::Ci(args) => ci::run(&root, &args),
+        Task::Check => house::report(&root),
+        Task::Openapi => openapi::write(&root),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            let mut source = std::error::Error::source(&error);
+            while let Some(cause) = source {
+                eprintln!("  because: {cause}");
+                source = cause.source();
+            }
+            ExitCode::FAILURE
+        }
+    }
+}

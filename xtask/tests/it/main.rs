@@ -1,0 +1,4 @@
+//! The rules of the house, as tests; and tests that the rules can fail.
+#![allow(clippy::unwrap_used)]
+
+mod house;
