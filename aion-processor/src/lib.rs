@@ -1,1 +1,68 @@
 //! A durable task tree: claims under a lease with a fencing epoch, messages, events.
+//!
+//! Tasks form trees. A handler claims a ready task under a lease, appends messages to it, and
+//! completes or fails it; every write of a holder carries the epoch of its claim, so that a holder
+//! that was given up for dead is refused. Each change and its event are one transaction.
+//!
+//! ```
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! use aion_processor::{ClaimReq, Limits, MemTaskStore, NewMessage, NewTask, Processor};
+//! use aion_types::{Clock, HandlerId, Json, Role, Status, SystemClock, TaskId};
+//!
+//! // `Processor::open("processor.db").await?` keeps the same on disk.
+//! let processor = Processor::new(MemTaskStore::new(SystemClock, Limits::default()));
+//! let id = TaskId::generate(SystemClock.now());
+//! processor.create(NewTask::new(id, "agent.run", "Summarise the notes")).await?;
+//!
+//! let claim = ClaimReq::new(HandlerId::new("worker-1")?).with_lease_ms(30_000);
+//! let lease = processor.claim(claim).await?.remove(0);
+//! processor.append(lease.fence(), NewMessage::new(Role::Assistant, "Done.")).await?;
+//! processor.complete(lease.fence(), Json::from("three lines")).await?;
+//!
+//! assert_eq!(processor.get(id).await?.status, Status::Completed);
+//! let log = processor.events(0, 100).await?;
+//! let kinds: Vec<_> = log.events.iter().map(|event| event.kind.as_str()).collect();
+//! assert_eq!(kinds, ["created", "ready", "claimed", "message", "completed"]);
+//! # Ok::<(), Box<dyn std::error::Error>>(()) })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Features
+//!
+//! - `sqlite` (default): `SqliteTaskStore`, one file in WAL mode behind one writer that commits in
+//!   groups.
+//! - `testkit`: the conformance suite for implementations of [`TaskStore`].
+//!
+//! # Reading order
+//!
+//! 1. [`Op`], [`ClaimReq`] and [`Query`]: what can be asked.
+//! 2. [`machine`]: which changes are legal, in one function.
+//! 3. [`TaskStore`]: the seven methods of a storage; [`MemTaskStore`] is the plainest one.
+//! 4. [`Processor`]: the handle.
+//! 5. [`Replay`]: the log tells the same story again.
+
+mod engine;
+mod error;
+mod limits;
+mod op;
+mod processor;
+mod query;
+mod replay;
+mod store;
+#[cfg(feature = "testkit")]
+pub mod testkit;
+
+pub use engine::machine;
+pub use error::{Cause, Error, Result};
+pub use limits::{Backoff, Limits};
+pub use op::{
+    CancelMode, ClaimReq, Done, Durability, Fence, GatherPolicy, Heartbeat, Lease, NewMessage, NewTask, Op,
+    Retry, Start, TaskHead, Write,
+};
+pub use processor::Processor;
+pub use query::{
+    ChildCounts, Cursor, EventPage, EventQuery, MessagePage, MessageQuery, Order, Page, Query, StatusCounts,
+    TaskPage, TaskQuery,
+};
+pub use replay::{Replay, Replayed};
+pub use store::{DueReport, MemTaskStore, SchemaInfo, TaskStore, Wake};

@@ -1,0 +1,399 @@
+//! [`Processor`]: the handle that programs hold.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aion_types::{
+    Json, MessageRecord, PersistenceSummary, Role, Status, TaskEvidence, TaskId, TaskRecord, Timestamp,
+};
+use futures::StreamExt;
+use futures::stream::BoxStream;
+
+use crate::{
+    CancelMode, ChildCounts, ClaimReq, Done, DueReport, Error, EventPage, EventQuery, Fence, GatherPolicy,
+    Heartbeat, Lease, MessagePage, MessageQuery, NewMessage, NewTask, Op, Page, Query, Result, Retry,
+    StatusCounts, TaskHead, TaskPage, TaskQuery, TaskStore, Wake,
+};
+
+/// How often a waiting claim looks even if nobody told it to.
+const POLL: Duration = Duration::from_secs(1);
+/// Most that one look at the clock handles.
+const DUE_LIMIT: u32 = 256;
+
+/// A handle on a store of tasks: cheap to clone, the same store behind every clone.
+///
+/// The methods of a holder take the [`Fence`] of its lease and fail with
+/// [`Error::LeaseLost`] once somebody else may hold the task.
+#[derive(Debug, Clone)]
+pub struct Processor {
+    store: Arc<dyn TaskStore>,
+}
+
+impl Processor {
+    /// A handle on `store`.
+    pub fn new(store: impl TaskStore) -> Self {
+        Self::over(Arc::new(store))
+    }
+
+    /// A handle on a store that is shared already.
+    pub fn over(store: Arc<dyn TaskStore>) -> Self {
+        Self { store }
+    }
+
+    /// The store itself.
+    pub fn store(&self) -> &Arc<dyn TaskStore> {
+        &self.store
+    }
+
+    /// The time by which leases run.
+    ///
+    /// # Errors
+    /// A failure of the storage.
+    pub async fn now(&self) -> Result<Timestamp> {
+        self.store.now().await
+    }
+
+    /// Creates a task, or gives the one that an equal create made before.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] if the id belongs to another task; [`Error::NotFound`] without the
+    /// parent; [`Error::IllegalTransition`] below a parent that has ended; a limit.
+    pub async fn create(&self, task: NewTask) -> Result<TaskRecord> {
+        match self.one(Op::Create(Box::new(task))).await? {
+            Done::Record(record) => Ok(*record),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Makes a held or delayed task ready now.
+    ///
+    /// # Errors
+    /// [`Error::IllegalTransition`] if it is not being prepared.
+    pub async fn start(&self, task: TaskId) -> Result<TaskHead> {
+        self.head(Op::Start(task)).await
+    }
+
+    /// Takes ready tasks; an empty list if there are none.
+    ///
+    /// # Errors
+    /// A limit, or a failure of the storage.
+    pub async fn claim(&self, req: ClaimReq) -> Result<Vec<Lease>> {
+        self.store.claim(req).await
+    }
+
+    /// Takes ready tasks, waiting up to `wait` for the first.
+    ///
+    /// # Errors
+    /// A limit, or a failure of the storage.
+    pub async fn claim_wait(&self, req: ClaimReq, wait: Duration) -> Result<Vec<Lease>> {
+        let end = tokio::time::Instant::now() + wait;
+        let mut hints = self.store.wake();
+        loop {
+            self.tick().await?;
+            let leases = self.claim(req.clone()).await?;
+            let left = end.saturating_duration_since(tokio::time::Instant::now());
+            if !leases.is_empty() || left.is_zero() {
+                return Ok(leases);
+            }
+            let ready = async { while hints.next().await.is_some_and(|hint| hint.ready == 0) {} };
+            // Running out of time is no failure: it is the moment to look again.
+            let _ = tokio::time::timeout(left.min(POLL), ready).await;
+        }
+    }
+
+    /// Extends a lease, and learns whether to stop.
+    ///
+    /// # Errors
+    /// [`Error::LeaseLost`].
+    pub async fn heartbeat(&self, fence: Fence, lease_ms: u64) -> Result<Heartbeat> {
+        match self.one(Op::Heartbeat { fence, lease_ms }).await? {
+            Done::Heartbeat(heartbeat) => Ok(heartbeat),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Appends a message as the holder of the task.
+    ///
+    /// # Errors
+    /// [`Error::LeaseLost`], or a limit.
+    pub async fn append(&self, fence: Fence, message: NewMessage) -> Result<MessageRecord> {
+        self.append_with(fence.task, Some(fence.epoch), message).await
+    }
+
+    /// Appends a message as somebody else, such as the user, to a task that has not ended.
+    ///
+    /// # Errors
+    /// [`Error::IllegalTransition`] if it has, or a limit.
+    pub async fn say(&self, task: TaskId, message: NewMessage) -> Result<MessageRecord> {
+        self.append_with(task, None, message).await
+    }
+
+    async fn append_with(
+        &self,
+        task: TaskId,
+        epoch: Option<u64>,
+        message: NewMessage,
+    ) -> Result<MessageRecord> {
+        match self
+            .one(Op::Append {
+                task,
+                epoch,
+                message: Box::new(message),
+            })
+            .await?
+        {
+            Done::Message(message) => Ok(*message),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Ends a task well. Saying so twice is harmless.
+    ///
+    /// # Errors
+    /// [`Error::LeaseLost`], or a limit.
+    pub async fn complete(&self, fence: Fence, result: Json) -> Result<TaskHead> {
+        self.head(Op::Complete { fence, result }).await
+    }
+
+    /// Ends an attempt badly; the task ends with it unless `retry` and its attempts allow another.
+    ///
+    /// # Errors
+    /// [`Error::LeaseLost`].
+    pub async fn fail(&self, fence: Fence, error: impl Into<String>, retry: Retry) -> Result<TaskHead> {
+        self.head(Op::Fail {
+            fence,
+            error: error.into(),
+            retry,
+        })
+        .await
+    }
+
+    /// Gives a task back without counting the attempt.
+    ///
+    /// # Errors
+    /// [`Error::LeaseLost`].
+    pub async fn release(&self, fence: Fence, rest: Duration) -> Result<TaskHead> {
+        let delay_ms = u64::try_from(rest.as_millis()).unwrap_or(u64::MAX);
+        self.head(Op::Release { fence, delay_ms }).await
+    }
+
+    /// Asks for the end of a task; its children go on.
+    ///
+    /// # Errors
+    /// [`Error::IllegalTransition`] if it has ended otherwise.
+    pub async fn cancel(&self, task: TaskId, mode: CancelMode) -> Result<TaskHead> {
+        self.head(Op::Cancel { task, mode }).await
+    }
+
+    /// Stops a held task whose cancellation was asked for.
+    ///
+    /// # Errors
+    /// [`Error::LeaseLost`]; [`Error::IllegalTransition`] if nobody asked.
+    pub async fn stop(&self, fence: Fence) -> Result<TaskHead> {
+        self.head(Op::Stop(fence)).await
+    }
+
+    /// Waits for descendants: the lease ends, and the task is ready again when they have ended. If
+    /// they have already, the task stays with its holder.
+    ///
+    /// # Errors
+    /// [`Error::LeaseLost`]; [`Error::Invalid`] if one is no descendant; a limit.
+    pub async fn gather(&self, fence: Fence, tasks: Vec<TaskId>, policy: GatherPolicy) -> Result<TaskHead> {
+        self.head(Op::Gather { fence, tasks, policy }).await
+    }
+
+    /// The task.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn get(&self, task: TaskId) -> Result<TaskRecord> {
+        self.find(task).await?.ok_or(Error::NotFound(task))
+    }
+
+    /// The task, if it is there.
+    ///
+    /// # Errors
+    /// A failure of the storage.
+    pub async fn find(&self, task: TaskId) -> Result<Option<TaskRecord>> {
+        match self.store.read(Query::Task(task)).await? {
+            Page::Task(record) => Ok(record.map(|record| *record)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// A page of tasks.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a cursor of another list; a limit.
+    pub async fn tasks(&self, query: TaskQuery) -> Result<TaskPage> {
+        self.task_page(Query::Tasks(query)).await
+    }
+
+    /// A page of the children of a task, oldest first.
+    ///
+    /// # Errors
+    /// As [`tasks`](Self::tasks).
+    pub async fn children(&self, task: TaskId, query: TaskQuery) -> Result<TaskPage> {
+        self.tasks(query.with_parent(task)).await
+    }
+
+    /// The tasks that ended last, newest first.
+    ///
+    /// # Errors
+    /// A limit.
+    pub async fn ended(&self, limit: u32) -> Result<TaskPage> {
+        self.task_page(Query::Ended(limit)).await
+    }
+
+    async fn task_page(&self, query: Query) -> Result<TaskPage> {
+        match self.store.read(query).await? {
+            Page::Tasks(page) => Ok(page),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// A page of a task's messages.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], or a limit.
+    pub async fn messages(&self, task: TaskId, query: MessageQuery) -> Result<MessagePage> {
+        match self.store.read(Query::Messages(task, query)).await? {
+            Page::Messages(page) => Ok(page),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// A page of the log: what was committed after the event `after`, in that order.
+    ///
+    /// # Errors
+    /// A limit.
+    pub async fn events(&self, after: u64, limit: u32) -> Result<EventPage> {
+        self.events_of(EventQuery {
+            after,
+            task: None,
+            limit,
+        })
+        .await
+    }
+
+    /// A page of the log as `query` says.
+    ///
+    /// # Errors
+    /// A limit.
+    pub async fn events_of(&self, query: EventQuery) -> Result<EventPage> {
+        match self.store.read(Query::Events(query)).await? {
+            Page::Events(page) => Ok(page),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// How many tasks are in each status.
+    ///
+    /// # Errors
+    /// A failure of the storage.
+    pub async fn counts(&self) -> Result<StatusCounts> {
+        match self.store.read(Query::Counts).await? {
+            Page::Counts(counts) => Ok(counts),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// How the children of a task stand, and how often it was tried.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn child_counts(&self, task: TaskId) -> Result<ChildCounts> {
+        match self.store.read(Query::Children(task)).await? {
+            Page::Children(counts) => Ok(counts),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// What this store knows of a task's persistence: its children, its retries and what its
+    /// assistant messages reported. Steps, tokens, budget and delusion are the caller's to add.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn evidence(&self, task: TaskId) -> Result<TaskEvidence> {
+        let mut evidence = TaskEvidence::default();
+        self.child_counts(task).await?.fill(&mut evidence);
+        let mut query = MessageQuery::new();
+        loop {
+            let page = self.messages(task, query).await?;
+            for summary in page.messages.iter().filter_map(summary_of) {
+                evidence.push_message(&summary);
+            }
+            match page.next {
+                Some(next) => query.from = next,
+                None => return Ok(evidence),
+            }
+        }
+    }
+
+    /// Does what time demands, once: leases that ran out, tasks whose start has come.
+    ///
+    /// # Errors
+    /// A failure of the storage.
+    pub async fn tick(&self) -> Result<DueReport> {
+        self.store.due(DUE_LIMIT).await
+    }
+
+    /// Does what time demands, every `period`, for as long as it is polled.
+    pub async fn keep_time(&self, period: Duration) {
+        loop {
+            match self.tick().await {
+                Ok(report) if report.more => continue,
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%error, "the clock of the tasks could not be kept"),
+            }
+            tokio::time::sleep(period).await;
+        }
+    }
+
+    /// Hints that something was committed; some may be lost, so poll as well.
+    pub fn wake(&self) -> BoxStream<'static, Wake> {
+        self.store.wake()
+    }
+
+    async fn head(&self, op: Op) -> Result<TaskHead> {
+        match self.one(op).await? {
+            Done::Head(head) => Ok(head),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn one(&self, op: Op) -> Result<Done> {
+        let mut done = self.store.apply(vec![op.into()]).await?;
+        done.pop()
+            .unwrap_or_else(|| Err(Error::Corrupt("the store gave no answer".to_owned())))
+    }
+}
+
+/// What an assistant message reported of its tokens, if it can be read.
+fn summary_of(message: &MessageRecord) -> Option<PersistenceSummary> {
+    if message.role != Role::Assistant {
+        return None;
+    }
+    let value = serde_json::to_value(message.persistence.as_ref()?).ok()?;
+    let summary: PersistenceSummary = serde_json::from_value(value).ok()?;
+    (summary.n > 0 && summary.r_harm > 0.0).then_some(summary)
+}
+
+fn unexpected(answer: &impl std::fmt::Debug) -> Error {
+    let text = format!("{answer:?}");
+    Error::Corrupt(format!(
+        "the store gave another answer than asked for: {text:.80}"
+    ))
+}
+
+impl TaskHead {
+    /// Whether the task never changes again.
+    pub const fn is_terminal(&self) -> bool {
+        self.status.is_terminal()
+    }
+
+    /// Whether the holder still holds it: after a gather whose tasks had all ended.
+    pub const fn is_held(&self) -> bool {
+        matches!(self.status, Status::Running)
+    }
+}
