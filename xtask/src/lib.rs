@@ -1,8 +1,9 @@
-//! Every rule of the repository as a program: `cargo xtask ci | check | openapi`.
+//! Every rule of the repository as a program: `cargo xtask ci | check | openapi | peers SUITE`.
 //!
 //! - [`house`]: rules over manifests and sources (layers, sizes, openings, licences), also run as tests;
 //! - [`ci`]: the stages that a change must pass, in order, with their times;
 //! - [`openapi`]: writes the committed API documents;
+//! - [`peers`]: comparisons with other programs, ours and theirs taking turns;
 //! - [`machine`]: what the numbers were measured on.
 //!
 //! ```
@@ -17,5 +18,6 @@ pub mod error;
 pub mod house;
 pub mod machine;
 pub mod openapi;
+pub mod peers;
 
 pub use error::{Error, Result};

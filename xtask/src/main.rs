@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{ci, command, house, openapi};
+use xtask::{ci, command, house, openapi, peers};
 
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", about = "Every rule of the repository as a program")]
@@ -21,6 +21,8 @@ enum Task {
     Check,
     /// Write openapi/*.json from what the services serve
     Openapi,
+    /// Measure ours beside others in the same run
+    Peers(peers::PeersArgs),
 }
 
 fn main() -> ExitCode {
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
         Task::Ci(args) => ci::run(&root, &args),
         Task::Check => house::report(&root),
         Task::Openapi => openapi::write(&root),
+        Task::Peers(args) => peers::run(&root, &args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
