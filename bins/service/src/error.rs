@@ -44,9 +44,6 @@ pub enum ServeError {
         /// Why.
         source: io::Error,
     },
-    /// The server ended with an error.
-    #[error("the server failed")]
-    Server(#[source] io::Error),
     /// A log format or filter that does not exist.
     #[error("{0} is not a log filter")]
     LogFilter(String),

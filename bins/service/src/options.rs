@@ -152,6 +152,7 @@ impl Settings {
             listen: self.listen.unwrap_or(defaults.listen),
             api_key,
             limits,
+            max_connections: defaults.max_connections,
             drain: self.drain_ms.map_or(defaults.drain, Duration::from_millis),
             log_format: self.log_format.unwrap_or_default(),
         })
@@ -185,6 +186,8 @@ pub struct ServeOptions {
     pub api_key: Option<ApiKey>,
     /// What a request may cost.
     pub limits: Limits,
+    /// How many connections are open at once; more wait to be accepted.
+    pub max_connections: usize,
     /// How long running requests may go on after a stop signal.
     pub drain: Duration,
     /// How the log is written.
@@ -192,12 +195,13 @@ pub struct ServeOptions {
 }
 
 impl ServeOptions {
-    /// 127.0.0.1 without a key, the default limits, 10 s to drain.
+    /// 127.0.0.1 without a key, the default limits, 1,024 connections, 10 s to drain.
     pub fn loopback(port: u16) -> Self {
         Self {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port),
             api_key: None,
             limits: Limits::default(),
+            max_connections: 1024,
             drain: Duration::from_secs(10),
             log_format: LogFormat::default(),
         }
@@ -221,6 +225,13 @@ impl ServeOptions {
     #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Sets how many connections are open at once.
+    #[must_use]
+    pub fn with_max_connections(mut self, connections: usize) -> Self {
+        self.max_connections = connections;
         self
     }
 

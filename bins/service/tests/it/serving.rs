@@ -98,6 +98,45 @@ async fn a_stop_waits_no_longer_than_the_drain_time() {
 }
 
 #[tokio::test]
+async fn a_cut_off_request_ends_with_the_server() {
+    let server = start(ServeOptions::loopback(0).with_drain(Duration::from_millis(20))).await;
+    let client = tokio::spawn(async move { raw(server.addr, &get("/patient", "localhost")).await });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    server.stop.send(()).unwrap();
+    server.ended.await.unwrap().unwrap();
+    let answer = tokio::time::timeout(Duration::from_millis(300), client)
+        .await
+        .expect("closed at once");
+    assert_eq!(answer.unwrap(), "", "nobody gets half an answer");
+}
+
+#[tokio::test]
+async fn connections_over_the_limit_wait_and_are_served_later() {
+    let server = start(ServeOptions::loopback(0).with_max_connections(1)).await;
+    let first = TcpStream::connect(server.addr).await.unwrap();
+    let second = tokio::spawn(async move { raw(server.addr, &get("/healthz", "localhost")).await });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(!second.is_finished(), "the only place is taken");
+    drop(first);
+    assert!(second.await.unwrap().starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test]
+async fn several_requests_share_a_connection() {
+    let server = start(ServeOptions::loopback(0)).await;
+    let mut socket = TcpStream::connect(server.addr).await.unwrap();
+    for _ in 0..3 {
+        socket
+            .write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            .await
+            .unwrap();
+        let mut answer = [0u8; 512];
+        let read = socket.read(&mut answer).await.unwrap();
+        assert!(answer[..read].starts_with(b"HTTP/1.1 200 OK"));
+    }
+}
+
+#[tokio::test]
 async fn a_key_is_asked_for_on_the_wire() {
     let key = ApiKey::new(&"a key of many words".into()).unwrap();
     let server = start(ServeOptions::loopback(0).with_api_key(key)).await;
