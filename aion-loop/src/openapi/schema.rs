@@ -1,0 +1,232 @@
+//! Schemas out of a document: references resolved or moved under `$defs`, annotations dropped.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use serde_json::{Map, Value};
+
+use super::OpenApiError;
+
+/// Keywords whose value is one schema.
+const ONE: [&str; 12] = [
+    "items",
+    "additionalProperties",
+    "not",
+    "if",
+    "then",
+    "else",
+    "contains",
+    "propertyNames",
+    "unevaluatedItems",
+    "unevaluatedProperties",
+    "contentSchema",
+    "additionalItems",
+];
+
+/// Keywords whose value is a list of schemas.
+const MANY: [&str; 4] = ["allOf", "anyOf", "oneOf", "prefixItems"];
+
+/// Keywords whose value is a map of schemas.
+const NAMED: [&str; 5] = ["properties", "patternProperties", "$defs", "definitions", "dependentSchemas"];
+
+/// Keywords that say nothing about which values are valid and cost tokens.
+const ANNOTATIONS: [&str; 8] = [
+    "example",
+    "examples",
+    "xml",
+    "externalDocs",
+    "discriminator",
+    "deprecated",
+    "title",
+    "$comment",
+];
+
+/// Where each reference of a document goes in a tool's `$defs`.
+pub(super) struct Definitions<'d> {
+    document: &'d Value,
+    max_depth: usize,
+    names: BTreeMap<String, String>,
+    pending: Vec<String>,
+}
+
+impl<'d> Definitions<'d> {
+    pub(super) fn new(document: &'d Value, max_depth: usize) -> Self {
+        Self {
+            document,
+            max_depth,
+            names: BTreeMap::new(),
+            pending: Vec::new(),
+        }
+    }
+
+    /// The schema with its references pointing into `$defs`.
+    pub(super) fn rewrite(&mut self, schema: &Value) -> Result<Value, OpenApiError> {
+        self.walk(schema, 0)
+    }
+
+    /// The definitions that everything rewritten so far needs, each rewritten too.
+    pub(super) fn collect(&mut self, max_bytes: usize) -> Result<Map<String, Value>, OpenApiError> {
+        let mut defs = BTreeMap::new();
+        let mut bytes = 0;
+        while let Some(pointer) = self.pending.pop() {
+            let target = settle(self.document, &pointer)?;
+            let schema = self.walk(target, 0)?;
+            bytes += size(&schema);
+            if bytes > max_bytes {
+                return Err(OpenApiError::TooLarge {
+                    what: "the schema",
+                    limit: max_bytes,
+                });
+            }
+            defs.insert(self.names[&pointer].clone(), schema);
+        }
+        Ok(defs.into_iter().collect())
+    }
+
+    fn walk(&mut self, schema: &Value, depth: usize) -> Result<Value, OpenApiError> {
+        if depth > self.max_depth {
+            return Err(OpenApiError::TooDeep(self.max_depth));
+        }
+        let Some(object) = schema.as_object() else {
+            return Ok(schema.clone());
+        };
+        let mut out = Map::new();
+        for (key, value) in object {
+            if ANNOTATIONS.contains(&key.as_str()) || key.starts_with("x-") {
+                continue;
+            }
+            out.insert(key.clone(), self.member(key, value, depth)?);
+        }
+        Ok(Value::Object(out))
+    }
+
+    fn member(&mut self, key: &str, value: &Value, depth: usize) -> Result<Value, OpenApiError> {
+        match value {
+            Value::String(pointer) if key == "$ref" => Ok(self.reference(pointer)?.into()),
+            Value::Array(schemas) if MANY.contains(&key) => {
+                let walked = schemas.iter().map(|schema| self.walk(schema, depth + 1));
+                walked.collect()
+            }
+            Value::Object(map) if NAMED.contains(&key) => {
+                let walked = map
+                    .iter()
+                    .map(|(name, schema)| Ok((name.clone(), self.walk(schema, depth + 1)?)));
+                walked.collect::<Result<Map<_, _>, OpenApiError>>().map(Value::Object)
+            }
+            value if ONE.contains(&key) => self.walk(value, depth + 1),
+            other => Ok(other.clone()),
+        }
+    }
+
+    fn reference(&mut self, pointer: &str) -> Result<String, OpenApiError> {
+        settle(self.document, pointer)?;
+        if let Some(name) = self.names.get(pointer) {
+            return Ok(format!("#/$defs/{name}"));
+        }
+        let name = self.fresh_name(pointer);
+        self.names.insert(pointer.to_owned(), name.clone());
+        self.pending.push(pointer.to_owned());
+        Ok(format!("#/$defs/{name}"))
+    }
+
+    /// The last part of the pointer, with a number where that is taken.
+    fn fresh_name(&self, pointer: &str) -> String {
+        let last = pointer.rsplit('/').next().unwrap_or_default();
+        let safe: String = last
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' })
+            .collect();
+        let taken = |name: &str| self.names.values().any(|known| known == name);
+        let mut name = safe.clone();
+        let mut n = 1;
+        while taken(&name) {
+            n += 1;
+            name = format!("{safe}_{n}");
+        }
+        name
+    }
+}
+
+/// What a local reference points at, one step.
+pub(super) fn resolve<'d>(document: &'d Value, pointer: &str) -> Result<&'d Value, OpenApiError> {
+    let Some(local) = pointer.strip_prefix('#') else {
+        return Err(OpenApiError::ExternalRef(pointer.to_owned()));
+    };
+    let decoded = percent_decode(local);
+    let target = document.pointer(&decoded);
+    target.ok_or_else(|| OpenApiError::UnknownRef(pointer.to_owned()))
+}
+
+/// Checks that a chain of bare references ends at something; gives the first target.
+fn settle<'d>(document: &'d Value, pointer: &str) -> Result<&'d Value, OpenApiError> {
+    let first = resolve(document, pointer)?;
+    follow(document, first)?;
+    Ok(first)
+}
+
+/// Follows bare `$ref`s to what they stand for.
+pub(super) fn follow<'d>(document: &'d Value, mut value: &'d Value) -> Result<&'d Value, OpenApiError> {
+    let mut seen = Vec::new();
+    while let Some(pointer) = bare_reference(value) {
+        if seen.contains(&pointer) || seen.len() > 64 {
+            return Err(OpenApiError::CyclicRef(pointer.to_owned()));
+        }
+        seen.push(pointer);
+        value = resolve(document, pointer)?;
+    }
+    Ok(value)
+}
+
+fn bare_reference(value: &Value) -> Option<&str> {
+    value.get("$ref").and_then(Value::as_str)
+}
+
+fn percent_decode(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut i = 0;
+    while i < bytes.len() {
+        let hex = bytes.get(i + 1..i + 3).and_then(|hex| std::str::from_utf8(hex).ok());
+        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            Some(byte) if bytes[i] == b'%' => {
+                out.push(byte);
+                i += 3;
+            }
+            _ => {
+                out.push(bytes[i]);
+                i += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// Counts bytes without keeping them.
+struct Counter(usize);
+
+impl Write for Counter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Bytes of the value as compact JSON.
+pub(super) fn size(value: &Value) -> usize {
+    let mut counter = Counter(0);
+    // Neither a counter nor a JSON value can fail to be written.
+    let _ = serde_json::to_writer(&mut counter, value);
+    counter.0
+}
+
+/// Refuses a value of more than `limit` bytes.
+pub(super) fn check_size(value: &Value, what: &'static str, limit: usize) -> Result<(), OpenApiError> {
+    if size(value) > limit {
+        return Err(OpenApiError::TooLarge { what, limit });
+    }
+    Ok(())
+}
