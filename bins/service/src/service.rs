@@ -54,7 +54,8 @@ impl Service {
         }
     }
 
-    /// Several services as one: routes side by side, their states merged, ready when all are.
+    /// Several services as one: routes side by side, their states merged, ready when all are. In the document,
+    /// schemas and operations of equal names but different meaning get the name of their service before theirs.
     ///
     /// # Panics
     /// When two services have the same path and method.
@@ -63,7 +64,7 @@ impl Service {
         let mut whole = Self::new(name, default_port, OpenApiRouter::new(), Arc::new(crate::NoState));
         for service in services {
             whole.routes = whole.routes.merge(service.routes);
-            whole.api.merge(service.api);
+            document::merge(&mut whole.api, service.api, service.name);
             whole.path_limits.extend(service.path_limits);
             whole.owners.extend(service.owners);
             states.push(service.state);

@@ -1,7 +1,12 @@
 //! The OpenAPI document that a service serves.
 
-use aion_service::{Limits, Service};
+use std::sync::Arc;
+
+use aion_service::{Json, Limits, NoState, Service};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::sample::{get, send, service, text};
 
@@ -59,4 +64,48 @@ fn a_combined_service_documents_the_paths_of_all() {
     let document: Value = serde_json::from_str(&both.openapi_json()).unwrap();
     assert!(document["paths"].get("/orders").is_some());
     assert_eq!(document["info"]["title"], "aion-both");
+}
+
+/// Another thing of the same name as the sample's.
+#[derive(Deserialize, Serialize, ToSchema)]
+struct Order {
+    rank: u8,
+    #[schema(no_recursion)]
+    next: Option<Box<Order>>,
+}
+
+/// Another operation of the same name as the sample's.
+#[utoipa::path(post, path = "/ranks", operation_id = "order", request_body = Order, responses((status = 200, body = Order)))]
+async fn rank(Json(order): Json<Order>) -> Json<Order> {
+    Json(order)
+}
+
+#[test]
+fn equal_names_of_different_things_are_told_apart() {
+    let ranks = || {
+        Service::new(
+            "ranks",
+            1,
+            OpenApiRouter::new().routes(routes!(rank)),
+            Arc::new(NoState),
+        )
+    };
+    let both = Service::combine("both", 1, [service("sample"), ranks()]);
+    let document: Value = serde_json::from_str(&both.openapi_json()).unwrap();
+    let (schemas, paths) = (&document["components"]["schemas"], &document["paths"]);
+    let body = |path: &str| {
+        paths[path]["post"]["requestBody"]["content"]["application/json"]["schema"]["$ref"].clone()
+    };
+    assert_eq!(body("/orders"), "#/components/schemas/Order");
+    assert_eq!(body("/ranks"), "#/components/schemas/ranks_Order");
+    assert!(schemas["Order"]["properties"].get("lines").is_some());
+    assert!(schemas["ranks_Order"]["properties"].get("rank").is_some());
+    assert!(
+        schemas["ranks_Order"].to_string().contains("schemas/ranks_Order"),
+        "recursion follows"
+    );
+    assert_eq!(paths["/orders"]["post"]["operationId"], "order");
+    assert_eq!(paths["/ranks"]["post"]["operationId"], "ranks_order");
+    let alone: Value = serde_json::from_str(&ranks().openapi_json()).unwrap();
+    assert_eq!(alone["paths"]["/ranks"]["post"]["operationId"], "order");
 }
