@@ -1,1 +1,85 @@
 //! Files and processes for agents, confined under one root.
+//!
+//! A [`Machine`] is a place with files and processes; a [`Workspace`] is one directory of it, which is
+//! all that a task can name. [`LocalMachine`] is this host: every path is resolved by the kernel
+//! against a held directory (`openat2`), and programs run under a supervisor that shuts itself in
+//! first, reports what holds ([`Enforcement`]), and leaves no process behind.
+//!
+//! ```
+//! use aion_machine::{Edit, GrepRequest, LocalMachine, LocalOptions, Machine, RelPath, WorkspaceSpec, WriteRequest};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let dir = tempfile::tempdir()?;
+//! let machine = LocalMachine::open_root(dir.path(), LocalOptions::default())?;
+//! let work = machine.open(&WorkspaceSpec::new(RelPath::parse("tasks/1")?)).await?;
+//!
+//! let notes = RelPath::parse("notes.txt")?;
+//! work.write(&notes, WriteRequest::new("milk\nbread\n")).await?;
+//! let edited = work.edit(&notes, &[Edit::new("milk", "oat milk")]).await?;
+//! assert_eq!((edited.diff.added_lines, edited.diff.removed_lines), (1, 1));
+//!
+//! let found = work.grep(GrepRequest::new("^oat")).await?;
+//! assert_eq!(found.hits[0].line, 1);
+//! assert!(RelPath::parse("../2/notes.txt").is_err());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! To execute programs, call [`supervisor::run_if_requested`] first in `main`:
+//!
+//! ```no_run
+//! # use aion_machine::{ExecRequest, LocalMachine, LocalOptions, Machine, RelPath, WorkspaceSpec, supervisor};
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     supervisor::run_if_requested();
+//!     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//!         let machine = LocalMachine::open_root("data", LocalOptions::default())?;
+//!         let work = machine.open(&WorkspaceSpec::new(RelPath::root())).await?;
+//!         let ran = work.exec(ExecRequest::new(["wc", "-l", "notes.txt"])).await?;
+//!         println!("{} under {:?}", ran.stdout.text(), ran.enforcement.tier());
+//!         Ok(())
+//!     })
+//! }
+//! ```
+//!
+//! Reading order: [`RelPath`] (what a path is), [`Workspace`] (what can be done), [`LocalMachine`]
+//! (how), [`supervisor`] and [`Enforcement`] (what holds a program in), and, behind the feature
+//! `testkit`, the conformance kit for backends of your own.
+//!
+//! # Features
+//! - `testkit`: the conformance kit and an in-memory workspace.
+
+mod diff;
+mod edit;
+mod enforcement;
+mod error;
+mod exec;
+mod files;
+mod local;
+mod machine;
+mod path;
+mod search;
+mod snapshot;
+pub mod supervisor;
+#[cfg(feature = "testkit")]
+pub mod testkit;
+
+pub use self::diff::{Diff, MAX_DIFF_BYTES};
+pub use self::edit::apply_edits;
+pub use self::enforcement::{
+    Enforcement, FileConfinement, NetworkConfinement, ProcessConfinement, ResourceLimit, Tier,
+};
+pub use self::error::{Error, Result};
+pub use self::exec::{Captured, ExecLimits, ExecOutput, ExecRequest, MAX_WALL_MS};
+pub use self::files::{
+    Edit, Encoding, EntryKind, Etag, Listing, Occurrences, Parents, ReadOptions, ReadOutput, ReadRange,
+    RemoveMode, RenameMode, Stat, WriteMode, WriteOutput, WriteRequest,
+};
+pub use self::local::{Durability, LocalMachine, LocalOptions, LocalWorkspace, Supervisor};
+pub use self::machine::{Capabilities, Machine, Workspace, WorkspaceSpec};
+pub use self::path::{MAX_COMPONENT_BYTES, MAX_PATH_BYTES, PathError, RelPath};
+pub use self::search::{
+    Case, GlobOutput, GlobRequest, GrepHit, GrepOutput, GrepRequest, IgnoreRules, WalkLimits,
+};
+pub use self::snapshot::{ChangeKind, FileChange, SnapshotId, TreeDiff};
+pub use self::supervisor::Namespaces;

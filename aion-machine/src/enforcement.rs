@@ -1,0 +1,130 @@
+//! What actually held a process in: an honest report, made by the one who did it.
+
+use serde::{Deserialize, Serialize};
+
+/// What confines the files a process can touch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum FileConfinement {
+    /// Nothing.
+    #[default]
+    None,
+    /// Landlock: no access outside the listed directories, though their names and sizes can be seen.
+    Landlock,
+    /// A file system of its own, in which nothing else exists.
+    MountNamespace,
+    /// Both.
+    MountNamespaceAndLandlock,
+}
+
+/// What keeps a process off the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum NetworkConfinement {
+    /// Nothing.
+    #[default]
+    None,
+    /// No TCP by Landlock; UDP and others are open.
+    LandlockTcp,
+    /// No internet sockets at all, by a system call filter.
+    Filter,
+    /// A network of its own without any interface.
+    Namespace,
+}
+
+/// What ends the whole process tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ProcessConfinement {
+    /// Nothing.
+    #[default]
+    None,
+    /// The supervisor adopts every orphan and kills its descendants.
+    Subreaper,
+    /// The kernel kills everything in the namespace with its first process.
+    PidNamespace,
+}
+
+/// What bounds a resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ResourceLimit {
+    /// Nothing.
+    #[default]
+    None,
+    /// A limit of each process (`setrlimit`), not of their sum.
+    PerProcess,
+    /// A limit of all of them together.
+    Total,
+}
+
+/// How strong a confinement is, as a whole. Higher is stronger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Tier {
+    /// T0: not confined.
+    None,
+    /// T1: limits, a clean environment, and the tree can be killed.
+    Limits,
+    /// T2: T1, and files are confined, privileges cannot grow.
+    #[default]
+    Landlock,
+    /// T3: T2, and everything else of the host (processes, network, mounts) is out of sight.
+    Namespaces,
+}
+
+/// What held during one execution.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Enforcement {
+    /// Files.
+    pub files: FileConfinement,
+    /// The Landlock version of the kernel; 0 where there is none.
+    pub landlock_abi: u32,
+    /// The network.
+    pub network: NetworkConfinement,
+    /// The process tree.
+    pub processes: ProcessConfinement,
+    /// Memory.
+    pub memory: ResourceLimit,
+    /// The number of processes.
+    pub process_count: ResourceLimit,
+    /// Whether a system call filter is in force.
+    pub syscall_filter: bool,
+    /// Whether all capabilities were dropped for good.
+    pub capabilities_dropped: bool,
+    /// Whether set-user-id programs gain nothing.
+    pub no_new_privs: bool,
+    /// The user of the host that the process runs as.
+    pub uid: u32,
+    /// What was tried and did not work here, or is known to be open.
+    pub gaps: Vec<String>,
+}
+
+impl Enforcement {
+    /// The strongest tier whose every condition holds.
+    ///
+    /// ```
+    /// use aion_machine::{Enforcement, Tier};
+    /// assert_eq!(Enforcement::default().tier(), Tier::None);
+    /// ```
+    pub fn tier(&self) -> Tier {
+        let limits = self.processes != ProcessConfinement::None && self.no_new_privs;
+        let files = self.files != FileConfinement::None && self.capabilities_dropped;
+        let alone = self.processes == ProcessConfinement::PidNamespace
+            && self.network == NetworkConfinement::Namespace
+            && self.syscall_filter
+            && self.files == FileConfinement::MountNamespaceAndLandlock;
+        match (limits, files, alone) {
+            (true, true, true) => Tier::Namespaces,
+            (true, true, false) => Tier::Landlock,
+            (true, false, _) => Tier::Limits,
+            _ => Tier::None,
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! What is asked of an execution, and what comes back.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Enforcement, RelPath};
+
+/// The longest time that an execution can be given, in milliseconds.
+pub const MAX_WALL_MS: u64 = 3_600_000;
+
+/// What an execution may use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct ExecLimits {
+    /// Time on the clock in milliseconds, at most [`MAX_WALL_MS`].
+    pub wall_ms: u64,
+    /// Time on a processor in seconds, for each process.
+    pub cpu_s: u64,
+    /// Address space of each process in bytes; 0 for no limit.
+    pub memory_bytes: u64,
+    /// Largest file that can be written, in bytes.
+    pub file_bytes: u64,
+    /// Open files of each process.
+    pub open_files: u64,
+    /// Processes and threads at one time. The kernel does not count those of uid 0.
+    pub processes: u64,
+    /// Size of the private `/tmp` in bytes, where there is one.
+    pub tmp_bytes: u64,
+    /// How much of the beginning of each output stream is kept, in bytes.
+    pub head_bytes: usize,
+    /// How much of the end is kept.
+    pub tail_bytes: usize,
+}
+
+impl Default for ExecLimits {
+    fn default() -> Self {
+        Self {
+            wall_ms: 120_000,
+            cpu_s: 600,
+            memory_bytes: 4 << 30,
+            file_bytes: 256 << 20,
+            open_files: 512,
+            processes: 256,
+            tmp_bytes: 64 << 20,
+            head_bytes: 64 << 10,
+            tail_bytes: 64 << 10,
+        }
+    }
+}
+
+impl ExecLimits {
+    /// Ends the execution after this time.
+    #[must_use]
+    pub fn with_wall_ms(mut self, wall_ms: u64) -> Self {
+        self.wall_ms = wall_ms;
+        self
+    }
+
+    /// Bounds the address space of each process.
+    #[must_use]
+    pub fn with_memory_bytes(mut self, memory_bytes: u64) -> Self {
+        self.memory_bytes = memory_bytes;
+        self
+    }
+
+    /// Bounds the size of a file that is written.
+    #[must_use]
+    pub fn with_file_bytes(mut self, file_bytes: u64) -> Self {
+        self.file_bytes = file_bytes;
+        self
+    }
+
+    /// Bounds the processor time of each process.
+    #[must_use]
+    pub fn with_cpu_s(mut self, cpu_s: u64) -> Self {
+        self.cpu_s = cpu_s;
+        self
+    }
+
+    /// Keeps this much of the beginning and of the end of each stream.
+    #[must_use]
+    pub fn with_output_bytes(mut self, head_bytes: usize, tail_bytes: usize) -> Self {
+        self.head_bytes = head_bytes;
+        self.tail_bytes = tail_bytes;
+        self
+    }
+}
+
+/// A program to execute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ExecRequest {
+    /// The program and its arguments. There is no shell between.
+    pub argv: Vec<String>,
+    /// The directory to start in, from the workspace root.
+    pub cwd: RelPath,
+    /// Variables beside `PATH`, `HOME`, `LANG`, `TZ` and `TMPDIR`; nothing is inherited.
+    pub env: BTreeMap<String, String>,
+    /// What the program reads on its standard input.
+    pub stdin: Vec<u8>,
+    /// What it may use.
+    pub limits: ExecLimits,
+}
+
+impl ExecRequest {
+    /// Executes a program in the workspace root, without input.
+    pub fn new<S: Into<String>>(argv: impl IntoIterator<Item = S>) -> Self {
+        Self {
+            argv: argv.into_iter().map(Into::into).collect(),
+            cwd: RelPath::root(),
+            env: BTreeMap::new(),
+            stdin: Vec::new(),
+            limits: ExecLimits::default(),
+        }
+    }
+
+    /// Executes a line by `/bin/sh -c`. This is the only way to a shell.
+    pub fn shell(line: impl Into<String>) -> Self {
+        Self::new(["/bin/sh".to_owned(), "-c".to_owned(), line.into()])
+    }
+
+    /// Starts in this directory.
+    #[must_use]
+    pub fn with_cwd(mut self, cwd: RelPath) -> Self {
+        self.cwd = cwd;
+        self
+    }
+
+    /// Sets a variable.
+    #[must_use]
+    pub fn with_env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.env.insert(name.into(), value.into());
+        self
+    }
+
+    /// Gives the program something to read.
+    #[must_use]
+    pub fn with_stdin(mut self, stdin: impl Into<Vec<u8>>) -> Self {
+        self.stdin = stdin.into();
+        self
+    }
+
+    /// Chooses what it may use.
+    #[must_use]
+    pub fn with_limits(mut self, limits: ExecLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+}
+
+/// The beginning and the end of what a program wrote.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Captured {
+    /// The first bytes.
+    pub head: Vec<u8>,
+    /// The last bytes, as far as they are not in `head`.
+    pub tail: Vec<u8>,
+    /// How many bytes there were in all.
+    pub total_bytes: u64,
+}
+
+impl Captured {
+    /// How many bytes between `head` and `tail` were thrown away.
+    pub fn omitted_bytes(&self) -> u64 {
+        self.total_bytes - (self.head.len() + self.tail.len()) as u64
+    }
+
+    /// As text, with U+FFFD for what is not UTF-8 and a line that says what is missing.
+    pub fn text(&self) -> String {
+        let omitted = self.omitted_bytes();
+        if omitted == 0 {
+            let whole: Vec<u8> = [self.head.as_slice(), self.tail.as_slice()].concat();
+            return String::from_utf8_lossy(&whole).into_owned();
+        }
+        let (head, tail) = (
+            String::from_utf8_lossy(&self.head),
+            String::from_utf8_lossy(&self.tail),
+        );
+        format!("{head}\n[... {omitted} bytes omitted ...]\n{tail}")
+    }
+}
+
+/// How an execution ended and what it wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ExecOutput {
+    /// The exit code, unless a signal ended it.
+    pub exit_code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// Whether it was ended because its time was over.
+    pub timed_out: bool,
+    /// Standard output.
+    pub stdout: Captured,
+    /// Standard error.
+    pub stderr: Captured,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+    /// What held it in.
+    pub enforcement: Enforcement,
+}
+
+impl ExecOutput {
+    /// Whether it ended by itself with exit code 0.
+    pub fn success(&self) -> bool {
+        self.exit_code == Some(0) && !self.timed_out
+    }
+}

@@ -1,0 +1,504 @@
+//! Reading and writing below a held directory.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, RenameFlags, Stat as RawStat};
+use rustix::io::Errno;
+
+use super::Durability;
+use super::root::{Root, kind_of, open_beneath, stat_in};
+use crate::{
+    Diff, Edit, Encoding, EntryKind, Error, Etag, Listing, Parents, ReadOptions, ReadOutput, ReadRange,
+    RelPath, RemoveMode, RenameMode, Result, Stat, WriteMode, WriteOutput, WriteRequest,
+};
+
+/// Names of unfinished writes begin with this; they are left out of listings and searches.
+pub(crate) const TEMPORARY_PREFIX: &str = ".aion.tmp.";
+/// How deep a tree may be that is removed.
+const MAX_REMOVE_DEPTH: usize = 256;
+
+static NEXT_TEMPORARY: AtomicU64 = AtomicU64::new(0);
+
+/// What the functions of this file need to know of the machine.
+#[derive(Debug, Clone)]
+pub(crate) struct FileLimits {
+    pub(crate) max_file_bytes: u64,
+    pub(crate) max_diff_bytes: usize,
+    pub(crate) durability: Durability,
+}
+
+/// Reads a file or a part of it.
+pub(crate) fn read(
+    root: &Root,
+    path: &RelPath,
+    options: &ReadOptions,
+    limits: &FileLimits,
+) -> Result<ReadOutput> {
+    let (file, stat) = root.open_regular(path)?;
+    let fail = |e| Error::from_io("read", path, e);
+    let (part, size_bytes, etag) = if size_of(&stat) <= limits.max_file_bytes {
+        let whole = read_whole(&file, path, limits.max_file_bytes)?;
+        let part = part_of(&whole, options);
+        (part, whole.len() as u64, Some(Etag::of(&whole)))
+    } else {
+        (part_of_large(file, options).map_err(fail)?, size_of(&stat), None)
+    };
+    Ok(finish_read(part, size_bytes, etag))
+}
+
+/// Some bytes of a file, and whether more follow that were wanted or not.
+struct Part {
+    bytes: Vec<u8>,
+    truncated: bool,
+}
+
+fn finish_read(mut part: Part, size_bytes: u64, etag: Option<Etag>) -> ReadOutput {
+    let encoding = match std::str::from_utf8(&part.bytes) {
+        Ok(_) => Encoding::Utf8,
+        // A character that was cut in two by the size limit is not a reason to call it binary.
+        Err(e) if part.truncated && e.error_len().is_none() && e.valid_up_to() > 0 => {
+            part.bytes.truncate(e.valid_up_to());
+            Encoding::Utf8
+        }
+        Err(_) => Encoding::Binary,
+    };
+    ReadOutput {
+        bytes: part.bytes,
+        encoding,
+        size_bytes,
+        truncated: part.truncated,
+        etag,
+    }
+}
+
+fn read_whole(file: &File, path: &RelPath, limit_bytes: u64) -> Result<Vec<u8>> {
+    let mut whole = Vec::new();
+    let read = file.take(limit_bytes + 1).read_to_end(&mut whole);
+    let size_bytes = read.map_err(|e| Error::from_io("read", path, e))? as u64;
+    if size_bytes > limit_bytes {
+        return Err(Error::TooLarge {
+            path: path.clone(),
+            size_bytes,
+            limit_bytes,
+        });
+    }
+    Ok(whole)
+}
+
+/// Cuts the wanted part out of a content.
+fn part_of(whole: &[u8], options: &ReadOptions) -> Part {
+    let (start, end) = match options.range {
+        ReadRange::All => (0, whole.len()),
+        ReadRange::Bytes { offset, len } => {
+            let start = usize::try_from(offset).unwrap_or(usize::MAX).min(whole.len());
+            (
+                start,
+                start
+                    .saturating_add(usize::try_from(len).unwrap_or(usize::MAX))
+                    .min(whole.len()),
+            )
+        }
+        ReadRange::Lines { first, count } => line_span(whole, first, count),
+    };
+    let end = end.min(start.saturating_add(options.max_bytes));
+    Part {
+        bytes: whole[start..end].to_vec(),
+        truncated: end < whole.len(),
+    }
+}
+
+/// The bytes of lines `first .. first + count`, counted from 1.
+fn line_span(whole: &[u8], first: u64, count: u64) -> (usize, usize) {
+    let (mut start, mut at, mut line) = (whole.len(), 0, 1);
+    let last = first.max(1).saturating_add(count);
+    while at < whole.len() && line < last {
+        if line == first.max(1) {
+            start = at;
+        }
+        at = whole[at..]
+            .iter()
+            .position(|b| *b == b'\n')
+            .map_or(whole.len(), |n| at + n + 1);
+        line += 1;
+    }
+    (start.min(at), at)
+}
+
+/// The same for a file that is too large to hold; lines before the wanted ones are read and dropped.
+fn part_of_large(file: File, options: &ReadOptions) -> std::io::Result<Part> {
+    let (offset, len) = match options.range {
+        ReadRange::All => (0, u64::MAX),
+        ReadRange::Bytes { offset, len } => (offset, len),
+        ReadRange::Lines { first, count } => {
+            return lines_of_large(file, first.max(1), count, options.max_bytes);
+        }
+    };
+    let want = usize::try_from(len).unwrap_or(usize::MAX).min(options.max_bytes);
+    let mut bytes = vec![0; want];
+    let mut have = 0;
+    while have < want {
+        match file.read_at(&mut bytes[have..], offset.saturating_add(have as u64))? {
+            0 => break,
+            n => have += n,
+        }
+    }
+    bytes.truncate(have);
+    Ok(Part {
+        bytes,
+        truncated: true,
+    })
+}
+
+fn lines_of_large(file: File, first: u64, count: u64, max_bytes: usize) -> std::io::Result<Part> {
+    let mut reader = BufReader::with_capacity(1 << 16, file);
+    for _ in 1..first {
+        if reader.skip_until(b'\n')? == 0 {
+            break;
+        }
+    }
+    let mut bytes = Vec::new();
+    for _ in 0..count {
+        let left = max_bytes - bytes.len();
+        if left == 0 || (&mut reader).take(left as u64).read_until(b'\n', &mut bytes)? == 0 {
+            break;
+        }
+    }
+    Ok(Part {
+        bytes,
+        truncated: true,
+    })
+}
+
+/// Writes a whole file; see [`crate::Workspace::write`].
+pub(crate) fn write(
+    root: &Root,
+    path: &RelPath,
+    request: &WriteRequest,
+    limits: &FileLimits,
+) -> Result<WriteOutput> {
+    check_size(path, request.content.len() as u64, limits)?;
+    if request.parents == Parents::Create
+        && let Some(parent) = path.parent()
+    {
+        root.create_dirs(&parent)?;
+    }
+    let (dir, name) = root.open_parent(path)?;
+    let old = existing(root, path, &dir, name, limits)?;
+    check_conditions(path, request, old.as_ref())?;
+    let before = old.as_ref().map_or(&[][..], |old| &old.content);
+    if old.is_some() && before == request.content {
+        return Ok(outcome(path, old.as_ref(), &request.content, limits));
+    }
+    let replace = if request.mode == WriteMode::CreateNew {
+        RenameMode::NoReplace
+    } else {
+        RenameMode::Replace
+    };
+    let target = Target {
+        dir: &dir,
+        name,
+        path,
+        replace,
+        old: old.as_ref(),
+    };
+    replace_content(&target, &request.content, limits.durability)?;
+    Ok(outcome(path, old.as_ref(), &request.content, limits))
+}
+
+/// Replaces exact texts; see [`crate::Workspace::edit`].
+pub(crate) fn edit(root: &Root, path: &RelPath, edits: &[Edit], limits: &FileLimits) -> Result<WriteOutput> {
+    let (dir, name) = root.open_parent(path)?;
+    let Some(old) = existing(root, path, &dir, name, limits)? else {
+        return Err(Error::NotFound { path: path.clone() });
+    };
+    let text = std::str::from_utf8(&old.content).map_err(|_| Error::NotText { path: path.clone() })?;
+    let new = crate::apply_edits(path, text, edits)?.into_bytes();
+    check_size(path, new.len() as u64, limits)?;
+    if new != old.content {
+        let target = Target {
+            dir: &dir,
+            name,
+            path,
+            replace: RenameMode::Replace,
+            old: Some(&old),
+        };
+        replace_content(&target, &new, limits.durability)?;
+    }
+    Ok(outcome(path, Some(&old), &new, limits))
+}
+
+fn check_size(path: &RelPath, size_bytes: u64, limits: &FileLimits) -> Result<()> {
+    let limit_bytes = limits.max_file_bytes;
+    if size_bytes > limit_bytes {
+        return Err(Error::TooLarge {
+            path: path.clone(),
+            size_bytes,
+            limit_bytes,
+        });
+    }
+    Ok(())
+}
+
+/// The file that a write would replace.
+struct Existing {
+    content: Vec<u8>,
+    stat: RawStat,
+}
+
+/// Reads the file at a name, if there is one; anything else than a plain file is refused.
+fn existing(
+    root: &Root,
+    path: &RelPath,
+    dir: &OwnedFd,
+    name: &str,
+    limits: &FileLimits,
+) -> Result<Option<Existing>> {
+    let stat = match stat_in(dir.as_fd(), name) {
+        Err(Errno::NOENT) => return Ok(None),
+        Err(e) => return Err(Error::from_io("stat", path, e.into())),
+        Ok(stat) => stat,
+    };
+    let kind = kind_of(&stat);
+    if kind != EntryKind::File {
+        return Err(Error::WrongKind {
+            path: path.clone(),
+            found: kind.name(),
+            needed: "file",
+        });
+    }
+    if stat.st_nlink > 1 {
+        return Err(Error::HardLinked {
+            path: path.clone(),
+            links: stat.st_nlink as u64,
+        });
+    }
+    let (file, stat) = root.open_regular(path)?;
+    let content = read_whole(&file, path, limits.max_file_bytes)?;
+    Ok(Some(Existing { content, stat }))
+}
+
+fn check_conditions(path: &RelPath, request: &WriteRequest, old: Option<&Existing>) -> Result<()> {
+    if request.mode == WriteMode::CreateNew && old.is_some() {
+        return Err(Error::Exists { path: path.clone() });
+    }
+    let Some(expected) = &request.if_match else {
+        return Ok(());
+    };
+    let found = old.map(|old| Etag::of(&old.content));
+    if found.as_ref() == Some(expected) {
+        return Ok(());
+    }
+    let found = found.map_or_else(|| "nothing".to_owned(), |etag| etag.to_string());
+    Err(Error::Conflict {
+        path: path.clone(),
+        expected: expected.to_string(),
+        found,
+    })
+}
+
+fn outcome(path: &RelPath, old: Option<&Existing>, new: &[u8], limits: &FileLimits) -> WriteOutput {
+    let before = old.map_or(&[][..], |old| &old.content);
+    WriteOutput {
+        etag: Etag::of(new),
+        size_bytes: new.len() as u64,
+        created: old.is_none(),
+        changed: old.is_none() || before != new,
+        diff: Diff::between(path.as_str(), before, new, limits.max_diff_bytes),
+    }
+}
+
+/// Where a content goes.
+struct Target<'a> {
+    dir: &'a OwnedFd,
+    name: &'a str,
+    path: &'a RelPath,
+    replace: RenameMode,
+    old: Option<&'a Existing>,
+}
+
+/// Writes a temporary file beside the target and renames it; on failure the target is untouched.
+fn replace_content(target: &Target<'_>, content: &[u8], durability: Durability) -> Result<()> {
+    let temporary = format!(
+        "{TEMPORARY_PREFIX}{}.{}",
+        std::process::id(),
+        NEXT_TEMPORARY.fetch_add(1, Ordering::Relaxed)
+    );
+    let done = write_temporary(target, &temporary, content, durability)
+        .and_then(|()| rename_in(target, &temporary))
+        .and_then(|()| {
+            if durability == Durability::Full {
+                Ok(rustix::fs::fsync(target.dir)?)
+            } else {
+                Ok(())
+            }
+        });
+    done.map_err(|e| {
+        let _ = rustix::fs::unlinkat(target.dir, temporary.as_str(), AtFlags::empty());
+        Error::from_io("write", target.path, e)
+    })
+}
+
+fn write_temporary(
+    target: &Target<'_>,
+    name: &str,
+    content: &[u8],
+    durability: Durability,
+) -> std::io::Result<()> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    // New files get what the umask leaves of 666; replaced ones keep their mode without set-id bits.
+    let fd = match rustix::fs::openat(target.dir, name, flags, Mode::from_raw_mode(0o666)) {
+        Err(Errno::EXIST) => {
+            rustix::fs::unlinkat(target.dir, name, AtFlags::empty())?;
+            rustix::fs::openat(target.dir, name, flags, Mode::from_raw_mode(0o666))?
+        }
+        other => other?,
+    };
+    if let Some(old) = target.old {
+        rustix::fs::fchmod(&fd, Mode::from_raw_mode(old.stat.st_mode & 0o777))?;
+    }
+    let mut file = File::from(fd);
+    file.write_all(content)?;
+    if durability != Durability::None {
+        file.sync_data()?;
+    }
+    Ok(())
+}
+
+fn rename_in(target: &Target<'_>, temporary: &str) -> std::io::Result<()> {
+    let flags = match target.replace {
+        RenameMode::NoReplace => RenameFlags::NOREPLACE,
+        RenameMode::Replace => RenameFlags::empty(),
+    };
+    Ok(rustix::fs::renameat_with(
+        target.dir,
+        temporary,
+        target.dir,
+        target.name,
+        flags,
+    )?)
+}
+
+/// What is at a path.
+pub(crate) fn stat(root: &Root, path: &RelPath) -> Result<Stat> {
+    Ok(stat_from(path.clone(), &root.stat(path)?))
+}
+
+/// The public form of what the system says.
+pub(crate) fn stat_from(path: RelPath, raw: &RawStat) -> Stat {
+    let kind = kind_of(raw);
+    let size_bytes = if kind == EntryKind::File { size_of(raw) } else { 0 };
+    let modified_ms = raw.st_mtime * 1000 + (raw.st_mtime_nsec / 1_000_000) as i64;
+    Stat {
+        path,
+        kind,
+        size_bytes,
+        modified_ms,
+    }
+}
+
+fn size_of(stat: &RawStat) -> u64 {
+    u64::try_from(stat.st_size).unwrap_or(0)
+}
+
+/// The entries of a directory.
+pub(crate) fn list(root: &Root, path: &RelPath, max_entries: usize) -> Result<Listing> {
+    let fail = |e: Errno| Error::from_io("list", path, e.into());
+    let fd = root.open(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
+    let mut listing = Listing {
+        entries: Vec::new(),
+        truncated: false,
+        unnamable: 0,
+    };
+    for entry in Dir::read_from(&fd).map_err(fail)? {
+        let entry = entry.map_err(fail)?;
+        let Some(name) = listed_name(entry.file_name()) else {
+            continue;
+        };
+        let Some(below) = name.and_then(|name| RelPath::parse(name).ok()) else {
+            listing.unnamable += 1;
+            continue;
+        };
+        // Bounded by what the directory holds; sorted before it is cut so that the answer is stable.
+        if let Ok(raw) = stat_in(fd.as_fd(), below.as_str()) {
+            listing.entries.push(stat_from(path.join(&below)?, &raw));
+        }
+    }
+    listing.entries.sort_by(|a, b| a.path.cmp(&b.path));
+    listing.truncated = listing.entries.len() > max_entries;
+    listing.entries.truncate(max_entries);
+    Ok(listing)
+}
+
+/// `None` for entries that are not shown, `Some(None)` for names that are not UTF-8.
+pub(crate) fn listed_name(name: &std::ffi::CStr) -> Option<Option<&str>> {
+    let text = name.to_str().ok();
+    match text {
+        Some("." | "..") => None,
+        Some(text) if text.starts_with(TEMPORARY_PREFIX) => None,
+        other => Some(other),
+    }
+}
+
+/// Removes an entry.
+pub(crate) fn remove(root: &Root, path: &RelPath, mode: RemoveMode) -> Result<()> {
+    let fail = |e: Errno| match e {
+        Errno::NOTEMPTY => Error::WrongKind {
+            path: path.clone(),
+            found: "directory with entries",
+            needed: "file or empty directory",
+        },
+        e => Error::from_io("remove", path, e.into()),
+    };
+    let (dir, name) = root.open_parent(path)?;
+    let is_dir = kind_of(&stat_in(dir.as_fd(), name).map_err(fail)?) == EntryKind::Directory;
+    if is_dir && mode == RemoveMode::Tree {
+        remove_entries(&dir, name, 0).map_err(fail)?;
+    }
+    let flags = if is_dir {
+        AtFlags::REMOVEDIR
+    } else {
+        AtFlags::empty()
+    };
+    rustix::fs::unlinkat(&dir, name, flags).map_err(fail)
+}
+
+/// Empties a directory; links in it are removed, never followed.
+fn remove_entries(parent: &OwnedFd, name: &str, depth: usize) -> Result<(), Errno> {
+    if depth == MAX_REMOVE_DEPTH {
+        return Err(Errno::NAMETOOLONG);
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+    let dir = open_beneath(parent.as_fd(), name.as_ref(), flags, Mode::empty())?;
+    let entries: Vec<_> = Dir::read_from(&dir)?.collect::<Result<_, _>>()?;
+    for entry in entries
+        .iter()
+        .filter(|e| !matches!(e.file_name().to_bytes(), b"." | b".."))
+    {
+        let name = entry.file_name();
+        let stat = rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        if kind_of(&stat) == EntryKind::Directory {
+            remove_entries(&dir, name.to_str().map_err(|_| Errno::ILSEQ)?, depth + 1)?;
+            rustix::fs::unlinkat(&dir, name, AtFlags::REMOVEDIR)?;
+        } else {
+            rustix::fs::unlinkat(&dir, name, AtFlags::empty())?;
+        }
+    }
+    Ok(())
+}
+
+/// Gives an entry another name.
+pub(crate) fn rename(root: &Root, from: &RelPath, to: &RelPath, mode: RenameMode) -> Result<()> {
+    let (from_dir, from_name) = root.open_parent(from)?;
+    stat_in(from_dir.as_fd(), from_name).map_err(|e| Error::from_io("rename", from, e.into()))?;
+    let (to_dir, to_name) = root.open_parent(to)?;
+    let flags = match mode {
+        RenameMode::NoReplace => RenameFlags::NOREPLACE,
+        RenameMode::Replace => RenameFlags::empty(),
+    };
+    rustix::fs::renameat_with(&from_dir, from_name, &to_dir, to_name, flags)
+        .map_err(|e| Error::from_io("rename", to, e.into()))
+}

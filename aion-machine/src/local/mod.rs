@@ -1,0 +1,381 @@
+//! This host as a machine: files below a held directory, processes under a supervisor.
+
+mod capture;
+mod env;
+mod exec;
+mod files;
+mod root;
+mod search;
+mod tree;
+mod walk;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use tokio::sync::Semaphore;
+
+use self::files::FileLimits;
+use self::root::Root;
+#[cfg(feature = "testkit")]
+pub(crate) use self::search::compile_glob;
+use self::tree::Snapshots;
+use crate::snapshot::DiffLimits;
+use crate::supervisor::Namespaces;
+use crate::{
+    Capabilities, Edit, Enforcement, Error, ExecOutput, ExecRequest, GlobOutput, GlobRequest, GrepOutput,
+    GrepRequest, Listing, Machine, ReadOptions, ReadOutput, RelPath, RemoveMode, RenameMode, Result,
+    SnapshotId, Stat, Tier, TreeDiff, Workspace, WorkspaceSpec, WriteOutput, WriteRequest,
+};
+
+/// What a write survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Durability {
+    /// The end of this process. The host may lose it, but never leaves half of it.
+    #[default]
+    None,
+    /// The content survives a crash of the host, if its name does.
+    File,
+    /// Content and name survive a crash of the host.
+    Full,
+}
+
+/// Who supervises executions.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Supervisor {
+    /// This very program, which calls [`run_if_requested`](crate::supervisor::run_if_requested)
+    /// first in its `main`.
+    #[default]
+    Ourselves,
+    /// A program that does; the package brings `aion-machine-supervisor`.
+    Program(PathBuf),
+}
+
+/// How a [`LocalMachine`] works.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct LocalOptions {
+    /// Who supervises executions.
+    pub supervisor: Supervisor,
+    /// Below this, nothing is executed. Only the operator's configuration sets it.
+    pub required: Tier,
+    /// Whether kernel namespaces are used where they can be.
+    pub namespaces: Namespaces,
+    /// Directories of the host that executions may read beside the system's own.
+    pub read_only: Vec<PathBuf>,
+    /// How many executions run at once.
+    pub max_executions: usize,
+    /// Larger files are neither written nor edited, in bytes.
+    pub max_file_bytes: u64,
+    /// Longest diff that a write returns, in bytes.
+    pub max_diff_bytes: usize,
+    /// What a write survives.
+    pub durability: Durability,
+}
+
+impl Default for LocalOptions {
+    fn default() -> Self {
+        Self {
+            supervisor: Supervisor::Ourselves,
+            required: Tier::Landlock,
+            namespaces: Namespaces::WherePossible,
+            read_only: Vec::new(),
+            max_executions: 8,
+            max_file_bytes: 10 << 20,
+            max_diff_bytes: crate::diff::MAX_DIFF_BYTES,
+            durability: Durability::None,
+        }
+    }
+}
+
+impl LocalOptions {
+    /// Chooses who supervises executions.
+    #[must_use]
+    pub fn with_supervisor(mut self, supervisor: Supervisor) -> Self {
+        self.supervisor = supervisor;
+        self
+    }
+
+    /// Executes nothing below this tier.
+    #[must_use]
+    pub fn with_required(mut self, required: Tier) -> Self {
+        self.required = required;
+        self
+    }
+
+    /// Chooses whether namespaces are used.
+    #[must_use]
+    pub fn with_namespaces(mut self, namespaces: Namespaces) -> Self {
+        self.namespaces = namespaces;
+        self
+    }
+
+    /// Lets executions read a directory of the host, at the same path.
+    #[must_use]
+    pub fn with_read_only(mut self, path: impl Into<PathBuf>) -> Self {
+        self.read_only.push(path.into());
+        self
+    }
+
+    /// Runs at most this many executions at once.
+    #[must_use]
+    pub fn with_max_executions(mut self, max_executions: usize) -> Self {
+        self.max_executions = max_executions;
+        self
+    }
+
+    /// Neither writes nor edits larger files.
+    #[must_use]
+    pub fn with_max_file_bytes(mut self, max_file_bytes: u64) -> Self {
+        self.max_file_bytes = max_file_bytes;
+        self
+    }
+
+    /// Chooses what a write survives.
+    #[must_use]
+    pub fn with_durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+}
+
+/// A directory of this host, and the right to execute programs in it.
+#[derive(Debug, Clone)]
+pub struct LocalMachine {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    id: String,
+    root: Root,
+    options: LocalOptions,
+    /// One writer at a time, so that a condition still holds when the write happens.
+    writer: Mutex<()>,
+    executions: Semaphore,
+}
+
+impl LocalMachine {
+    /// Holds a directory, which must exist.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub fn open_root(path: impl AsRef<Path>, options: LocalOptions) -> std::io::Result<Self> {
+        let root = Root::hold(path.as_ref())?;
+        let id = format!("local:{}", root.host_path().display());
+        let executions = Semaphore::new(options.max_executions.min(Semaphore::MAX_PERMITS));
+        Ok(Self {
+            shared: Arc::new(Shared {
+                id,
+                root,
+                options,
+                writer: Mutex::new(()),
+                executions,
+            }),
+        })
+    }
+
+    /// Opens a directory below as a workspace, as [`Machine::open`] does.
+    ///
+    /// # Errors
+    /// If the directory cannot be created or is not one.
+    pub fn workspace(&self, spec: &WorkspaceSpec) -> Result<LocalWorkspace> {
+        self.shared.root.create_dirs(&spec.cwd)?;
+        let root = self.shared.root.descend(&spec.cwd)?;
+        let snapshots = Mutex::default();
+        Ok(LocalWorkspace {
+            held: Arc::new(Held {
+                shared: Arc::clone(&self.shared),
+                root,
+                snapshots,
+            }),
+        })
+    }
+}
+
+#[async_trait]
+impl Machine for LocalMachine {
+    fn id(&self) -> &str {
+        &self.shared.id
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            exec: true,
+            snapshot: true,
+            durable: true,
+        }
+    }
+
+    async fn open(&self, spec: &WorkspaceSpec) -> Result<Arc<dyn Workspace>> {
+        let (machine, spec) = (self.clone(), spec.clone());
+        let workspace = blocking(move || machine.workspace(&spec)).await?;
+        Ok(Arc::new(workspace))
+    }
+
+    async fn probe(&self) -> Result<Enforcement> {
+        let request = ExecRequest::new(["true"]);
+        Ok(exec::run(&self.shared.root, &self.shared.options, request)
+            .await?
+            .enforcement)
+    }
+}
+
+/// A directory of a [`LocalMachine`].
+#[derive(Debug, Clone)]
+pub struct LocalWorkspace {
+    held: Arc<Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    shared: Arc<Shared>,
+    root: Root,
+    snapshots: Mutex<Snapshots>,
+}
+
+impl Held {
+    fn limits(&self) -> FileLimits {
+        let options = &self.shared.options;
+        FileLimits {
+            max_file_bytes: options.max_file_bytes,
+            max_diff_bytes: options.max_diff_bytes,
+            durability: options.durability,
+        }
+    }
+
+    fn snapshots(&self) -> MutexGuard<'_, Snapshots> {
+        self.snapshots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn writer(&self) -> MutexGuard<'_, ()> {
+        self.shared.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl LocalWorkspace {
+    /// Runs a piece of file work off the runtime's threads.
+    async fn on_files<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Held) -> Result<T> + Send + 'static,
+    {
+        let held = Arc::clone(&self.held);
+        blocking(move || work(&held)).await
+    }
+}
+
+async fn blocking<T, F>(work: F) -> Result<T>
+where
+    T: Send + 'static,
+    F: FnOnce() -> Result<T> + Send + 'static,
+{
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(e) if e.is_panic() => std::panic::resume_unwind(e.into_panic()),
+        Err(_) => Err(Error::invalid("the runtime is shutting down")),
+    }
+}
+
+#[async_trait]
+impl Workspace for LocalWorkspace {
+    async fn read(&self, path: &RelPath, options: ReadOptions) -> Result<ReadOutput> {
+        let path = path.clone();
+        self.on_files(move |held| files::read(&held.root, &path, &options, &held.limits()))
+            .await
+    }
+
+    async fn write(&self, path: &RelPath, request: WriteRequest) -> Result<WriteOutput> {
+        let path = path.clone();
+        self.on_files(move |held| {
+            let _writer = held.writer();
+            files::write(&held.root, &path, &request, &held.limits())
+        })
+        .await
+    }
+
+    async fn edit(&self, path: &RelPath, edits: &[Edit]) -> Result<WriteOutput> {
+        let (path, edits) = (path.clone(), edits.to_vec());
+        self.on_files(move |held| {
+            let _writer = held.writer();
+            files::edit(&held.root, &path, &edits, &held.limits())
+        })
+        .await
+    }
+
+    async fn stat(&self, path: &RelPath) -> Result<Stat> {
+        let path = path.clone();
+        self.on_files(move |held| files::stat(&held.root, &path)).await
+    }
+
+    async fn list(&self, path: &RelPath, max_entries: usize) -> Result<Listing> {
+        let path = path.clone();
+        self.on_files(move |held| files::list(&held.root, &path, max_entries))
+            .await
+    }
+
+    async fn mkdir(&self, path: &RelPath) -> Result<()> {
+        let path = path.clone();
+        self.on_files(move |held| held.root.create_dirs(&path)).await
+    }
+
+    async fn remove(&self, path: &RelPath, mode: RemoveMode) -> Result<()> {
+        let path = path.clone();
+        self.on_files(move |held| {
+            let _writer = held.writer();
+            files::remove(&held.root, &path, mode)
+        })
+        .await
+    }
+
+    async fn rename(&self, from: &RelPath, to: &RelPath, mode: RenameMode) -> Result<()> {
+        let (from, to) = (from.clone(), to.clone());
+        self.on_files(move |held| {
+            let _writer = held.writer();
+            files::rename(&held.root, &from, &to, mode)
+        })
+        .await
+    }
+
+    async fn glob(&self, request: GlobRequest) -> Result<GlobOutput> {
+        self.on_files(move |held| search::glob(&held.root, &request))
+            .await
+    }
+
+    async fn grep(&self, request: GrepRequest) -> Result<GrepOutput> {
+        self.on_files(move |held| search::grep(&held.root, &request))
+            .await
+    }
+
+    async fn exec(&self, request: ExecRequest) -> Result<ExecOutput> {
+        let shared = &self.held.shared;
+        let Ok(_permit) = shared.executions.try_acquire() else {
+            return Err(Error::Busy {
+                limit: shared.options.max_executions,
+            });
+        };
+        exec::run(&self.held.root, &shared.options, request).await
+    }
+
+    async fn snapshot(&self) -> Result<SnapshotId> {
+        self.on_files(|held| {
+            let previous = held.snapshots().latest();
+            let snapshot = tree::take(&held.root, previous.as_deref())?;
+            Ok(held.snapshots().keep(snapshot))
+        })
+        .await
+    }
+
+    async fn diff(&self, from: SnapshotId, to: SnapshotId) -> Result<TreeDiff> {
+        self.on_files(move |held| {
+            let (from, to) = {
+                let snapshots = held.snapshots();
+                (snapshots.get(from)?, snapshots.get(to)?)
+            };
+            Ok(from.diff(&to, &DiffLimits::default()))
+        })
+        .await
+    }
+}

@@ -1,0 +1,47 @@
+//! The small program between the service and what it executes.
+//!
+//! A service that executes programs is started a second time as a supervisor: it shuts itself in,
+//! starts the program, and sees to it that nothing of it remains. It is a process of its own because
+//! the service has threads and gigabytes, neither of which go well with `fork`.
+//!
+//! ```no_run
+//! // first in main:
+//! aion_machine::supervisor::run_if_requested();
+//! // ... the program itself
+//! ```
+
+mod confine;
+mod filter;
+mod mounts;
+mod plan;
+mod reaper;
+mod run;
+mod sys;
+mod target;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+pub use self::plan::Namespaces;
+pub(crate) use self::plan::{Plan, Report};
+
+/// The argument by which a program knows that it is to be a supervisor.
+pub(crate) const ARGUMENT: &str = "--aion-machine-supervisor";
+
+static INSTALLED: AtomicBool = AtomicBool::new(false);
+
+/// Becomes the supervisor, and never returns, if this process was started as one.
+///
+/// Call it first in `main`, before any thread is started. Otherwise it only notes that this program
+/// can be its own supervisor, which [`LocalMachine`](crate::LocalMachine) relies on.
+pub fn run_if_requested() {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|a| a == ARGUMENT) && arguments.next().is_none() {
+        std::process::exit(run::supervise());
+    }
+    INSTALLED.store(true, Ordering::Relaxed);
+}
+
+/// Whether [`run_if_requested`] was called, so that starting ourselves is not starting over.
+pub(crate) fn is_installed() -> bool {
+    INSTALLED.load(Ordering::Relaxed)
+}

@@ -1,0 +1,245 @@
+//! A file system of its own for the program: the system read-only, the workspace, and nothing else.
+//!
+//! Everything that is to be seen is first taken as a detached copy of a mount; then an empty file
+//! system is mounted, the copies are hung into it, and it becomes the root. What was not taken does
+//! not exist any more. If a step fails, what was mounted is taken down and the host's root stays.
+
+use std::ffi::CStr;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount, mount_change,
+    move_mount, open_tree, unmount,
+};
+
+use super::plan::Plan;
+use super::sys;
+
+/// Where the program sees its workspace.
+pub(super) const WORKSPACE: &str = "/workspace";
+/// What the new root is built on: a directory that every system has.
+const BASE: &str = "/tmp";
+
+const RDONLY: u64 = 1;
+const NOSUID: u64 = 2;
+const NODEV: u64 = 4;
+const NOEXEC: u64 = 8;
+
+/// Directories of programs and libraries.
+pub(super) const SYSTEM: [&str; 10] = [
+    "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/nix", "/gnu",
+];
+/// What programs need of `/etc`; passwords, keys and the host's configuration are not among it.
+pub(super) const ETC: [&str; 22] = [
+    "alternatives",
+    "bash.bashrc",
+    "ca-certificates",
+    "crypto-policies",
+    "fonts",
+    "group",
+    "host.conf",
+    "inputrc",
+    "java",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "locale.alias",
+    "localtime",
+    "magic",
+    "mime.types",
+    "nsswitch.conf",
+    "passwd",
+    "perl",
+    "pki",
+    "protocols",
+    "services",
+];
+/// The same, for certificates, whose private keys lie beside them.
+pub(super) const ETC_SSL: [&str; 2] = ["/etc/ssl/certs", "/etc/ssl/openssl.cnf"];
+/// Devices that are harmless.
+pub(super) const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
+
+/// What one place of the new root holds.
+enum Source {
+    Link(PathBuf),
+    Tree(OwnedFd),
+    File(OwnedFd),
+}
+
+/// Moves this process into its own file system. Returns what could not be had.
+pub(super) fn enter(plan: &Plan) -> io::Result<Vec<String>> {
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
+    let workspace = workspace(plan)?;
+    let places = places(plan)?;
+    mount(
+        "tmpfs",
+        BASE,
+        "tmpfs",
+        MountFlags::NOSUID | MountFlags::NODEV,
+        c"size=1m,mode=755",
+    )?;
+    let built = build(plan, &workspace, places);
+    if built.is_err() {
+        let _ = rustix::process::chdir("/");
+        let _ = unmount(BASE, UnmountFlags::DETACH);
+    }
+    built
+}
+
+/// The workspace, if it is still the directory that the service holds.
+fn workspace(plan: &Plan) -> io::Result<OwnedFd> {
+    let tree = take(Path::new(&plan.root), NOSUID | NODEV)?;
+    let stat = rustix::fs::fstat(&tree)?;
+    if (stat.st_dev, stat.st_ino) != (plan.device, plan.inode) {
+        return Err(io::Error::other("the workspace is not the directory it was"));
+    }
+    Ok(tree)
+}
+
+fn places(plan: &Plan) -> io::Result<Vec<(PathBuf, Source)>> {
+    let system = SYSTEM.iter().map(PathBuf::from);
+    let etc = ETC
+        .iter()
+        .map(|name| Path::new("/etc").join(name))
+        .chain(ETC_SSL.iter().map(PathBuf::from));
+    let mut places = Vec::new();
+    for path in system.chain(etc).chain(plan.read_only.iter().cloned()) {
+        if let Some(source) = source(&path, RDONLY | NOSUID | NODEV)? {
+            places.push((path, source));
+        }
+    }
+    for name in DEVICES {
+        let path = Path::new("/dev").join(name);
+        if let Some(source) = source(&path, NOSUID | NOEXEC)? {
+            places.push((path, source));
+        }
+    }
+    Ok(places)
+}
+
+fn source(path: &Path, attributes: u64) -> io::Result<Option<Source>> {
+    let Ok(kind) = fs::symlink_metadata(path) else {
+        return Ok(None);
+    };
+    if kind.is_symlink() {
+        return Ok(Some(Source::Link(fs::read_link(path)?)));
+    }
+    let tree = take(path, attributes)?;
+    Ok(Some(if kind.is_dir() {
+        Source::Tree(tree)
+    } else {
+        Source::File(tree)
+    }))
+}
+
+/// A detached copy of what is mounted at a path, with more restrictions.
+fn take(path: &Path, attributes: u64) -> io::Result<OwnedFd> {
+    let flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+    let tree = open_tree(CWD, path, flags)?;
+    sys::mount_setattr(&tree, attributes, libc::AT_RECURSIVE)?;
+    Ok(tree)
+}
+
+fn build(plan: &Plan, workspace: &OwnedFd, places: Vec<(PathBuf, Source)>) -> io::Result<Vec<String>> {
+    let mut gaps = Vec::new();
+    rustix::process::chdir(BASE)?;
+    for dir in [
+        "workspace",
+        "proc",
+        "tmp",
+        "dev",
+        "dev/shm",
+        "etc",
+        "etc/ssl",
+        "run",
+        "var",
+    ] {
+        fs::create_dir(dir)?;
+    }
+    hang(workspace, Path::new("workspace"))?;
+    for (path, source) in places {
+        place(path.strip_prefix("/").unwrap_or(&path), source)?;
+    }
+    let size = format!("size={},mode=1777\0", plan.limits.tmp_bytes);
+    temporary(
+        "tmp",
+        CStr::from_bytes_with_nul(size.as_bytes()).map_err(io::Error::other)?,
+    )?;
+    temporary("dev/shm", c"size=16m,mode=1777")?;
+    for (name, to) in [
+        ("fd", "/proc/self/fd"),
+        ("stdin", "fd/0"),
+        ("stdout", "fd/1"),
+        ("stderr", "fd/2"),
+    ] {
+        symlink(to, Path::new("dev").join(name))?;
+    }
+    symlink("/tmp", "var/tmp")?;
+    let proc_flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    if let Err(e) = mount("proc", "proc", "proc", proc_flags, None) {
+        gaps.push(format!("mounts: there is no /proc ({e})"));
+    }
+    become_root()?;
+    Ok(gaps)
+}
+
+/// Puts one thing into the new root; a path that would be a second thing in the same place is left out.
+fn place(path: &Path, source: Source) -> io::Result<()> {
+    if path.symlink_metadata().is_ok() && !path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    match source {
+        Source::Link(to) => symlink(to, path),
+        Source::Tree(tree) => {
+            fs::create_dir_all(path)?;
+            hang(&tree, path)
+        }
+        Source::File(file) => {
+            fs::File::create(path)?;
+            hang(&file, path)
+        }
+    }
+}
+
+fn hang(tree: &OwnedFd, path: &Path) -> io::Result<()> {
+    Ok(move_mount(
+        tree.as_fd(),
+        "",
+        CWD,
+        path,
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+    )?)
+}
+
+fn temporary(path: &str, data: &CStr) -> io::Result<()> {
+    Ok(mount(
+        "tmpfs",
+        path,
+        "tmpfs",
+        MountFlags::NOSUID | MountFlags::NODEV,
+        data,
+    )?)
+}
+
+/// The current directory becomes the root; the old one is not reachable any more, and the new one is
+/// read-only apart from what hangs in it.
+fn become_root() -> io::Result<()> {
+    rustix::process::pivot_root(".", ".")?;
+    unmount(".", UnmountFlags::DETACH)?;
+    rustix::process::chdir("/")?;
+    let root = rustix::fs::open(
+        "/",
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    sys::mount_setattr(&root, RDONLY, 0)
+}

@@ -1,0 +1,57 @@
+//! What the service and the supervisor say to each other.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Enforcement, ExecLimits, RelPath, Tier};
+
+/// Whether kernel namespaces are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Namespaces {
+    /// Where the kernel allows it; otherwise without, which is a lower tier.
+    #[default]
+    WherePossible,
+    /// Not at all.
+    Never,
+}
+
+/// What to execute, and under what.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Plan {
+    pub(crate) argv: Vec<String>,
+    pub(crate) env: Vec<(String, String)>,
+    pub(crate) cwd: RelPath,
+    /// Path, device and inode of the workspace: another directory at that path is not accepted.
+    pub(crate) root: String,
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+    pub(crate) read_only: Vec<PathBuf>,
+    pub(crate) limits: ExecLimits,
+    pub(crate) required: Tier,
+    pub(crate) namespaces: Namespaces,
+}
+
+/// What the supervisor says, one JSON document a line.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Report {
+    /// The walls stand; the program is started next.
+    Confined { enforcement: Enforcement },
+    /// They do not stand as high as they must; nothing was started.
+    Refused { gaps: Vec<String> },
+    /// The program cannot be executed.
+    NoProgram { reason: String },
+    /// The working directory is not there.
+    NoDirectory { reason: String },
+    /// Something else went wrong.
+    Failed { reason: String },
+    /// Everything has ended.
+    Ended {
+        code: Option<i32>,
+        signal: Option<i32>,
+        timed_out: bool,
+    },
+}

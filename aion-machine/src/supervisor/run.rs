@@ -1,0 +1,341 @@
+//! The supervisor: reads the plan, shuts itself in as far as it can, watches over the program.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::thread::UnshareFlags;
+
+use super::confine::{Shell, confine};
+use super::plan::{Namespaces, Plan, Report};
+use super::reaper::{self, Status};
+use super::sys::{self, Fork};
+use super::{mounts, target};
+use crate::ExecLimits;
+
+/// A plan or an input above this is not read.
+const MAX_MESSAGE_BYTES: u32 = 64 << 20;
+/// How often orphans are reaped while the program runs.
+const REAP_EVERY: Duration = Duration::from_millis(500);
+
+/// What the processes of the supervisor share.
+pub(super) struct Context {
+    pub(super) plan: Plan,
+    /// What the program reads.
+    pub(super) stdin: OwnedFd,
+    /// The line to the service.
+    pub(super) control: OwnedFd,
+    /// What was tried and did not work.
+    pub(super) gaps: Vec<String>,
+}
+
+impl Context {
+    /// Tells the service something; if it is not there any more, there is nobody to tell.
+    pub(super) fn report(&self, report: &Report) {
+        let Ok(mut line) = serde_json::to_vec(report) else {
+            return;
+        };
+        line.push(b'\n');
+        if let Ok(control) = self.control.try_clone() {
+            let _ = File::from(control).write_all(&line);
+        }
+    }
+
+    fn failed(&self, what: &str, error: &io::Error) {
+        self.report(&Report::Failed {
+            reason: format!("{what}: {error}"),
+        });
+    }
+}
+
+/// The whole life of the supervisor; returns its exit code.
+pub(super) fn supervise() -> i32 {
+    // If not: the service ended before it had said what to do, or this is not a service at all.
+    let Ok(mut context) = listen() else { return 2 };
+    match watch_over(&mut context) {
+        Ok(Some(end)) => context.report(&end),
+        Ok(None) => {}
+        Err(e) => context.failed("the supervisor", &e),
+    }
+    0
+}
+
+/// Reads the plan from standard input, which is a socket.
+fn listen() -> io::Result<Context> {
+    sys::close_from(3)?;
+    let control = rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3)?;
+    let mut from = File::from(control.try_clone()?);
+    let mut lengths = [0; 8];
+    from.read_exact(&mut lengths)?;
+    let [plan_len, stdin_len] =
+        [0, 4].map(|at| u32::from_le_bytes([lengths[at], lengths[at + 1], lengths[at + 2], lengths[at + 3]]));
+    if plan_len.max(stdin_len) > MAX_MESSAGE_BYTES {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut plan = vec![0; plan_len as usize];
+    from.read_exact(&mut plan)?;
+    let plan = serde_json::from_slice(&plan).map_err(io::Error::other)?;
+    let stdin = read_stdin(&mut from, u64::from(stdin_len))?;
+    Ok(Context {
+        plan,
+        stdin,
+        control,
+        gaps: Vec::new(),
+    })
+}
+
+/// The program's input as a file in memory, so that nobody has to feed it while it runs.
+fn read_stdin(from: &mut File, len: u64) -> io::Result<OwnedFd> {
+    if len == 0 {
+        return Ok(File::open("/dev/null")?.into());
+    }
+    let memory = rustix::fs::memfd_create("stdin", rustix::fs::MemfdFlags::CLOEXEC)?;
+    let mut file = File::from(memory);
+    io::copy(&mut from.take(len), &mut file)?;
+    io::Seek::rewind(&mut file)?;
+    Ok(file.into())
+}
+
+fn watch_over(context: &mut Context) -> io::Result<Option<Report>> {
+    let isolated = match context.plan.namespaces {
+        Namespaces::Never => {
+            context
+                .gaps
+                .push("namespaces: turned off by the configuration".to_owned());
+            false
+        }
+        Namespaces::WherePossible => enter_namespaces(context)?,
+    };
+    let deadline = Instant::now() + Duration::from_millis(context.plan.limits.wall_ms);
+    if isolated {
+        in_namespace(context, deadline)
+    } else {
+        as_subreaper(context, deadline)
+    }
+}
+
+/// Leaves the host's namespaces, all of them or none.
+fn enter_namespaces(context: &mut Context) -> io::Result<bool> {
+    let (uid, gid) = (
+        rustix::process::getuid().as_raw(),
+        rustix::process::getgid().as_raw(),
+    );
+    let flags = UnshareFlags::NEWUSER
+        | UnshareFlags::NEWPID
+        | UnshareFlags::NEWNS
+        | UnshareFlags::NEWNET
+        | UnshareFlags::NEWIPC
+        | UnshareFlags::NEWUTS
+        | UnshareFlags::NEWCGROUP;
+    if let Err(e) = sys::unshare(flags) {
+        context
+            .gaps
+            .push(format!("namespaces: the kernel does not allow them here ({e})"));
+        return Ok(false);
+    }
+    std::fs::write("/proc/self/setgroups", "deny")?;
+    std::fs::write("/proc/self/uid_map", format!("{uid} {uid} 1"))?;
+    std::fs::write("/proc/self/gid_map", format!("{gid} {gid} 1"))?;
+    Ok(true)
+}
+
+/// The program lives in a process namespace, whose first process is a copy of this one.
+fn in_namespace(context: &mut Context, deadline: Instant) -> io::Result<Option<Report>> {
+    let (go_read, go_write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let (status_read, status_write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    match sys::fork()? {
+        Fork::Child => {
+            drop((go_write, status_read));
+            sys::exit_now(first_process(context, go_read, status_write))
+        }
+        Fork::Parent(first) => {
+            drop((go_read, status_write));
+            File::from(go_write).write_all(b"g")?;
+            let timed_out = wait_for(&context.control, first, deadline)?;
+            // The kernel ends everything in the namespace before this wait returns.
+            reaper::kill_and_wait(first)?;
+            let mut words = String::new();
+            File::from(status_read).read_to_string(&mut words)?;
+            Ok(end_report(Status::parse(&words), timed_out))
+        }
+    }
+}
+
+/// Waits until the process ends or must end. Returns whether its time was over.
+fn wait_for(control: &OwnedFd, process: Pid, deadline: Instant) -> io::Result<bool> {
+    let process_fd = rustix::process::pidfd_open(process, PidfdFlags::empty())?;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(true);
+        }
+        let mut fds = [
+            PollFd::new(&process_fd, PollFlags::IN),
+            // The service never says more than the plan, so anything here is its end.
+            PollFd::new(control, PollFlags::IN | PollFlags::RDHUP),
+        ];
+        match poll(&mut fds, Some(&timespec(left.min(REAP_EVERY)))) {
+            Err(rustix::io::Errno::INTR) | Ok(0) => reaper::reap_orphans(process),
+            Err(e) => return Err(e.into()),
+            Ok(_) => return Ok(false),
+        }
+    }
+}
+
+fn timespec(d: Duration) -> Timespec {
+    Timespec {
+        tv_sec: d.as_secs() as i64,
+        tv_nsec: i64::from(d.subsec_nanos()),
+    }
+}
+
+fn end_report(status: Option<Status>, timed_out: bool) -> Option<Report> {
+    let (code, signal) = match status {
+        Some(Status::Exited(code)) => (Some(code), None),
+        Some(Status::Signaled(signal)) => (None, Some(signal)),
+        None => (None, Some(Signal::KILL.as_raw())),
+    };
+    Some(Report::Ended {
+        code,
+        signal,
+        timed_out,
+    })
+}
+
+/// Process 1 of the namespace: builds the walls, starts the program, reaps, and takes everything with
+/// it when it ends.
+fn first_process(context: &mut Context, go: OwnedFd, status: OwnedFd) -> i32 {
+    if follow_parent(go).is_err() {
+        return 1;
+    }
+    let mut shell = Shell {
+        isolated: true,
+        ..Shell::default()
+    };
+    match mounts::enter(&context.plan) {
+        Ok(gaps) => {
+            shell.own_root = true;
+            context.gaps.extend(gaps);
+        }
+        Err(e) => context
+            .gaps
+            .push(format!("mounts: the host's file system stays in sight ({e})")),
+    }
+    let _ = rustix::system::sethostname(b"aion");
+    if sys::loopback_up().is_err() {
+        context
+            .gaps
+            .push("loopback: the program cannot talk to itself over TCP".to_owned());
+    }
+    if let Err(e) = shut_in(context, &shell) {
+        context.failed("confining the first process", &e);
+        return 1;
+    }
+    match sys::fork() {
+        Err(e) => {
+            context.failed("fork", &e);
+            1
+        }
+        Ok(Fork::Child) => sys::exit_now(target::become_program(context, &shell)),
+        Ok(Fork::Parent(program)) => {
+            let words = reaper::wait_reaping(program).to_words();
+            i32::from(File::from(status).write_all(words.as_bytes()).is_err())
+        }
+    }
+}
+
+/// Dies with the parent. The byte says that it still lived after that was arranged.
+fn follow_parent(go: OwnedFd) -> io::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    File::from(go).read_exact(&mut [0])
+}
+
+/// Builds the walls, and reports them, or refuses where they are lower than required.
+pub(super) fn shut_in(context: &mut Context, shell: &Shell) -> io::Result<()> {
+    let mut enforcement = confine(&context.plan, shell, std::mem::take(&mut context.gaps))?;
+    if enforcement.tier() < context.plan.required {
+        enforcement.gaps.push(format!(
+            "reached {:?}, required {:?}",
+            enforcement.tier(),
+            context.plan.required
+        ));
+        context.report(&Report::Refused {
+            gaps: enforcement.gaps,
+        });
+        sys::exit_now(1);
+    }
+    // Dropping rights clears the wish to die with the parent on some kernels: it is made again.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    context.report(&Report::Confined { enforcement });
+    Ok(())
+}
+
+/// Without a process namespace: every orphan becomes a child of this process, which kills them all.
+fn as_subreaper(context: &mut Context, deadline: Instant) -> io::Result<Option<Report>> {
+    // Any process id but none turns it on; the number is not looked at.
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+    let scratch = target::Scratch::create()?;
+    let (go_read, go_write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    match sys::fork()? {
+        Fork::Child => {
+            drop(go_write);
+            let code = match follow_parent(go_read) {
+                Ok(()) => confined_target(context, scratch.path()),
+                Err(_) => 1,
+            };
+            sys::exit_now(code)
+        }
+        Fork::Parent(program) => {
+            drop(go_read);
+            File::from(go_write).write_all(b"g")?;
+            let timed_out = wait_for(&context.control, program, deadline)?;
+            let status = reaper::kill_tree(program)?;
+            scratch.remove();
+            Ok(end_report(status, timed_out))
+        }
+    }
+}
+
+fn confined_target(context: &mut Context, scratch: &str) -> i32 {
+    let shell = Shell {
+        scratch: Some(scratch.to_owned()),
+        ..Shell::default()
+    };
+    match shut_in(context, &shell) {
+        Ok(()) => target::become_program(context, &shell),
+        Err(e) => {
+            context.failed("confining the program", &e);
+            1
+        }
+    }
+}
+
+/// The limits of the kernel for one process; soft and hard are the same.
+pub(super) fn set_limits(limits: &ExecLimits, isolated: bool) -> io::Result<()> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let set = |resource, value: u64| {
+        let hard = getrlimit(resource).maximum.map_or(value, |hard| hard.min(value));
+        setrlimit(
+            resource,
+            Rlimit {
+                current: Some(hard),
+                maximum: Some(hard),
+            },
+        )
+    };
+    set(Resource::Core, 0)?;
+    set(Resource::Cpu, limits.cpu_s.max(1))?;
+    set(Resource::Fsize, limits.file_bytes)?;
+    set(Resource::Nofile, limits.open_files.max(16))?;
+    if limits.memory_bytes > 0 {
+        set(Resource::As, limits.memory_bytes)?;
+    }
+    if isolated {
+        // Counted in the user namespace; without one it would count the user's other processes.
+        set(Resource::Nproc, limits.processes.max(1))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,377 @@
+//! Files on this host: what the conformance kit cannot say of every backend.
+
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aion_machine::testkit::MemoryWorkspace;
+use aion_machine::{
+    Edit, Encoding, Error, LocalOptions, PathError, ReadOptions, ReadRange, RelPath, RemoveMode, Workspace,
+    WriteRequest,
+};
+use proptest::prelude::*;
+
+use crate::support::{Place, options, path};
+
+/// A local workspace that derefs to what the kit takes.
+struct Kit(Place);
+
+impl std::ops::Deref for Kit {
+    type Target = dyn Workspace;
+    fn deref(&self) -> &Self::Target {
+        &*self.0.work
+    }
+}
+
+aion_machine::workspace_tests!(local, async { Kit(Place::new().await) });
+aion_machine::workspace_tests!(memory, async { MemoryWorkspace::open() });
+
+#[test]
+fn a_path_that_is_none_says_why() {
+    for (text, error) in [
+        ("../x", PathError::ParentDir),
+        ("a/..", PathError::ParentDir),
+        ("/etc/passwd", PathError::Absolute),
+        ("a\0b", PathError::Nul),
+        ("a\u{202E}txt.exe", PathError::Invisible { code: 0x202E }),
+        ("a\nb", PathError::Invisible { code: 0x0A }),
+    ] {
+        assert_eq!(RelPath::parse(text), Err(error), "{text:?}");
+    }
+    assert_eq!(
+        RelPath::parse(&"a".repeat(256)),
+        Err(PathError::TooLong { len: 256 })
+    );
+    assert_eq!(
+        RelPath::parse(&"a/".repeat(3000)),
+        Err(PathError::TooLong { len: 6000 })
+    );
+    assert!(serde_json::from_str::<RelPath>("\"../x\"").is_err());
+}
+
+proptest! {
+    /// Whatever is accepted is relative, has no `..`, and parses to itself.
+    #[test]
+    fn accepted_paths_are_normal(text in "[a-c./\\x00-\\x20\u{200b}-\u{2030}]{0,24}") {
+        if let Ok(path) = RelPath::parse(&text) {
+            prop_assert!(!path.as_str().starts_with('/'));
+            prop_assert!(path.as_str().split('/').all(|part| part != ".." && part != "."));
+            prop_assert_eq!(RelPath::parse(&path.to_string()), Ok(path));
+        }
+    }
+}
+
+/// The control: outside the workspace the very same links lead to the secret.
+#[tokio::test]
+async fn links_out_of_the_workspace_lead_nowhere() {
+    let place = Place::new().await;
+    std::fs::write(place.outside().join("secret"), "hidden").unwrap();
+    symlink(place.outside().join("secret"), place.inside().join("absolute")).unwrap();
+    symlink("../secret", place.inside().join("relative")).unwrap();
+    symlink("..", place.inside().join("up")).unwrap();
+    symlink("/proc/self/root", place.inside().join("magic")).unwrap();
+    for name in ["absolute", "relative", "up/secret", "magic/etc/passwd"] {
+        let control = std::fs::read(place.inside().join(name)).unwrap();
+        assert!(!control.is_empty(), "control: {name}");
+        let read = place
+            .work
+            .read(&path(name), ReadOptions::default())
+            .await
+            .unwrap_err();
+        assert_eq!(read.code(), "path_escapes", "{name}");
+        let written = place
+            .work
+            .write(&path(name), WriteRequest::new("x"))
+            .await
+            .unwrap_err();
+        assert!(
+            ["path_escapes", "wrong_kind"].contains(&written.code()),
+            "{name}: {written}"
+        );
+        assert!(
+            place
+                .work
+                .edit(&path(name), &[Edit::new("h", "x")])
+                .await
+                .is_err()
+        );
+    }
+    assert_eq!(
+        place.work.list(&path("up"), 9).await.unwrap_err().code(),
+        "path_escapes"
+    );
+    assert_eq!(
+        place.work.mkdir(&path("up/new")).await.unwrap_err().code(),
+        "path_escapes"
+    );
+    place.work.remove(&path("up"), RemoveMode::Tree).await.unwrap();
+    assert_eq!(
+        std::fs::read_to_string(place.outside().join("secret")).unwrap(),
+        "hidden"
+    );
+}
+
+#[tokio::test]
+async fn links_inside_are_read_but_not_written_over() {
+    let place = Place::new().await;
+    place.put("real", "content").await;
+    symlink("real", place.inside().join("link")).unwrap();
+    assert_eq!(
+        place
+            .work
+            .read(&path("link"), ReadOptions::default())
+            .await
+            .unwrap()
+            .bytes,
+        b"content"
+    );
+    let error = place
+        .work
+        .write(&path("link"), WriteRequest::new("x"))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::WrongKind {
+                found: "symbolic link",
+                ..
+            }
+        ),
+        "{error}"
+    );
+    symlink("loop", place.inside().join("loop")).unwrap();
+    assert_eq!(
+        place
+            .work
+            .read(&path("loop"), ReadOptions::default())
+            .await
+            .unwrap_err()
+            .code(),
+        "path_escapes"
+    );
+}
+
+#[tokio::test]
+async fn a_pipe_and_a_socket_are_refused_at_once() {
+    let place = Place::new().await;
+    let pipe = place.inside().join("pipe");
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let _socket = std::os::unix::net::UnixListener::bind(place.inside().join("socket")).unwrap();
+    let started = Instant::now();
+    for name in ["pipe", "socket"] {
+        let read = place
+            .work
+            .read(&path(name), ReadOptions::default())
+            .await
+            .unwrap_err();
+        assert_eq!(read.code(), "wrong_kind", "{name}");
+        let written = place
+            .work
+            .write(&path(name), WriteRequest::new("x"))
+            .await
+            .unwrap_err();
+        assert_eq!(written.code(), "wrong_kind", "{name}");
+    }
+    assert!(started.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn a_file_with_another_name_elsewhere_is_not_written() {
+    let place = Place::new().await;
+    let outside = place.outside().join("outside");
+    std::fs::write(&outside, "theirs").unwrap();
+    std::fs::hard_link(&outside, place.inside().join("ours")).unwrap();
+    let error = place
+        .work
+        .write(&path("ours"), WriteRequest::new("x"))
+        .await
+        .unwrap_err();
+    assert_eq!(error.code(), "hard_linked");
+    assert_eq!(
+        place
+            .work
+            .edit(&path("ours"), &[Edit::new("theirs", "x")])
+            .await
+            .unwrap_err()
+            .code(),
+        "hard_linked"
+    );
+    assert_eq!(std::fs::read_to_string(outside).unwrap(), "theirs");
+}
+
+#[tokio::test]
+async fn a_huge_file_is_read_in_parts_and_never_whole() {
+    let place = Place::with(options().with_max_file_bytes(1 << 20)).await;
+    let file = std::fs::File::create(place.inside().join("huge")).unwrap();
+    file.set_len(5 << 40).unwrap();
+    let read = place
+        .work
+        .read(&path("huge"), ReadOptions::default())
+        .await
+        .unwrap();
+    assert_eq!(
+        (read.bytes.len(), read.size_bytes, read.truncated),
+        (256 * 1024, 5 << 40, true)
+    );
+    assert_eq!(read.etag, None);
+    let range = ReadRange::Bytes {
+        offset: (5 << 40) - 3,
+        len: 100,
+    };
+    let end = place
+        .work
+        .read(&path("huge"), ReadOptions::default().with_range(range))
+        .await
+        .unwrap();
+    assert_eq!(end.bytes, [0; 3]);
+    for error in [
+        place
+            .work
+            .write(&path("huge"), WriteRequest::new("x"))
+            .await
+            .unwrap_err(),
+        place
+            .work
+            .write(&path("new"), WriteRequest::new(vec![b'x'; (1 << 20) + 1]))
+            .await
+            .unwrap_err(),
+    ] {
+        assert_eq!(error.code(), "too_large");
+    }
+    assert!(!place.inside().join("new").exists());
+    let lines = "line\n".repeat(1 << 18);
+    std::fs::write(place.inside().join("lines"), &lines).unwrap();
+    let range = ReadRange::Lines {
+        first: 1 << 18,
+        count: 5,
+    };
+    let last = place
+        .work
+        .read(&path("lines"), ReadOptions::default().with_range(range))
+        .await
+        .unwrap();
+    assert_eq!(last.bytes, b"line\n");
+}
+
+#[tokio::test]
+async fn text_that_is_cut_inside_a_character_is_still_text() {
+    let place = Place::new().await;
+    place.put("t", "aé").await;
+    let read = place
+        .work
+        .read(&path("t"), ReadOptions::default().with_max_bytes(2))
+        .await
+        .unwrap();
+    assert_eq!(
+        (read.bytes.as_slice(), read.encoding, read.truncated),
+        (&b"a"[..], Encoding::Utf8, true)
+    );
+    std::fs::write(place.inside().join("b"), [0xFF, 0x00]).unwrap();
+    let read = place.work.read(&path("b"), ReadOptions::default()).await.unwrap();
+    assert_eq!(
+        (read.encoding, read.text_lossy().as_str()),
+        (Encoding::Binary, "\u{FFFD}\0")
+    );
+}
+
+/// A write into a directory that is full leaves the old content and no leftovers.
+#[tokio::test]
+async fn a_full_disk_is_a_typed_error_and_leaves_nothing() {
+    let place = Place::new().await;
+    let small = place.inside();
+    let mounted = std::process::Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=64k", "none"])
+        .arg(&small)
+        .stderr(std::process::Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    if !mounted {
+        // Only root can make a small disk; the mapping of the error is checked for everybody else.
+        return;
+    }
+    let machine = aion_machine::LocalMachine::open_root(&small, LocalOptions::default()).unwrap();
+    let work = machine
+        .workspace(&aion_machine::WorkspaceSpec::new(RelPath::root()))
+        .unwrap();
+    work.write(&path("t"), WriteRequest::new("old")).await.unwrap();
+    let error = work
+        .write(&path("t"), WriteRequest::new(vec![b'x'; 1 << 20]))
+        .await
+        .unwrap_err();
+    let content = work.read(&path("t"), ReadOptions::default()).await.unwrap().bytes;
+    let left: Vec<_> = std::fs::read_dir(&small)
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .collect();
+    drop((work, machine));
+    assert!(
+        std::process::Command::new("umount")
+            .arg(&small)
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert_eq!(
+        (error.code(), content.as_slice(), left),
+        ("no_space", &b"old"[..], vec!["t".into()])
+    );
+}
+
+#[tokio::test]
+async fn a_replaced_file_keeps_its_mode_but_no_set_id_bits() {
+    let place = Place::new().await;
+    place.put("run.sh", "old").await;
+    let host = place.inside().join("run.sh");
+    std::fs::set_permissions(&host, std::fs::Permissions::from_mode(0o4755)).unwrap();
+    place.put("run.sh", "new").await;
+    assert_eq!(
+        std::fs::metadata(&host).unwrap().permissions().mode() & 0o7777,
+        0o755
+    );
+}
+
+#[tokio::test]
+async fn names_that_cannot_be_said_are_counted() {
+    use std::os::unix::ffi::OsStrExt;
+    let place = Place::new().await;
+    for name in [&b"\xFF\xFE"[..], b"a\nb", b"fine"] {
+        std::fs::write(place.inside().join(std::ffi::OsStr::from_bytes(name)), "").unwrap();
+    }
+    let listing = place.work.list(&RelPath::root(), 10).await.unwrap();
+    assert_eq!((listing.entries.len(), listing.unnamable), (1, 2));
+}
+
+/// Readers of a file that is written over and over see one content or the other, whole.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_never_see_half_a_write() {
+    let place = Place::new().await;
+    let contents = ["a".repeat(100_000), "b".repeat(70_000)];
+    place.put("t", &contents[0]).await;
+    let writer = {
+        let (work, contents) = (Arc::clone(&place.work), contents.clone());
+        tokio::spawn(async move {
+            for i in 0..100 {
+                work.write(&path("t"), WriteRequest::new(contents[i % 2].as_str()))
+                    .await
+                    .unwrap();
+            }
+        })
+    };
+    while !writer.is_finished() {
+        let read = place
+            .work
+            .read(&path("t"), ReadOptions::default())
+            .await
+            .unwrap()
+            .text_lossy();
+        assert!(contents.contains(&read), "{} bytes", read.len());
+    }
+    writer.await.unwrap();
+}

@@ -1,0 +1,9 @@
+//! The machine on this host: files, searches, executions, and what must not work.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+mod exec;
+mod files;
+mod race;
+mod search;
