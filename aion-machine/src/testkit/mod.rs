@@ -1,4 +1,4 @@
-//! The conformance kit: what every [`Workspace`] must do, as one test a case.
+//! The conformance kit: what every [`Workspace`](crate::Workspace) must do, as one test a case.
 //!
 //! ```ignore
 //! // in tests/it/main.rs of a backend; the expression makes a fresh, empty workspace
