@@ -1,1 +1,88 @@
-//! FractalLM: a local language model on Burn that reports the persistence of every token.
+//! FractalLM: a local language model that reports the persistence of every token.
+//!
+//! The crate loads Llama-family models from GGUF or safetensors files, runs them on
+//! [Burn](https://burn.dev) (on the processor by default), and says of every token how surprising it was to the
+//! model, measured from the raw logits: `R_t = (1 + h_t) / (1 + s_t)` (see `docs/math/persistence.md`).
+//!
+//! ```
+//! use aion_llm::{Prediction, Sampling, StopBuffer};
+//!
+//! // What one row of logits says of token 2, in nats, whatever the sampling temperature is.
+//! let prediction = Prediction::new(&[0.1, -1.0, 2.5])?;
+//! assert!(prediction.surprise_nats(2) < 0.2);
+//!
+//! // Text is shown as soon as it cannot be a stop string any more.
+//! let mut shown = StopBuffer::new(&["\nUser:".into()])?;
+//! assert_eq!(shown.push(b"Done.\nUse").text, "Done.");
+//! # Ok::<(), aion_llm::Error>(())
+//! ```
+//!
+//! With weights (98 MB; `aion model pull`):
+//!
+//! ```no_run
+//! use aion_llm::{ChatMessage, Engine, EngineOptions, GenerateRequest, ModelSource, Prompt};
+//!
+//! let engine = Engine::load(&ModelSource::at("SmolLM2-135M-Instruct.Q4_1.gguf"), EngineOptions::default())?;
+//! let prompt = Prompt::chat([ChatMessage::new("user", "Name three rivers.")]);
+//! let completion = engine.complete(&GenerateRequest::new(prompt).with_max_tokens(64))?;
+//! println!("{}", completion.text);
+//! # Ok::<(), aion_llm::Error>(())
+//! ```
+//!
+//! # Features
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `flex` (default) | the processor, in pure Rust with SIMD and threads |
+//! | `wgpu` | graphics cards by WGSL shaders |
+//! | `cuda` | NVIDIA cards; Burn's build script downloads an LLVM to compile the kernels |
+//! | `testkit` | tiny random models, for tests |
+//!
+//! # Reading order
+//!
+//! 1. [`Engine`]: load, complete, score, embed.
+//! 2. [`GenerateRequest`], [`Sampling`], [`OutputFormat`]: what can be asked; [`StreamEvent`], [`Completion`]: the answer.
+//! 3. [`Prediction`] and [`StopBuffer`]: the two pieces that are useful on their own.
+//! 4. [`gguf`]: the file format.
+//!
+//! # Threads
+//!
+//! All calls block and use the processor fully: call them from a blocking thread, never from an async task.
+
+mod chat;
+mod checkpoint;
+mod config;
+mod device;
+mod engine;
+mod error;
+mod generation;
+pub mod gguf;
+mod grammar;
+mod model;
+mod options;
+mod reference;
+mod request;
+mod safetensors;
+mod sampling;
+mod stop;
+mod surprise;
+#[cfg(feature = "testkit")]
+pub mod testkit;
+mod tokenizer;
+mod worker;
+
+pub use chat::{ChatMessage, ChatTemplate};
+pub use config::{FeedForward, Head, ModelConfig};
+pub use device::DeviceSpec;
+pub use engine::{Engine, EngineInfo, OnEvent};
+pub use error::{Error, Result};
+pub use grammar::{MAX_SCHEMA_BYTES, MAX_SCHEMA_DEPTH};
+pub use options::{EngineOptions, ModelSource, PrefixReuse};
+pub use request::{
+    Completion, EndOfText, FinishReason, GenerateRequest, OutputFormat, Prompt, StreamEvent, TokenEvent,
+    TokenScore,
+};
+pub use sampling::Sampling;
+pub use stop::{Released, StopBuffer};
+pub use surprise::Prediction;
+pub use tokenizer::{MAX_TEXT_BYTES, Specials, Tokenizer};

@@ -1,0 +1,292 @@
+//! The shape of a decoder, checked before any weight is read.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::gguf::{Gguf, Value};
+
+/// The feed-forward half of a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FeedForward {
+    /// `down(silu(gate x) * up x)` (Shazeer 2020).
+    SwiGlu,
+    /// `down(relu(up x)^2)` (So et al. 2021); no gate.
+    ReluSquared,
+}
+
+/// Where the output projection comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Head {
+    /// The embedding, transposed.
+    Tied,
+    /// A matrix of its own.
+    Untied,
+}
+
+/// Sizes and constants of a Llama-family decoder.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelConfig {
+    /// Blocks.
+    pub n_layer: usize,
+    /// Width of the residual stream.
+    pub n_embd: usize,
+    /// Query heads.
+    pub n_head: usize,
+    /// Key and value heads; each serves `n_head / n_head_kv` query heads.
+    pub n_head_kv: usize,
+    /// Width of one head.
+    pub head_dim: usize,
+    /// Width of the feed-forward layer.
+    pub n_ff: usize,
+    /// Rows of the embedding.
+    pub vocab_size: usize,
+    /// Positions that the model was trained for.
+    pub context_length: usize,
+    /// Base of the rotary frequencies.
+    pub rope_base: f64,
+    /// Added to the mean square before the root.
+    pub norm_eps: f64,
+    /// The feed-forward half.
+    pub feed_forward: FeedForward,
+    /// The output projection.
+    pub head: Head,
+}
+
+/// No model this crate can run is larger in any one size.
+const MAX_SIZE: usize = 1 << 24;
+
+impl ModelConfig {
+    /// Reads the metadata of a GGUF file of architecture `llama`.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for another architecture or a partial rotation, [`Error::Config`] for missing or
+    /// contradictory sizes.
+    pub fn from_gguf(gguf: &Gguf) -> Result<Self> {
+        let arch = gguf.get_str("general.architecture").unwrap_or("");
+        if arch != "llama" {
+            return Err(Error::Unsupported(format!(
+                "architecture `{arch}`; known is `llama`"
+            )));
+        }
+        let keys = Keys { gguf, arch };
+        let (n_embd, n_head) = (keys.size("embedding_length")?, keys.size("attention.head_count")?);
+        let head_dim = keys.size_or("attention.key_length", n_embd / n_head.max(1))?;
+        let config = Self {
+            n_layer: keys.size("block_count")?,
+            n_embd,
+            n_head,
+            n_head_kv: keys.size_or("attention.head_count_kv", n_head)?,
+            head_dim,
+            n_ff: keys.size("feed_forward_length")?,
+            vocab_size: vocab_size(gguf)?,
+            context_length: keys.size("context_length")?,
+            rope_base: keys.float_or("rope.freq_base", 10_000.0),
+            norm_eps: keys.float_or("attention.layer_norm_rms_epsilon", 1e-5),
+            feed_forward: keys.feed_forward()?,
+            head: if gguf.tensors().contains_key("output.weight") {
+                Head::Untied
+            } else {
+                Head::Tied
+            },
+        };
+        if keys.size_or("rope.dimension_count", head_dim)? != head_dim {
+            return Err(Error::Unsupported(
+                "rotary positions on a part of the head".into(),
+            ));
+        }
+        config.checked()
+    }
+
+    /// Reads the `config.json` of a Llama-family model.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for other families, biases or scaled rotations, [`Error::Config`] otherwise.
+    ///
+    /// ```
+    /// use aion_llm::ModelConfig;
+    /// let config = ModelConfig::from_json(r#"{"model_type": "llama", "hidden_size": 64, "num_hidden_layers": 2,
+    ///     "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 128, "vocab_size": 300,
+    ///     "max_position_embeddings": 256, "rms_norm_eps": 1e-5, "tie_word_embeddings": true}"#)?;
+    /// assert_eq!((config.head_dim, config.n_head_kv), (16, 2));
+    /// # Ok::<(), aion_llm::Error>(())
+    /// ```
+    pub fn from_json(text: &str) -> Result<Self> {
+        let wire: HubConfig =
+            serde_json::from_str(text).map_err(|error| Error::Config(format!("config.json: {error}")))?;
+        wire.refuse_unknown()?;
+        let n_head = wire.num_attention_heads;
+        Self {
+            n_layer: wire.num_hidden_layers,
+            n_embd: wire.hidden_size,
+            n_head,
+            n_head_kv: wire.num_key_value_heads.unwrap_or(n_head),
+            head_dim: wire.head_dim.unwrap_or(wire.hidden_size / n_head.max(1)),
+            n_ff: wire.intermediate_size,
+            vocab_size: wire.vocab_size,
+            context_length: wire.max_position_embeddings,
+            rope_base: wire.rope_theta.unwrap_or(10_000.0),
+            norm_eps: wire.rms_norm_eps,
+            feed_forward: feed_forward(&wire.hidden_act)?,
+            head: if wire.tie_word_embeddings {
+                Head::Tied
+            } else {
+                Head::Untied
+            },
+        }
+        .checked()
+    }
+
+    /// Weights, the embedding counted once.
+    #[must_use]
+    pub fn n_parameters(&self) -> usize {
+        let attention = self.n_embd * self.head_dim * 2 * (self.n_head + self.n_head_kv);
+        let matrices = if self.feed_forward == FeedForward::SwiGlu {
+            3
+        } else {
+            2
+        };
+        let block = attention + matrices * self.n_embd * self.n_ff + 2 * self.n_embd;
+        let heads = if self.head == Head::Untied { 2 } else { 1 };
+        self.n_layer * block + self.n_embd + heads * self.n_embd * self.vocab_size
+    }
+
+    pub(crate) fn q_width(&self) -> usize {
+        self.n_head * self.head_dim
+    }
+
+    pub(crate) fn kv_width(&self) -> usize {
+        self.n_head_kv * self.head_dim
+    }
+
+    fn checked(self) -> Result<Self> {
+        let sizes = [
+            ("layers", self.n_layer),
+            ("embedding width", self.n_embd),
+            ("heads", self.n_head),
+            ("key-value heads", self.n_head_kv),
+            ("head width", self.head_dim),
+            ("feed-forward width", self.n_ff),
+            ("vocabulary", self.vocab_size),
+            ("context length", self.context_length),
+        ];
+        if let Some((name, size)) = sizes.into_iter().find(|(_, size)| !(1..=MAX_SIZE).contains(size)) {
+            return Err(Error::Config(format!("{name} is {size}")));
+        }
+        if !self.n_head.is_multiple_of(self.n_head_kv) {
+            let (q, kv) = (self.n_head, self.n_head_kv);
+            return Err(Error::Config(format!(
+                "{q} query heads are no multiple of {kv} key-value heads"
+            )));
+        }
+        if !self.head_dim.is_multiple_of(2) {
+            return Err(Error::Config(format!("head width {} is odd", self.head_dim)));
+        }
+        if !(self.rope_base.is_finite()
+            && self.rope_base > 1.0
+            && self.norm_eps >= 0.0
+            && self.norm_eps < 1.0)
+        {
+            return Err(Error::Config(
+                "the rotary base or the norm's epsilon is out of range".into(),
+            ));
+        }
+        Ok(self)
+    }
+}
+
+struct Keys<'a> {
+    gguf: &'a Gguf,
+    arch: &'a str,
+}
+
+impl Keys<'_> {
+    fn get(&self, key: &str) -> Option<&Value> {
+        self.gguf.get(&format!("{}.{key}", self.arch))
+    }
+
+    fn size(&self, key: &str) -> Result<usize> {
+        let value = self.get(key).and_then(Value::as_u64);
+        value
+            .map(|n| n as usize)
+            .ok_or_else(|| Error::Config(format!("`{}.{key}` is missing", self.arch)))
+    }
+
+    fn size_or(&self, key: &str, default: usize) -> Result<usize> {
+        self.get(key).map_or(Ok(default), |_| self.size(key))
+    }
+
+    fn float_or(&self, key: &str, default: f64) -> f64 {
+        self.get(key).and_then(Value::as_f64).unwrap_or(default)
+    }
+
+    fn feed_forward(&self) -> Result<FeedForward> {
+        feed_forward(self.get("hidden_act").and_then(Value::as_str).unwrap_or("silu"))
+    }
+}
+
+fn vocab_size(gguf: &Gguf) -> Result<usize> {
+    let info = gguf.tensors().get("token_embd.weight");
+    let info = info.ok_or_else(|| Error::MissingTensor("token_embd.weight".into()))?;
+    Ok(info.shape.first().copied().unwrap_or(0))
+}
+
+fn feed_forward(activation: &str) -> Result<FeedForward> {
+    match activation {
+        "silu" => Ok(FeedForward::SwiGlu),
+        "relu2" => Ok(FeedForward::ReluSquared),
+        other => Err(Error::Unsupported(format!(
+            "activation `{other}`; known are `silu` and `relu2`"
+        ))),
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct HubConfig {
+    model_type: String,
+    hidden_size: usize,
+    num_hidden_layers: usize,
+    num_attention_heads: usize,
+    num_key_value_heads: Option<usize>,
+    head_dim: Option<usize>,
+    intermediate_size: usize,
+    vocab_size: usize,
+    max_position_embeddings: usize,
+    rms_norm_eps: f64,
+    rope_theta: Option<f64>,
+    #[serde(default = "silu")]
+    hidden_act: String,
+    #[serde(default)]
+    tie_word_embeddings: bool,
+    #[serde(default)]
+    attention_bias: bool,
+    #[serde(default)]
+    mlp_bias: bool,
+    #[serde(default)]
+    rope_scaling: Option<serde_json::Value>,
+}
+
+fn silu() -> String {
+    "silu".into()
+}
+
+impl HubConfig {
+    fn refuse_unknown(&self) -> Result<()> {
+        let reason = match self {
+            Self { model_type, .. } if model_type != "llama" => {
+                format!("model type `{model_type}`; known is `llama`")
+            }
+            Self {
+                attention_bias: true, ..
+            }
+            | Self { mlp_bias: true, .. } => "biases".to_owned(),
+            Self {
+                rope_scaling: Some(scaling),
+                ..
+            } => format!("rotary scaling {scaling}"),
+            _ => return Ok(()),
+        };
+        Err(Error::Unsupported(reason))
+    }
+}

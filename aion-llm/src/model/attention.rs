@@ -1,0 +1,108 @@
+//! Grouped-query attention with a causal mask.
+
+use burn::tensor::{Device, Tensor, TensorData, activation};
+
+use super::cache::LayerView;
+use super::linear::{Fused, Linear};
+use super::rotary::Turn;
+use super::to_halves;
+use crate::checkpoint::{Checkpoint, Part};
+use crate::error::Result;
+
+#[derive(Debug)]
+pub(super) struct Attention {
+    qkv: Linear,
+    out: Linear,
+    n_head: usize,
+    n_head_kv: usize,
+    head_dim: usize,
+}
+
+/// What each position may not see, `[1, 1, seq, positions]`: 0 or minus infinity. A single position sees everything.
+#[derive(Debug)]
+pub(super) struct CausalMask(Option<Tensor<4>>);
+
+impl CausalMask {
+    pub(super) fn new(start: usize, n: usize, device: &Device) -> Self {
+        if n == 1 {
+            return Self(None);
+        }
+        let positions = start + n;
+        let mut bias = vec![0.0f32; n * positions];
+        for (i, row) in bias.chunks_exact_mut(positions).enumerate() {
+            row[start + i + 1..].fill(f32::NEG_INFINITY);
+        }
+        Self(Some(Tensor::from_data(
+            TensorData::new(bias, [1, 1, n, positions]),
+            device,
+        )))
+    }
+}
+
+impl Attention {
+    pub(super) fn load(checkpoint: &dyn Checkpoint, i: usize, device: &Device) -> Result<Self> {
+        let config = checkpoint.config();
+        let (d, q, kv, head_dim) = (
+            config.n_embd,
+            config.q_width(),
+            config.kv_width(),
+            config.head_dim,
+        );
+        let pairs = checkpoint.rotary_pairs();
+        // The scale 1 / sqrt(head_dim) of the scores goes into the query weights once.
+        let scale = (head_dim as f32).sqrt().recip();
+        let mut query = to_halves(checkpoint.tensor(Part::Query(i), &[q, d])?, head_dim, d, pairs);
+        query.iter_mut().for_each(|weight| *weight *= scale);
+        let key = to_halves(checkpoint.tensor(Part::Key(i), &[kv, d])?, head_dim, d, pairs);
+        let value = checkpoint.tensor(Part::Value(i), &[kv, d])?;
+        let out = checkpoint.tensor(Part::AttnOutput(i), &[d, q])?;
+        Ok(Self {
+            qkv: Fused::new(d)
+                .with(query, q)
+                .with(key, kv)
+                .with(value, kv)
+                .load(device),
+            out: Fused::new(q).with(out, d).load(device),
+            n_head: config.n_head,
+            n_head_kv: config.n_head_kv,
+            head_dim,
+        })
+    }
+
+    /// `[seq, n_embd]` to `[seq, n_embd]`; appends to the cache.
+    pub(super) fn forward(
+        &self,
+        x: Tensor<2>,
+        turn: &Turn,
+        mask: &CausalMask,
+        cache: LayerView<'_>,
+    ) -> Tensor<2> {
+        let [n, _] = x.dims();
+        let (heads, kv, dim) = (self.n_head, self.n_head_kv, self.head_dim);
+        let qkv = self.qkv.forward(x).reshape([n, heads + 2 * kv, dim]);
+        let turned = turn.apply(qkv.clone().narrow(1, 0, heads + kv));
+        let query = turned.clone().narrow(1, 0, heads);
+        let key = turned.narrow(1, heads, kv).swap_dims(0, 1);
+        let value = qkv.narrow(1, heads + kv, kv).swap_dims(0, 1);
+        let (keys, values) = cache.append(key, value);
+        let mixed = attend(query, keys, values, mask);
+        self.out.forward(mixed.reshape([n, heads * dim]))
+    }
+}
+
+/// `softmax(q k^T + mask) v` for queries `[seq, n_head, dim]` over keys and values `[n_head_kv, positions, dim]`.
+///
+/// The query heads that share a key head are stacked into one matrix, so that no key is copied.
+fn attend(query: Tensor<3>, keys: Tensor<3>, values: Tensor<3>, mask: &CausalMask) -> Tensor<3> {
+    let [n, heads, dim] = query.dims();
+    let [kv, positions, _] = keys.dims();
+    let group = heads / kv;
+    let query = query.swap_dims(0, 1).reshape([kv, group * n, dim]);
+    let mut scores = query.matmul(keys.swap_dims(1, 2));
+    if let Some(bias) = &mask.0 {
+        let biased = scores.reshape([kv, group, n, positions]) + bias.clone();
+        scores = biased.reshape([kv, group * n, positions]);
+    }
+    let mixed = activation::softmax(scores, 2).matmul(values);
+    mixed.reshape([heads, n, dim]).swap_dims(0, 1)
+}

@@ -1,0 +1,203 @@
+//! The decoder: tokens in, hidden states and logits out.
+//!
+//! A Llama-family transformer with pre-normalisation (RMSNorm), rotary positions, grouped-query attention, a gated or
+//! squared-ReLU feed-forward layer, and a preallocated key-value cache. Batch size is one; the first axis of every
+//! activation is the position.
+
+mod attention;
+mod cache;
+mod linear;
+mod rotary;
+
+use burn::tensor::{Device, Tensor, TensorData, activation};
+
+use crate::checkpoint::{Checkpoint, Embedding, Part, RotaryPairs};
+use crate::config::{FeedForward, Head, ModelConfig};
+use crate::error::{Error, Result};
+use attention::{Attention, CausalMask};
+pub(crate) use cache::KvCache;
+use linear::{Fused, Linear};
+use rotary::Rotary;
+
+/// The weights of a model on one device.
+#[derive(Debug)]
+pub(crate) struct Decoder {
+    config: ModelConfig,
+    device: Device,
+    embedding: Embedding,
+    blocks: Vec<Block>,
+    norm: RmsNorm,
+    head: Linear,
+    rotary: Rotary,
+}
+
+#[derive(Debug)]
+struct Block {
+    attn_norm: RmsNorm,
+    attention: Attention,
+    ffn_norm: RmsNorm,
+    up: Linear,
+    down: Linear,
+}
+
+#[derive(Debug)]
+struct RmsNorm {
+    weight: Tensor<2>,
+    eps: f64,
+}
+
+impl RmsNorm {
+    fn load(checkpoint: &dyn Checkpoint, part: Part, device: &Device) -> Result<Self> {
+        let config = checkpoint.config();
+        let weight = checkpoint.tensor(part, &[config.n_embd])?;
+        let weight = Tensor::from_data(TensorData::new(weight, [1, config.n_embd]), device);
+        Ok(Self {
+            weight,
+            eps: config.norm_eps,
+        })
+    }
+
+    /// `x / sqrt(mean(x^2) + eps) * w` over the last axis of `[seq, n_embd]`.
+    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        let mean_square = (x.clone() * x.clone()).mean_dim(1);
+        let scale = (mean_square + self.eps).sqrt().recip();
+        x * scale * self.weight.clone()
+    }
+}
+
+impl Decoder {
+    /// Reads every weight of the checkpoint onto the device.
+    pub(crate) fn load(checkpoint: &dyn Checkpoint, device: &Device) -> Result<Self> {
+        let config = checkpoint.config().clone();
+        let embedding = checkpoint.embedding()?;
+        let blocks = (0..config.n_layer)
+            .map(|i| Block::load(checkpoint, i, device))
+            .collect::<Result<_>>()?;
+        let (vocab, width) = (config.vocab_size, config.n_embd);
+        let head = match config.head {
+            Head::Tied => embedding.all(),
+            Head::Untied => checkpoint.tensor(Part::Output, &[vocab, width])?,
+        };
+        Ok(Self {
+            head: Fused::new(width).with(head, vocab).load(device),
+            norm: RmsNorm::load(checkpoint, Part::OutputNorm, device)?,
+            rotary: Rotary::new(&config, checkpoint.rotary_divisors()?.as_deref(), device),
+            device: device.clone(),
+            embedding,
+            blocks,
+            config,
+        })
+    }
+
+    /// An empty cache for this model.
+    pub(crate) fn new_cache(&self) -> KvCache {
+        KvCache::new(&self.config, &self.device)
+    }
+
+    /// Runs `tokens` at the positions after those in the cache, and appends to it.
+    ///
+    /// Returns the normalised hidden states, `[tokens.len(), n_embd]`. Every token must be below the vocabulary size,
+    /// and cache and tokens together must fit the context length.
+    pub(crate) fn forward(&self, tokens: &[u32], cache: &mut KvCache) -> Tensor<2> {
+        let (n, start) = (tokens.len(), cache.len());
+        cache.reserve(n);
+        let rows = TensorData::new(self.embedding.rows(tokens), [n, self.config.n_embd]);
+        let mut x = Tensor::from_data(rows, &self.device);
+        let turn = self.rotary.at(start, n);
+        let mask = CausalMask::new(start, n, &self.device);
+        for (i, block) in self.blocks.iter().enumerate() {
+            let h = block.attn_norm.forward(x.clone());
+            x = x + block.attention.forward(h, &turn, &mask, cache.layer(i));
+            let h = block.ffn_norm.forward(x.clone());
+            x = x + block.feed_forward(h, self.config.feed_forward);
+        }
+        cache.advance(n);
+        self.norm.forward(x)
+    }
+
+    /// Logits of hidden states, row-major `[rows, vocab_size]`.
+    ///
+    /// # Errors
+    /// [`Error::Numeric`] when the device fails to hand them over.
+    pub(crate) fn logits(&self, hidden: Tensor<2>) -> Result<Vec<f32>> {
+        to_host(self.head.forward(hidden))
+    }
+}
+
+/// The last row of `[seq, n]`.
+pub(crate) fn last_row(x: Tensor<2>) -> Tensor<2> {
+    let [n, _] = x.dims();
+    x.narrow(0, n - 1, 1)
+}
+
+/// Copies a tensor to the host.
+pub(crate) fn to_host(x: Tensor<2>) -> Result<Vec<f32>> {
+    let data = x
+        .try_into_data()
+        .map_err(|error| Error::Numeric(format!("no result: {error:?}")))?;
+    data.try_into_vec::<f32>()
+        .map_err(|error| Error::Numeric(format!("a result of another type: {error:?}")))
+}
+
+impl Block {
+    fn load(checkpoint: &dyn Checkpoint, i: usize, device: &Device) -> Result<Self> {
+        let config = checkpoint.config();
+        let (d, ff) = (config.n_embd, config.n_ff);
+        let mut up = Fused::new(d);
+        if config.feed_forward == FeedForward::SwiGlu {
+            up = up.with(checkpoint.tensor(Part::Gate(i), &[ff, d])?, ff);
+        }
+        let up = up.with(checkpoint.tensor(Part::Up(i), &[ff, d])?, ff);
+        let down = Fused::new(ff).with(checkpoint.tensor(Part::Down(i), &[d, ff])?, d);
+        Ok(Self {
+            attn_norm: RmsNorm::load(checkpoint, Part::AttnNorm(i), device)?,
+            attention: Attention::load(checkpoint, i, device)?,
+            ffn_norm: RmsNorm::load(checkpoint, Part::FfnNorm(i), device)?,
+            up: up.load(device),
+            down: down.load(device),
+        })
+    }
+
+    fn feed_forward(&self, x: Tensor<2>, kind: FeedForward) -> Tensor<2> {
+        let h = self.up.forward(x);
+        let h = match kind {
+            FeedForward::SwiGlu => {
+                let n_ff = h.dims()[1] / 2;
+                activation::silu(h.clone().narrow(1, 0, n_ff)) * h.narrow(1, n_ff, n_ff)
+            }
+            FeedForward::ReluSquared => {
+                let h = activation::relu(h);
+                h.clone() * h
+            }
+        };
+        self.down.forward(h)
+    }
+}
+
+/// Reorders the rows of a query or key matrix so that the pairs that turn together lie half a head apart.
+fn to_halves(weight: Vec<f32>, head_dim: usize, width: usize, pairs: RotaryPairs) -> Vec<f32> {
+    if pairs == RotaryPairs::Halves {
+        return weight;
+    }
+    let mut out = Vec::with_capacity(weight.len());
+    for head in weight.chunks_exact(head_dim * width) {
+        for parity in 0..2 {
+            let rows = head.chunks_exact(width).skip(parity).step_by(2);
+            rows.for_each(|row| out.extend_from_slice(row));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn adjacent_pairs_become_halves() {
+        let weight: Vec<f32> = (0..8).map(|row| row as f32).collect();
+        let halves = to_halves(weight.clone(), 4, 1, RotaryPairs::Adjacent);
+        assert_eq!(halves, [0.0, 2.0, 1.0, 3.0, 4.0, 6.0, 5.0, 7.0]);
+        assert_eq!(to_halves(weight.clone(), 4, 1, RotaryPairs::Halves), weight);
+    }
+}

@@ -1,0 +1,157 @@
+//! What is loaded, and how it runs.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use aion_types::{Clock, Reference, SystemClock};
+
+use crate::device::DeviceSpec;
+
+/// Where a model lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ModelSource {
+    /// A GGUF file with its tokenizer.
+    Gguf(PathBuf),
+    /// A directory with `config.json`, `model.safetensors` (or an index of shards) and `tokenizer.json`.
+    HubDir(PathBuf),
+    /// A GGUF file in memory.
+    GgufBytes(Vec<u8>),
+}
+
+impl ModelSource {
+    /// A directory is read as the Hub's layout, anything else as GGUF.
+    ///
+    /// ```
+    /// use aion_llm::ModelSource;
+    /// assert_eq!(ModelSource::at("model.gguf"), ModelSource::Gguf("model.gguf".into()));
+    /// ```
+    #[must_use]
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        let path = path.into();
+        if path.is_dir() {
+            Self::HubDir(path)
+        } else {
+            Self::Gguf(path)
+        }
+    }
+
+    pub(crate) fn name(&self) -> String {
+        let stem = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let name = match self {
+            Self::Gguf(path) => stem(path).map(|name| name.trim_end_matches(".gguf").to_owned()),
+            Self::HubDir(path) => stem(path),
+            Self::GgufBytes(_) => None,
+        };
+        name.unwrap_or_else(|| "model".into())
+    }
+
+    /// The file of unigram counts that belongs to the checkpoint: `unigram.json` in its directory, or
+    /// `NAME.gguf.unigram.json` beside its file.
+    pub(crate) fn unigram_path(&self) -> Option<PathBuf> {
+        let path = match self {
+            Self::Gguf(path) => PathBuf::from(format!("{}.unigram.json", path.display())),
+            Self::HubDir(path) => path.join("unigram.json"),
+            Self::GgufBytes(_) => return None,
+        };
+        path.exists().then_some(path)
+    }
+}
+
+/// How much of the last prompt's work is used again for a prompt that begins the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PrefixReuse {
+    /// Whole prefill chunks of an earlier prompt: the result is bit for bit what it is without reuse.
+    #[default]
+    Exact,
+    /// Every common token, generated ones included: the least work, but sums are formed in another order than in a
+    /// fresh prefill, so logits may differ in their last bits and a near tie may fall the other way.
+    Longest,
+    /// None.
+    Off,
+}
+
+/// How the engine runs.
+#[derive(Debug, Clone)]
+pub struct EngineOptions {
+    pub(crate) device: DeviceSpec,
+    pub(crate) threads: Option<usize>,
+    pub(crate) context_length: Option<usize>,
+    pub(crate) prefill_chunk: usize,
+    pub(crate) prefix_reuse: PrefixReuse,
+    pub(crate) reference: Option<Reference>,
+    pub(crate) name: Option<String>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            device: DeviceSpec::Auto,
+            threads: None,
+            context_length: None,
+            prefill_chunk: 128,
+            prefix_reuse: PrefixReuse::Exact,
+            reference: None,
+            name: None,
+            clock: Arc::new(SystemClock),
+        }
+    }
+}
+
+impl EngineOptions {
+    /// The device.
+    #[must_use]
+    pub fn with_device(mut self, device: DeviceSpec) -> Self {
+        self.device = device;
+        self
+    }
+
+    /// Threads of the processor, at least one; the default is one for each core.
+    #[must_use]
+    pub fn with_threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads.max(1));
+        self
+    }
+
+    /// Positions of the context window; the model's own length is the upper bound and the default.
+    #[must_use]
+    pub fn with_context_length(mut self, positions: usize) -> Self {
+        self.context_length = Some(positions.max(1));
+        self
+    }
+
+    /// Prompt tokens that are computed together, at least one.
+    #[must_use]
+    pub fn with_prefill_chunk(mut self, tokens: usize) -> Self {
+        self.prefill_chunk = tokens.max(1);
+        self
+    }
+
+    /// What is kept between prompts.
+    #[must_use]
+    pub fn with_prefix_reuse(mut self, reuse: PrefixReuse) -> Self {
+        self.prefix_reuse = reuse;
+        self
+    }
+
+    /// What surprise is measured against; the default is the checkpoint's unigram counts if it has them, else uniform.
+    #[must_use]
+    pub fn with_reference(mut self, reference: Reference) -> Self {
+        self.reference = Some(reference);
+        self
+    }
+
+    /// The name that the model answers to; the default comes from the file.
+    #[must_use]
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// The clock of `strftime_now` and of the timings.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+}

@@ -1,0 +1,278 @@
+//! The same weights give the same model, whatever file they come from.
+
+use std::path::Path;
+
+use aion_llm::testkit::TinyModel;
+use aion_llm::{Engine, EngineOptions, Error, FeedForward, Head, ModelSource, Specials, Tokenizer};
+use safetensors::tensor::{Dtype, TensorView};
+
+use crate::largest_gap;
+
+const TEXT: &str = "the other inn, near the river 1234: é?";
+
+fn load(source: &ModelSource) -> Engine {
+    Engine::load(source, EngineOptions::default().with_threads(1)).unwrap()
+}
+
+fn write_shard(path: &Path, tensors: &[(String, Vec<usize>, Vec<u8>)]) {
+    let view = |(name, shape, bytes): &(String, Vec<usize>, Vec<u8>)| {
+        (
+            name.clone(),
+            TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap().into(),
+        )
+    };
+    let views: Vec<(String, View)> = tensors.iter().map(view).collect();
+    let bytes =
+        safetensors::serialize(views.iter().map(|(name, view)| (name, view.as_view())), None).unwrap();
+    std::fs::write(path, bytes).unwrap();
+}
+
+/// An owned view, because the writer borrows.
+struct View {
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+impl From<TensorView<'_>> for View {
+    fn from(view: TensorView<'_>) -> Self {
+        Self {
+            shape: view.shape().to_vec(),
+            bytes: view.data().to_vec(),
+        }
+    }
+}
+
+impl View {
+    fn as_view(&self) -> TensorView<'_> {
+        TensorView::new(Dtype::F32, self.shape.clone(), &self.bytes).unwrap()
+    }
+}
+
+fn hub_dir(model: &TinyModel) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("config.json"), model.hub_config()).unwrap();
+    std::fs::write(dir.path().join("tokenizer.json"), model.hub_tokenizer().unwrap()).unwrap();
+    write_shard(&dir.path().join("model.safetensors"), &model.hub_tensors());
+    dir
+}
+
+#[test]
+fn gguf_and_safetensors_give_equal_logits() {
+    for (ff, head) in [
+        (FeedForward::SwiGlu, Head::Tied),
+        (FeedForward::ReluSquared, Head::Untied),
+    ] {
+        let model = TinyModel::with_shape(3, ff, head);
+        let dir = hub_dir(&model);
+        let (gguf, hub) = (load(&model.source()), load(&ModelSource::at(dir.path())));
+        assert_eq!(gguf.info().config, hub.info().config);
+        let gap = largest_gap(&gguf.score_text(TEXT).unwrap(), &hub.score_text(TEXT).unwrap());
+        assert!(gap < 1e-6, "{ff:?}, {head:?}: {gap}");
+    }
+}
+
+#[test]
+fn shards_with_an_index_are_one_model() {
+    let model = TinyModel::random(4);
+    let dir = hub_dir(&model);
+    let whole = load(&ModelSource::at(dir.path())).score_text(TEXT).unwrap();
+    let tensors = model.hub_tensors();
+    let (a, b) = tensors.split_at(tensors.len() / 2);
+    std::fs::remove_file(dir.path().join("model.safetensors")).unwrap();
+    let mut map = serde_json::Map::new();
+    for (file, part) in [("a.safetensors", a), ("b.safetensors", b)] {
+        write_shard(&dir.path().join(file), part);
+        part.iter()
+            .for_each(|(name, _, _)| _ = map.insert(name.clone(), file.into()));
+    }
+    let index = dir.path().join("model.safetensors.index.json");
+    std::fs::write(&index, serde_json::json!({ "weight_map": map }).to_string()).unwrap();
+    let sharded = load(&ModelSource::at(dir.path())).score_text(TEXT).unwrap();
+    assert_eq!(largest_gap(&whole, &sharded), 0.0);
+    std::fs::write(&index, r#"{"weight_map": {"x": "../model.safetensors"}}"#).unwrap();
+    let error = Engine::load(&ModelSource::at(dir.path()), EngineOptions::default()).unwrap_err();
+    assert!(error.to_string().contains("plain file name"), "{error}");
+}
+
+/// The tests above would hold for any two equal mistakes, so the computation is checked against its formula once,
+/// position by position in `f64`, with nothing shared but the weights.
+#[test]
+fn the_decoder_computes_its_formula() {
+    let model = TinyModel::random(5);
+    let tokens: Vec<u32> = vec![104, 105, 32, 260, 17, 99, 104, 3];
+    let expected = plain::surprises(&model, &tokens);
+    let scored = load(&model.source()).score(&tokens, 0).unwrap();
+    for (score, expected) in scored.iter().zip(expected) {
+        assert!(
+            (score.surprise_nats - expected).abs() < 1e-4,
+            "{} for {expected}",
+            score.surprise_nats
+        );
+    }
+}
+
+#[test]
+fn a_tokenizer_with_more_tokens_than_the_model_is_refused() {
+    let mut config: serde_json::Value = serde_json::from_str(&TinyModel::random(6).hub_config()).unwrap();
+    let dir = hub_dir(&TinyModel::random(6));
+    let mut tokenizer: serde_json::Value =
+        serde_json::from_str(&TinyModel::random(6).hub_tokenizer().unwrap()).unwrap();
+    tokenizer["model"]["vocab"]["extra"] = serde_json::json!(config["vocab_size"]);
+    std::fs::write(dir.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    let error = Engine::load(&ModelSource::at(dir.path()), EngineOptions::default()).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::TokenizerMismatch {
+                tokenizer: 266,
+                model: 265
+            }
+        ),
+        "{error}"
+    );
+    config["rope_scaling"] = serde_json::json!({"rope_type": "yarn"});
+    std::fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
+    let error = Engine::load(&ModelSource::at(dir.path()), EngineOptions::default()).unwrap_err();
+    assert!(matches!(error, Error::Unsupported(_)), "{error}");
+}
+
+#[test]
+fn text_survives_the_tokenizer() {
+    let tokenizer = Tokenizer::from_json(&TinyModel::random(7).hub_tokenizer().unwrap()).unwrap();
+    for text in ["the theatre", "", " \n\t", "日本語 é \u{1F600}", "<|im_end|>"] {
+        let tokens = tokenizer.encode(text, Specials::AsText).unwrap();
+        assert_eq!(tokenizer.decode(&tokens), text);
+        assert!(tokens.iter().all(|token| !tokenizer.is_special(*token)));
+    }
+    assert_eq!(tokenizer.encode("the", Specials::AsText).unwrap().len(), 1);
+    let special = tokenizer.encode("<|im_end|>", Specials::Recognise).unwrap();
+    assert!(special.len() == 1 && tokenizer.is_stop(special[0]) && tokenizer.decode(&special).is_empty());
+}
+
+/// The model again, written as plainly as its definition.
+mod plain {
+    use aion_llm::testkit::TinyModel;
+    use std::collections::HashMap;
+
+    struct Weights(HashMap<String, (Vec<usize>, Vec<f64>)>);
+
+    impl Weights {
+        fn row(&self, name: &str, i: usize) -> &[f64] {
+            let (shape, data) = &self.0[name];
+            &data[i * shape[1]..(i + 1) * shape[1]]
+        }
+
+        fn apply(&self, name: &str, x: &[f64]) -> Vec<f64> {
+            (0..self.0[name].0[0])
+                .map(|i| self.row(name, i).iter().zip(x).map(|(w, x)| w * x).sum())
+                .collect()
+        }
+
+        fn norm(&self, name: &str, x: &[f64]) -> Vec<f64> {
+            let scale = (x.iter().map(|x| x * x).sum::<f64>() / x.len() as f64 + 1e-5).sqrt();
+            x.iter()
+                .zip(&self.0[name].1)
+                .map(|(x, w)| x / scale * w)
+                .collect()
+        }
+    }
+
+    fn rotate(head: &mut [f64], position: usize) {
+        let half = head.len() / 2;
+        for i in 0..half {
+            let angle = position as f64 * 10_000f64.powf(-(i as f64) / half as f64);
+            let (a, b) = (head[i], head[i + half]);
+            head[i] = a * angle.cos() - b * angle.sin();
+            head[i + half] = b * angle.cos() + a * angle.sin();
+        }
+    }
+
+    fn softmax(x: &[f64]) -> Vec<f64> {
+        let max = x.iter().copied().fold(f64::MIN, f64::max);
+        let sum: f64 = x.iter().map(|x| (x - max).exp()).sum();
+        x.iter().map(|x| (x - max).exp() / sum).collect()
+    }
+
+    pub(super) fn surprises(model: &TinyModel, tokens: &[u32]) -> Vec<f64> {
+        let c = model.config();
+        let to_f64 = |bytes: Vec<u8>| {
+            bytes
+                .chunks_exact(4)
+                .map(|b| f64::from(f32::from_le_bytes(b.try_into().unwrap())))
+                .collect()
+        };
+        let weights = Weights(
+            model
+                .hub_tensors()
+                .into_iter()
+                .map(|(n, s, b)| (n, (s, to_f64(b))))
+                .collect(),
+        );
+        let embedding = "model.embed_tokens.weight";
+        let mut xs: Vec<Vec<f64>> = tokens
+            .iter()
+            .map(|t| weights.row(embedding, *t as usize).to_vec())
+            .collect();
+        for layer in 0..c.n_layer {
+            let name = |part: &str| format!("model.layers.{layer}.{part}.weight");
+            let normed: Vec<_> = xs
+                .iter()
+                .map(|x| weights.norm(&name("input_layernorm"), x))
+                .collect();
+            let project = |part: &str, turned: bool| -> Vec<Vec<f64>> {
+                let mut rows: Vec<_> = normed.iter().map(|x| weights.apply(&name(part), x)).collect();
+                for (position, row) in rows.iter_mut().enumerate().filter(|_| turned) {
+                    row.chunks_exact_mut(c.head_dim)
+                        .for_each(|head| rotate(head, position));
+                }
+                rows
+            };
+            let (q, k, v) = (
+                project("self_attn.q_proj", true),
+                project("self_attn.k_proj", true),
+                project("self_attn.v_proj", false),
+            );
+            for position in 0..xs.len() {
+                let mut mixed = vec![0.0; c.n_head * c.head_dim];
+                for head in 0..c.n_head {
+                    let kv = head / (c.n_head / c.n_head_kv) * c.head_dim;
+                    let query = &q[position][head * c.head_dim..][..c.head_dim];
+                    let score = |at: usize| -> f64 {
+                        let dot: f64 = query.iter().zip(&k[at][kv..]).map(|(q, k)| q * k).sum();
+                        dot / (c.head_dim as f64).sqrt()
+                    };
+                    let shares = softmax(&(0..=position).map(score).collect::<Vec<_>>());
+                    for (at, share) in shares.iter().enumerate() {
+                        for i in 0..c.head_dim {
+                            mixed[head * c.head_dim + i] += share * v[at][kv + i];
+                        }
+                    }
+                }
+                let out = weights.apply(&name("self_attn.o_proj"), &mixed);
+                xs[position].iter_mut().zip(out).for_each(|(x, y)| *x += y);
+            }
+            for x in &mut xs {
+                let h = weights.norm(&name("post_attention_layernorm"), x);
+                let (gate, up) = (
+                    weights.apply(&name("mlp.gate_proj"), &h),
+                    weights.apply(&name("mlp.up_proj"), &h),
+                );
+                let h: Vec<f64> = gate
+                    .iter()
+                    .zip(up)
+                    .map(|(g, u)| g / (1.0 + (-g).exp()) * u)
+                    .collect();
+                x.iter_mut()
+                    .zip(weights.apply(&name("mlp.down_proj"), &h))
+                    .for_each(|(x, y)| *x += y);
+            }
+        }
+        let row = |(i, x): (usize, &Vec<f64>)| {
+            let logits = weights.apply(embedding, &weights.norm("model.norm.weight", x));
+            tokens
+                .get(i + 1)
+                .map(|next| -softmax(&logits)[*next as usize].ln())
+        };
+        xs.iter().enumerate().filter_map(row).collect()
+    }
+}
