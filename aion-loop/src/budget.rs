@@ -160,7 +160,9 @@ impl Ledger {
     /// Books what the call used; the whole reservation where the server did not say.
     pub fn settle(&mut self, used: Option<u64>) {
         if let Some(reservation) = self.reserved.take() {
-            self.tokens_used = self.tokens_used.saturating_add(used.unwrap_or(reservation.tokens));
+            self.tokens_used = self
+                .tokens_used
+                .saturating_add(used.unwrap_or(reservation.tokens));
         }
     }
 }

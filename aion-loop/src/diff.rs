@@ -104,7 +104,11 @@ fn dotted(pointer: &str) -> String {
         .skip(1)
         .map(|part| part.replace("~1", "/").replace("~0", "~"))
         .collect();
-    if parts.is_empty() { "state".to_owned() } else { parts.join(".") }
+    if parts.is_empty() {
+        "state".to_owned()
+    } else {
+        parts.join(".")
+    }
 }
 
 fn short(value: &Value) -> String {

@@ -51,13 +51,18 @@ pub struct TakeAtWord;
 impl Judge for TakeAtWord {
     async fn judge(&self, _task: &TaskRecord, outcome: Option<&Outcome>) -> Result<Verdict> {
         Ok(match outcome {
-            Some(Outcome::Finished { claim: Claim::Success, summary }) => Verdict::Success {
+            Some(Outcome::Finished {
+                claim: Claim::Success,
+                summary,
+            }) => Verdict::Success {
                 result: Json::from(summary.clone()),
             },
             Some(Outcome::Accepted { reason }) => Verdict::Success {
                 result: Json::from(reason.clone()),
             },
-            Some(other) => Verdict::Failure { reason: other.describe() },
+            Some(other) => Verdict::Failure {
+                reason: other.describe(),
+            },
             None => Verdict::Failure {
                 reason: "the run has not ended".to_owned(),
             },

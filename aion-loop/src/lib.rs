@@ -16,7 +16,7 @@ pub mod store;
 mod tool;
 mod transport;
 
-pub use agent::{Agent, WorkEnd, Worker, WorkerOptions};
+pub use agent::{Agent, AgentType, WorkEnd, Worker, WorkerOptions};
 pub use budget::{Budget, BudgetPart, Ledger};
 pub use canonical::canonical_json;
 pub use diff::StateDiff;
@@ -30,8 +30,8 @@ pub use openapi::{Derived, IdempotencyKeys, OpenApiOptions, tools_from_openapi};
 pub use ranker::{OverlapRanker, ToolRanker};
 pub use report::{CallReport, PriceFeed, SharedObserver, StepObserver, StepReport};
 pub use run::{
-    Action, CallResult, CallStatus, Claim, FINISH, Input, LoopRun, OnAmbiguous, Outcome, PlannedCall, Protocol,
-    RUN_FORMAT, RunOptions, RunSnapshot, UnsavedMessage,
+    Action, CallResult, CallStatus, Claim, FINISH, Input, LoopRun, OnAmbiguous, Outcome, PlannedCall,
+    Protocol, RUN_FORMAT, RunOptions, RunSnapshot, UnsavedMessage,
 };
 pub use services::{IDEMPOTENCY_KEY, ServiceLimits, ServiceLink, Services, TASK_STATE};
 pub use store::{Intent, IntentOutcome, LoopStore, MemoryLoopStore, RunRecord, RunStatus, StoreError};

@@ -26,7 +26,12 @@ impl ToolRanker for OverlapRanker {
         let query = words(query);
         let texts: Vec<(&str, BTreeSet<String>)> = tools
             .iter()
-            .map(|tool| (tool.name.as_str(), words(&format!("{} {}", tool.name, tool.description))))
+            .map(|tool| {
+                (
+                    tool.name.as_str(),
+                    words(&format!("{} {}", tool.name, tool.description)),
+                )
+            })
             .collect();
         let rarity = |word: &String| {
             let having = texts.iter().filter(|(_, text)| text.contains(word)).count();
@@ -35,11 +40,18 @@ impl ToolRanker for OverlapRanker {
         let score = |text: &BTreeSet<String>| -> f64 { query.intersection(text).map(rarity).sum() };
         let mut scored: Vec<(f64, &str)> = texts.iter().map(|(name, text)| (score(text), *name)).collect();
         scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
-        scored.into_iter().take(k).map(|(_, name)| name.to_owned()).collect()
+        scored
+            .into_iter()
+            .take(k)
+            .map(|(_, name)| name.to_owned())
+            .collect()
     }
 }
 
 fn words(text: &str) -> BTreeSet<String> {
     let split = text.split(|c: char| !c.is_alphanumeric());
-    split.filter(|word| word.len() > 1).map(|word| word.to_lowercase()).collect()
+    split
+        .filter(|word| word.len() > 1)
+        .map(|word| word.to_lowercase())
+        .collect()
 }

@@ -78,10 +78,12 @@ impl ServiceLink {
     /// Sends `key` as a bearer token. A key that fits no header is left out, and the service refuses.
     #[must_use]
     pub fn with_api_key(mut self, key: &str) -> Self {
-        self.key = HeaderValue::try_from(format!("Bearer {key}")).ok().map(|mut value| {
-            value.set_sensitive(true);
-            value
-        });
+        self.key = HeaderValue::try_from(format!("Bearer {key}"))
+            .ok()
+            .map(|mut value| {
+                value.set_sensitive(true);
+                value
+            });
         self
     }
 
@@ -97,10 +99,12 @@ impl ServiceLink {
     pub async fn tools(&self, options: &OpenApiOptions, timeout: Duration) -> Result<Vec<Tool>> {
         let document = self.get_json("/openapi.json", None, 16 << 20, timeout).await?;
         let derived = tools_from_openapi(&document, &self.name, options);
-        derived.map(|derived| derived.tools).map_err(|source| Error::Tools {
-            service: self.name.clone(),
-            source,
-        })
+        derived
+            .map(|derived| derived.tools)
+            .map_err(|source| Error::Tools {
+                service: self.name.clone(),
+                source,
+            })
     }
 
     async fn state(&self, task_state: &str, limits: &ServiceLimits) -> Result<Value> {
@@ -108,16 +112,28 @@ impl ServiceLink {
         self.get_json("/state", Some(task_state), limit, timeout).await
     }
 
-    async fn get_json(&self, path: &str, task_state: Option<&str>, limit: usize, timeout: Duration) -> Result<Value> {
-        let mut request = self.request("GET", path, Bytes::new()).map_err(|e| self.unreachable(e))?;
+    async fn get_json(
+        &self,
+        path: &str,
+        task_state: Option<&str>,
+        limit: usize,
+        timeout: Duration,
+    ) -> Result<Value> {
+        let mut request = self
+            .request("GET", path, Bytes::new())
+            .map_err(|e| self.unreachable(e))?;
         if let Some(value) = task_state.and_then(|text| HeaderValue::from_str(text).ok()) {
             request.headers_mut().insert(TASK_STATE, value);
         }
-        let (status, body) = self.exchange(request, limit, timeout).await.map_err(|e| self.unreachable(e))?;
+        let (status, body) = self
+            .exchange(request, limit, timeout)
+            .await
+            .map_err(|e| self.unreachable(e))?;
         if !status.is_success() {
             return Err(self.failed(format!("GET {path} gave {status}")));
         }
-        serde_json::from_slice(&body).map_err(|error| self.failed(format!("GET {path} gave no JSON: {error}")))
+        serde_json::from_slice(&body)
+            .map_err(|error| self.failed(format!("GET {path} gave no JSON: {error}")))
     }
 
     fn request(&self, method: &str, path: &str, body: Bytes) -> Result<http::Request<Bytes>, TransportError> {
@@ -128,7 +144,9 @@ impl ServiceLink {
             .body(body)
             .map_err(|error| TransportError::Request(error.into()))?;
         if let Some(key) = &self.key {
-            request.headers_mut().insert(http::header::AUTHORIZATION, key.clone());
+            request
+                .headers_mut()
+                .insert(http::header::AUTHORIZATION, key.clone());
         }
         Ok(request)
     }
@@ -224,10 +242,13 @@ impl Services {
     /// The states of all services, by name. A service that fails has `{"unavailable": true}`.
     pub async fn state(&self, task_state: &str) -> Value {
         let states = self.links.values().map(|link| async move {
-            let state = link.state(task_state, &self.limits).await.unwrap_or_else(|error| {
-                tracing::warn!(service = link.name, %error, "no state");
-                json!({"unavailable": true})
-            });
+            let state = link
+                .state(task_state, &self.limits)
+                .await
+                .unwrap_or_else(|error| {
+                    tracing::warn!(service = link.name, %error, "no state");
+                    json!({"unavailable": true})
+                });
             (link.name.clone(), state)
         });
         Value::Object(join_all(states).await.into_iter().collect::<Map<_, _>>())
@@ -248,9 +269,16 @@ impl Services {
             return (CallStatus::Failed, format!("there is no tool {}", call.tool));
         };
         let Some(link) = self.links.get(&tool.service) else {
-            return (CallStatus::Failed, format!("there is no service {}", tool.service));
+            return (
+                CallStatus::Failed,
+                format!("there is no service {}", tool.service),
+            );
         };
-        let mut tries = if tool.replay.is_safe() { self.limits.resends } else { 0 };
+        let mut tries = if tool.replay.is_safe() {
+            self.limits.resends
+        } else {
+            0
+        };
         loop {
             let request = match prepare(link, tool, call, task_state) {
                 Ok(request) => request,
@@ -278,7 +306,11 @@ fn prepare(
     let parts = tool.request(&call.arguments)?;
     let body = parts.body.as_ref().map(|body| Bytes::from(body.to_string()));
     let mut request = link
-        .request(&parts.method, &parts.path_and_query, body.clone().unwrap_or_default())
+        .request(
+            &parts.method,
+            &parts.path_and_query,
+            body.clone().unwrap_or_default(),
+        )
         .map_err(|error| error.to_string())?;
     let headers = request.headers_mut();
     if body.is_some() {
@@ -306,12 +338,23 @@ fn understood(status: StatusCode, body: &[u8]) -> (CallStatus, String) {
         return (CallStatus::Succeeded, plain_answer(value).unwrap_or_else(text));
     }
     let said = value.and_then(|problem| {
-        let detail = problem.get("detail").or_else(|| problem.get("title"))?.as_str()?.to_owned();
+        let detail = problem
+            .get("detail")
+            .or_else(|| problem.get("title"))?
+            .as_str()?
+            .to_owned();
         let pointer = problem.get("pointer").and_then(Value::as_str).unwrap_or_default();
-        Some(if pointer.is_empty() { detail } else { format!("{pointer}: {detail}") })
+        Some(if pointer.is_empty() {
+            detail
+        } else {
+            format!("{pointer}: {detail}")
+        })
     });
     let said = said.unwrap_or_else(|| clip(&text(), 400));
-    (CallStatus::Failed, format!("{} {said}", status.as_u16()).trim_end().to_owned())
+    (
+        CallStatus::Failed,
+        format!("{} {said}", status.as_u16()).trim_end().to_owned(),
+    )
 }
 
 /// The shortest honest form: a lone string as it is, anything else as canonical JSON.
@@ -325,11 +368,18 @@ fn plain_answer(value: Option<Value>) -> Option<String> {
 
 fn lost(tool: &Tool, error: &TransportError) -> (CallStatus, String) {
     match error {
-        TransportError::TooLarge { limit } => {
-            (CallStatus::Failed, format!("the answer is larger than {limit} bytes: ask for less"))
-        }
-        error if !error.may_have_arrived() => (CallStatus::Failed, format!("{} was not reached: {error}", tool.service)),
-        error if tool.replay.is_safe() => (CallStatus::Failed, format!("{} gave no answer: {error}", tool.service)),
+        TransportError::TooLarge { limit } => (
+            CallStatus::Failed,
+            format!("the answer is larger than {limit} bytes: ask for less"),
+        ),
+        error if !error.may_have_arrived() => (
+            CallStatus::Failed,
+            format!("{} was not reached: {error}", tool.service),
+        ),
+        error if tool.replay.is_safe() => (
+            CallStatus::Failed,
+            format!("{} gave no answer: {error}", tool.service),
+        ),
         error => (CallStatus::Ambiguous, error.to_string()),
     }
 }

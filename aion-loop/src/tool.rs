@@ -80,11 +80,21 @@ impl Tool {
         let required = self.schema.get("required").and_then(Value::as_array);
         let is_required = |name: &str| required.is_some_and(|list| list.iter().any(|item| item == name));
         let properties = self.schema.get("properties").and_then(Value::as_object);
-        let mut names: Vec<&str> = properties.into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+        let mut names: Vec<&str> = properties
+            .into_iter()
+            .flatten()
+            .map(|(name, _)| name.as_str())
+            .collect();
         names.sort_by_key(|name| (!is_required(name), *name));
         let shown: Vec<String> = names
             .into_iter()
-            .map(|name| if is_required(name) { name.to_owned() } else { format!("{name}?") })
+            .map(|name| {
+                if is_required(name) {
+                    name.to_owned()
+                } else {
+                    format!("{name}?")
+                }
+            })
             .collect();
         format!("{}({})", self.name, shown.join(", "))
     }
@@ -148,21 +158,27 @@ impl ToolRequest {
         if text.is_empty() || text.chars().all(|c| c == '.') {
             return Err(format!("{slot} cannot be {text:?} in a path"));
         }
-        let filled = self.path_and_query.replace(&format!("{{{slot}}}"), &percent(&text));
+        let filled = self
+            .path_and_query
+            .replace(&format!("{{{slot}}}"), &percent(&text));
         self.path_and_query = filled;
         Ok(())
     }
 }
 
 fn push_query(query: &mut Vec<String>, key: &str, value: &Value) {
-    let values = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+    let values = value
+        .as_array()
+        .map_or(std::slice::from_ref(value), Vec::as_slice);
     for value in values.iter().filter(|value| !value.is_null()) {
         query.push(format!("{}={}", percent(key), percent(&plain(value))));
     }
 }
 
 fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| canonical_json(value), str::to_owned)
+    value
+        .as_str()
+        .map_or_else(|| canonical_json(value), str::to_owned)
 }
 
 /// Percent-encodes everything but the unreserved characters (RFC 3986, section 2.3).
@@ -255,7 +271,11 @@ impl Toolset {
             .ok_or_else(|| format!("there is no tool {}", clip(name, 64)))?;
         let compiled = entry.validator.get_or_init(|| compile(&entry.tool.schema));
         let validator = compiled.as_ref().map_err(Clone::clone)?;
-        let faults: Vec<String> = validator.iter_errors(arguments).take(3).map(|error| fault(&error)).collect();
+        let faults: Vec<String> = validator
+            .iter_errors(arguments)
+            .take(3)
+            .map(|error| fault(&error))
+            .collect();
         if faults.is_empty() {
             Ok(())
         } else {
@@ -273,7 +293,11 @@ fn compile(schema: &Value) -> Result<jsonschema::Validator, String> {
 fn fault(error: &jsonschema::ValidationError<'_>) -> String {
     let place = error.instance_path().to_string();
     let what = clip(&error.to_string(), 160);
-    if place.is_empty() { what } else { format!("{place}: {what}") }
+    if place.is_empty() {
+        what
+    } else {
+        format!("{place}: {what}")
+    }
 }
 
 #[cfg(test)]
@@ -305,7 +329,9 @@ mod tests {
 
     #[test]
     fn arguments_go_where_they_belong() {
-        let request = tool().request(&object(json!({"id": "a/b ü", "text": "hi", "tag": ["x&y", 2]}))).unwrap();
+        let request = tool()
+            .request(&object(json!({"id": "a/b ü", "text": "hi", "tag": ["x&y", 2]})))
+            .unwrap();
         assert_eq!(request.path_and_query, "/v1/notes/a%2Fb%20%C3%BC?tag=x%26y&tag=2");
         assert_eq!(request.body, Some(json!({"text": "hi"})));
     }
@@ -320,8 +346,13 @@ mod tests {
     #[test]
     fn faults_say_what_and_where() {
         let tools = Toolset::new([tool()]).unwrap();
-        assert_eq!(tools.validate("put_note", &json!({"id": "a", "text": "b"})), Ok(()));
-        let fault = tools.validate("put_note", &json!({"id": "a", "text": 7})).unwrap_err();
+        assert_eq!(
+            tools.validate("put_note", &json!({"id": "a", "text": "b"})),
+            Ok(())
+        );
+        let fault = tools
+            .validate("put_note", &json!({"id": "a", "text": 7}))
+            .unwrap_err();
         assert!(fault.contains("/text"), "{fault}");
         assert!(tools.validate("nope", &json!({})).unwrap_err().contains("nope"));
         assert!(Toolset::new([tool(), tool()]).is_err());

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::{Agent, WorkEnd, lease_error};
+use crate::Result;
 use crate::canonical::clip;
 use crate::diff::StateDiff;
 use crate::judge::{JudgeWhen, Verdict};
@@ -19,7 +20,6 @@ use crate::model::{ChatReply, ChatRequest, Usage};
 use crate::report::{CallReport, StepReport};
 use crate::run::{Action, CallResult, CallStatus, Input, LoopRun, Outcome, PlannedCall, UnsavedMessage};
 use crate::store::{Intent, IntentOutcome, RunStatus};
-use crate::Result;
 
 /// The longest message in a task's history, in bytes.
 const MAX_MESSAGE_BYTES: usize = 256 << 10;
@@ -52,8 +52,19 @@ struct Draft {
 }
 
 impl<'a> Drive<'a> {
-    pub(super) fn new(agent: &'a Agent, processor: &'a Processor, lease: &'a Lease, run: LoopRun, stop: Stop) -> Self {
-        let payload_cwd = lease.task.payload.get("cwd").and_then(Json::as_str).map(str::to_owned);
+    pub(super) fn new(
+        agent: &'a Agent,
+        processor: &'a Processor,
+        lease: &'a Lease,
+        run: LoopRun,
+        stop: Stop,
+    ) -> Self {
+        let payload_cwd = lease
+            .task
+            .payload
+            .get("cwd")
+            .and_then(Json::as_str)
+            .map(str::to_owned);
         let cwd = payload_cwd.or_else(|| agent.cwd.clone());
         let task_state = task_state(&lease.task.id.to_string(), cwd.as_deref());
         Self {
@@ -106,7 +117,10 @@ impl<'a> Drive<'a> {
         self.agent.save(&self.run, status).await?;
         for unsaved in self.run.unsaved().to_vec() {
             let message = stored_message(&self.run, &unsaved);
-            self.processor.append(self.lease.fence(), message).await.map_err(lease_error)?;
+            self.processor
+                .append(self.lease.fence(), message)
+                .await
+                .map_err(lease_error)?;
             self.run.mark_saved(unsaved.ordinal);
         }
         Ok(())
@@ -125,8 +139,13 @@ impl<'a> Drive<'a> {
         match answer {
             Ok(reply) => self.replied(reply, began),
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "the model gave no answer");
-                self.feed(Input::ModelFailed { reason: described(&error) })
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the model gave no answer"
+                );
+                self.feed(Input::ModelFailed {
+                    reason: described(&error),
+                })
             }
         }
     }
@@ -179,7 +198,11 @@ impl<'a> Drive<'a> {
             began: Instant::now(),
         });
         let limit = self.run.options().answer_bytes;
-        draft.report.calls = calls.iter().zip(&results).map(|(call, result)| reported(call, result, limit)).collect();
+        draft.report.calls = calls
+            .iter()
+            .zip(&results)
+            .map(|(call, result)| reported(call, result, limit))
+            .collect();
         self.feed(Input::Called(results))
     }
 
@@ -189,11 +212,17 @@ impl<'a> Drive<'a> {
         let intent = Intent::of(self.run.id(), call, self.agent.clock.now());
         let known = self.agent.store.intend(&intent).await?;
         let result = match known {
-            Some(Intent { outcome: Some(outcome), .. }) => return Ok(result_of(call, outcome)),
+            Some(Intent {
+                outcome: Some(outcome),
+                ..
+            }) => return Ok(result_of(call, outcome)),
             Some(_) if !self.may_repeat(call) => CallResult {
                 ordinal: call.ordinal,
                 status: CallStatus::Ambiguous,
-                answer: format!("{} was sent before an interruption; its answer is not known", call.tool),
+                answer: format!(
+                    "{} was sent before an interruption; its answer is not known",
+                    call.tool
+                ),
             },
             _ => self.agent.services.dispatch(call, &self.task_state).await,
         };
@@ -206,7 +235,10 @@ impl<'a> Drive<'a> {
     }
 
     fn may_repeat(&self, call: &PlannedCall) -> bool {
-        self.run.tools().get(&call.tool).is_some_and(|tool| tool.replay.is_safe())
+        self.run
+            .tools()
+            .get(&call.tool)
+            .is_some_and(|tool| tool.replay.is_safe())
     }
 
     async fn append(&mut self, diff: StateDiff) -> Result<()> {
@@ -251,7 +283,11 @@ impl<'a> Drive<'a> {
     }
 
     async fn release(&self, rest: std::time::Duration) -> Result<Status> {
-        let head = self.processor.release(self.lease.fence(), rest).await.map_err(lease_error)?;
+        let head = self
+            .processor
+            .release(self.lease.fence(), rest)
+            .await
+            .map_err(lease_error)?;
         Ok(head.status)
     }
 
@@ -262,13 +298,23 @@ impl<'a> Drive<'a> {
                 self.close_draft(None).await?;
                 self.store(RunStatus::Parked).await?;
                 let status = self.release(PARKED_REST).await?;
-                return Ok(Some(self.work_end(status, Some(outcome.clone()), outcome.describe(), None)));
+                return Ok(Some(self.work_end(
+                    status,
+                    Some(outcome.clone()),
+                    outcome.describe(),
+                    None,
+                )));
             }
             Outcome::ModelFailed { .. } => {
                 self.close_draft(None).await?;
                 self.store(RunStatus::Paused).await?;
                 let status = self.release(std::time::Duration::ZERO).await?;
-                return Ok(Some(self.work_end(status, Some(outcome.clone()), outcome.describe(), None)));
+                return Ok(Some(self.work_end(
+                    status,
+                    Some(outcome.clone()),
+                    outcome.describe(),
+                    None,
+                )));
             }
             Outcome::Stopped => return self.stopped(outcome).await.map(Some),
             _ => {}
@@ -278,7 +324,9 @@ impl<'a> Drive<'a> {
             (&verdict, &outcome, outcome.claims_success())
         {
             self.close_draft(None).await?;
-            self.feed(Input::Rejected { feedback: format!("Not done yet: {}", clip(reason, 400)) })?;
+            self.feed(Input::Rejected {
+                feedback: format!("Not done yet: {}", clip(reason, 400)),
+            })?;
             return Ok(None);
         }
         self.resolve(outcome, verdict).await.map(Some)
@@ -287,7 +335,11 @@ impl<'a> Drive<'a> {
     async fn stopped(&mut self, outcome: Outcome) -> Result<WorkEnd> {
         self.close_draft(Some(outcome.clone())).await?;
         self.store(RunStatus::Done).await?;
-        let head = self.processor.stop(self.lease.fence()).await.map_err(lease_error)?;
+        let head = self
+            .processor
+            .stop(self.lease.fence())
+            .await
+            .map_err(lease_error)?;
         Ok(self.work_end(head.status, Some(outcome.clone()), outcome.describe(), None))
     }
 
@@ -300,9 +352,12 @@ impl<'a> Drive<'a> {
         let fence = self.lease.fence();
         let (head, reason) = match verdict {
             Verdict::Success { result } => (self.processor.complete(fence, result).await, outcome.describe()),
-            Verdict::Failure { reason } => {
-                (self.processor.fail(fence, clip(&reason, 8_000), Retry::Never).await, reason)
-            }
+            Verdict::Failure { reason } => (
+                self.processor
+                    .fail(fence, clip(&reason, 8_000), Retry::Never)
+                    .await,
+                reason,
+            ),
         };
         let head = head.map_err(lease_error)?;
         self.agent.save(&self.run, RunStatus::Done).await?;

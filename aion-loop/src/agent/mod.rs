@@ -1,6 +1,7 @@
 //! [`Agent`]: drives a [`LoopRun`](crate::LoopRun) on a task that is held under a lease.
 
 mod drive;
+mod kind;
 mod worker;
 
 use std::fmt;
@@ -11,15 +12,16 @@ use aion_processor::{Lease, Processor};
 use aion_types::{AgentId, Clock, RunId, Status, SystemClock, TaskId, TaskPersistence, TaskRecord};
 use tokio_util::sync::CancellationToken;
 
+pub use kind::AgentType;
 pub use worker::{Worker, WorkerOptions};
 
 use crate::judge::{Judge, JudgeWhen, TakeAtWord};
 use crate::model::ChatModel;
 use crate::ranker::{OverlapRanker, ToolRanker};
 use crate::report::{PriceFeed, SharedObserver};
-use crate::run::{LoopRun, Outcome, RunOptions};
+use crate::run::{CallResult, Input, LoopRun, Outcome, RunOptions};
 use crate::services::Services;
-use crate::store::{LoopStore, RunRecord, RunStatus};
+use crate::store::{LoopStore, RunRecord, RunStatus, StoreError};
 use crate::{Error, Result};
 use drive::{Drive, Stop};
 
@@ -175,7 +177,12 @@ impl Agent {
     /// # Errors
     /// [`Error::LeaseLost`] when somebody else may hold the task; a failure of a store. The run can
     /// be taken up again either way.
-    pub async fn work(&self, processor: &Processor, lease: &Lease, pause: &CancellationToken) -> Result<WorkEnd> {
+    pub async fn work(
+        &self,
+        processor: &Processor,
+        lease: &Lease,
+        pause: &CancellationToken,
+    ) -> Result<WorkEnd> {
         let cancelled = CancellationToken::new();
         let stop = Stop {
             pause: pause.clone(),
@@ -192,6 +199,22 @@ impl Agent {
         }
     }
 
+    /// Says what became of the calls that a parked run waits for, so that it can go on.
+    ///
+    /// # Errors
+    /// [`Error::UnexpectedInput`] if the run is not parked or the results are of other calls.
+    pub async fn decide(&self, run: RunId, results: Vec<CallResult>) -> Result<()> {
+        let missing = || StoreError::NotFound {
+            what: "run",
+            id: run.to_string(),
+        };
+        let record = self.store.run(run).await?.ok_or_else(missing)?;
+        let mut parked = LoopRun::restore(record.snapshot, self.services.tools().clone())?;
+        parked.wake(self.clock.now());
+        parked.feed(Input::Called(results), self.clock.now())?;
+        self.save(&parked, RunStatus::Paused).await
+    }
+
     /// The unfinished run of the task, or a new one.
     async fn take_up(&self, task: &TaskRecord) -> Result<LoopRun> {
         let now = self.clock.now();
@@ -202,9 +225,19 @@ impl Agent {
             run.wake(now);
             return Ok(run);
         }
-        let goal = if task.spec.is_empty() { &task.title } else { &task.spec };
+        let goal = if task.spec.is_empty() {
+            &task.title
+        } else {
+            &task.spec
+        };
         let ids = (task.id, RunId::generate(now));
-        Ok(LoopRun::new(ids, goal.clone(), self.options.clone(), self.services.tools().clone(), now))
+        Ok(LoopRun::new(
+            ids,
+            goal.clone(),
+            self.options.clone(),
+            self.services.tools().clone(),
+            now,
+        ))
     }
 
     /// Beats until the lease is lost, and passes a request for the end on.

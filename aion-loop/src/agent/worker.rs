@@ -114,7 +114,10 @@ impl Worker {
                 Ok(_) => {}
                 Err(Error::LeaseLost) => tracing::warn!("a lease was lost; somebody else has the task"),
                 Err(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "work on a task broke off");
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "work on a task broke off"
+                    );
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }
             }

@@ -189,7 +189,10 @@ mod tests {
         }
         stream.push("[DONE]").unwrap();
         let reply = stream.finish().unwrap();
-        let pairs = reply.tool_calls.into_iter().map(|call| (call.name, call.arguments));
+        let pairs = reply
+            .tool_calls
+            .into_iter()
+            .map(|call| (call.name, call.arguments));
         pairs.collect()
     }
 

@@ -24,7 +24,10 @@ pub fn request_body(request: &ChatRequest, model: &str, stream: super::Streaming
         body.insert("seed".into(), seed.into());
     }
     if !request.tools.is_empty() {
-        let tools = request.tools.iter().map(|tool| json!({"type": "function", "function": tool}));
+        let tools = request
+            .tools
+            .iter()
+            .map(|tool| json!({"type": "function", "function": tool}));
         body.insert("tools".into(), tools.collect());
     }
     if let Some(form) = &request.response_schema {
@@ -98,7 +101,10 @@ pub fn parse_completion(answer: &Value) -> Result<ChatReply, ModelError> {
 /// An error that a server put into an answer with status 200.
 pub(super) fn embedded_error(answer: &Value) -> Option<ModelError> {
     let error = answer.get("error").filter(|error| !error.is_null())?;
-    let status = error.get("code").or_else(|| error.get("status")).and_then(Value::as_u64);
+    let status = error
+        .get("code")
+        .or_else(|| error.get("status"))
+        .and_then(Value::as_u64);
     Some(ModelError::Status {
         status: status.and_then(|code| u16::try_from(code).ok()).unwrap_or(200),
         message: error_message(answer),
@@ -112,7 +118,10 @@ pub(super) fn error_message(answer: &Value) -> String {
     let found = pointers
         .iter()
         .find_map(|pointer| answer.pointer(pointer).and_then(Value::as_str));
-    clip(&found.map_or_else(|| answer.to_string(), str::to_owned), SNIPPET_BYTES)
+    clip(
+        &found.map_or_else(|| answer.to_string(), str::to_owned),
+        SNIPPET_BYTES,
+    )
 }
 
 /// The error for a body that is no JSON.
@@ -228,7 +237,10 @@ mod tests {
         assert_eq!(reply.text, "ab");
         assert_eq!(reply.finish, FinishReason::Other(String::new()));
         assert_eq!(reply.tool_calls[0].arguments, r#"{"a":2,"b":1}"#);
-        assert_eq!((reply.tool_calls[1].id.as_str(), reply.tool_calls[1].name.as_str()), ("7", "g"));
+        assert_eq!(
+            (reply.tool_calls[1].id.as_str(), reply.tool_calls[1].name.as_str()),
+            ("7", "g")
+        );
         assert_eq!(reply.usage.total(), Some(7));
         let kept = serde_json::to_value(&reply.usage.persistence).unwrap();
         assert_eq!(kept, json!({"R_mean": 2.5, "new": [1]}));
@@ -243,6 +255,9 @@ mod tests {
             let error = parse_completion(&answer).unwrap_err();
             assert!(error.to_string().contains("slow down"), "{error}");
         }
-        assert!(matches!(parse_completion(&json!({"ok": 1})), Err(ModelError::Shape { .. })));
+        assert!(matches!(
+            parse_completion(&json!({"ok": 1})),
+            Err(ModelError::Shape { .. })
+        ));
     }
 }

@@ -187,7 +187,10 @@ pub fn tools_from_openapi(
 }
 
 fn check_document(document: &Value, options: &OpenApiOptions) -> Result<(), OpenApiError> {
-    let version = document.get("openapi").and_then(Value::as_str).unwrap_or_default();
+    let version = document
+        .get("openapi")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     if !version.starts_with("3.1") {
         return Err(OpenApiError::NotOpenApi(format!("its version is {version:?}")));
     }
@@ -196,7 +199,11 @@ fn check_document(document: &Value, options: &OpenApiOptions) -> Result<(), Open
 
 fn check_wanted(derived: &Derived, options: &OpenApiOptions) -> Result<(), OpenApiError> {
     for wanted in options.only.iter().flatten() {
-        if !derived.tools.iter().any(|tool| tool.name == operation::tool_name(wanted)) {
+        if !derived
+            .tools
+            .iter()
+            .any(|tool| tool.name == operation::tool_name(wanted))
+        {
             return Err(OpenApiError::NoSuchOperation(wanted.clone()));
         }
     }

@@ -37,7 +37,8 @@ impl Found<'_> {
     }
 
     pub(super) fn label(&self) -> String {
-        self.id().unwrap_or_else(|| format!("{} {}", self.method, self.path))
+        self.id()
+            .unwrap_or_else(|| format!("{} {}", self.method, self.path))
     }
 }
 
@@ -130,12 +131,21 @@ pub(super) fn tool(
     };
     let takes_key = add_parameters(document, found, &mut definitions, &mut arguments)?;
     add_body(document, found, &mut definitions, &mut arguments)?;
-    let schema = whole_schema(arguments.properties, &arguments.required, arguments.open, &mut definitions, options)?;
+    let schema = whole_schema(
+        arguments.properties,
+        &arguments.required,
+        arguments.open,
+        &mut definitions,
+        options,
+    )?;
     Ok(Tool {
         name: tool_name(&id),
         description: description(found.operation, options.max_description_bytes),
         schema,
-        replay: replay(&found.method, takes_key || options.keys == IdempotencyKeys::Honoured),
+        replay: replay(
+            &found.method,
+            takes_key || options.keys == IdempotencyKeys::Honoured,
+        ),
         method: found.method.clone(),
         path: found.path.to_owned(),
         service: service.to_owned(),
@@ -186,7 +196,9 @@ fn add_parameters(
             let parameter = schema::follow(document, parameter)?;
             let part = |key: &str| parameter.get(key).and_then(Value::as_str).map(str::to_owned);
             let (Some(place), Some(name)) = (part("in"), part("name")) else {
-                return Err(OpenApiError::Malformed("a parameter has no name or place".to_owned()));
+                return Err(OpenApiError::Malformed(
+                    "a parameter has no name or place".to_owned(),
+                ));
             };
             merged.insert((place, name), parameter);
         }
@@ -205,7 +217,11 @@ fn add_parameters(
         };
         let schema = definitions.rewrite(parameter_schema(parameter))?;
         let schema = described(schema, parameter.get("description"));
-        let need = if kind == "path" { Need::Required } else { need(parameter.get("required")) };
+        let need = if kind == "path" {
+            Need::Required
+        } else {
+            need(parameter.get("required"))
+        };
         arguments.add(&name, &kind, place, schema, need);
     }
     Ok(takes_key)
@@ -256,7 +272,8 @@ fn add_body(
 
 fn json_schema_of(body: &Value) -> Option<&Value> {
     let content = body.get("content")?.as_object()?;
-    let is_json = |kind: &str| kind.starts_with("application/json") || kind.contains("+json") || kind == "*/*";
+    let is_json =
+        |kind: &str| kind.starts_with("application/json") || kind.contains("+json") || kind == "*/*";
     content.iter().find(|(kind, _)| is_json(kind))?.1.get("schema")
 }
 
@@ -275,7 +292,9 @@ fn plain_object(schema: &Value) -> Option<&Map<String, Value>> {
         "deprecated",
     ];
     let object = schema.as_object()?;
-    let plain = object.keys().all(|key| PLAIN.contains(&key.as_str()) || key.starts_with("x-"));
+    let plain = object
+        .keys()
+        .all(|key| PLAIN.contains(&key.as_str()) || key.starts_with("x-"));
     let named = object.get("properties").is_some_and(Value::is_object);
     (plain && named && object.get("type").is_some_and(|kind| kind == "object")).then_some(object)
 }
@@ -289,19 +308,32 @@ fn add_members(
     let is_required = |name: &str| required.is_some_and(|list| list.iter().any(|item| item == name));
     let properties = object.get("properties").and_then(Value::as_object);
     for (name, schema) in properties.into_iter().flatten() {
-        let need = if is_required(name) { Need::Required } else { Need::Optional };
+        let need = if is_required(name) {
+            Need::Required
+        } else {
+            Need::Optional
+        };
         let schema = definitions.rewrite(schema)?;
         arguments.add(name, "body", Place::BodyMember(name.clone()), schema, need);
     }
     // A body that takes any further member, by saying nothing, would let a model's typing errors through.
-    if let Some(open) = object.get("additionalProperties").filter(|open| **open != Value::Bool(false)) {
+    if let Some(open) = object
+        .get("additionalProperties")
+        .filter(|open| **open != Value::Bool(false))
+    {
         arguments.open = definitions.rewrite(open)?;
     }
     Ok(())
 }
 
 fn description(operation: &Value, max_bytes: usize) -> String {
-    let text = |key: &str| operation.get(key).and_then(Value::as_str).unwrap_or_default().trim();
+    let text = |key: &str| {
+        operation
+            .get(key)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .trim()
+    };
     let (summary, description) = (text("summary"), text("description"));
     let whole = match (summary.is_empty(), description.is_empty()) {
         (false, false) if !description.starts_with(summary) => format!("{summary}\n{description}"),

@@ -27,7 +27,13 @@ const ONE: [&str; 12] = [
 const MANY: [&str; 4] = ["allOf", "anyOf", "oneOf", "prefixItems"];
 
 /// Keywords whose value is a map of schemas.
-const NAMED: [&str; 5] = ["properties", "patternProperties", "$defs", "definitions", "dependentSchemas"];
+const NAMED: [&str; 5] = [
+    "properties",
+    "patternProperties",
+    "$defs",
+    "definitions",
+    "dependentSchemas",
+];
 
 /// Keywords that say nothing about which values are valid and cost tokens.
 const ANNOTATIONS: [&str; 8] = [
@@ -111,7 +117,9 @@ impl<'d> Definitions<'d> {
                 let walked = map
                     .iter()
                     .map(|(name, schema)| Ok((name.clone(), self.walk(schema, depth + 1)?)));
-                walked.collect::<Result<Map<_, _>, OpenApiError>>().map(Value::Object)
+                walked
+                    .collect::<Result<Map<_, _>, OpenApiError>>()
+                    .map(Value::Object)
             }
             value if ONE.contains(&key) => self.walk(value, depth + 1),
             other => Ok(other.clone()),
@@ -134,7 +142,13 @@ impl<'d> Definitions<'d> {
         let last = pointer.rsplit('/').next().unwrap_or_default();
         let safe: String = last
             .chars()
-            .map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' })
+            .map(|c| {
+                if c.is_ascii_alphanumeric() || c == '_' {
+                    c
+                } else {
+                    '_'
+                }
+            })
             .collect();
         let taken = |name: &str| self.names.values().any(|known| known == name);
         let mut name = safe.clone();
@@ -186,7 +200,9 @@ fn percent_decode(text: &str) -> String {
     let mut out = Vec::with_capacity(bytes.len());
     let mut i = 0;
     while i < bytes.len() {
-        let hex = bytes.get(i + 1..i + 3).and_then(|hex| std::str::from_utf8(hex).ok());
+        let hex = bytes
+            .get(i + 1..i + 3)
+            .and_then(|hex| std::str::from_utf8(hex).ok());
         match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
             Some(byte) if bytes[i] == b'%' => {
                 out.push(byte);

@@ -200,15 +200,25 @@ impl Outcome {
     pub fn claims_success(&self) -> bool {
         matches!(
             self,
-            Self::Accepted { .. } | Self::Finished { claim: Claim::Success, .. }
+            Self::Accepted { .. }
+                | Self::Finished {
+                    claim: Claim::Success,
+                    ..
+                }
         )
     }
 
     /// One line for people.
     pub fn describe(&self) -> String {
         match self {
-            Self::Finished { claim: Claim::Success, summary } => format!("the agent says it is done: {summary}"),
-            Self::Finished { claim: Claim::Failed, summary } => format!("the agent gave up: {summary}"),
+            Self::Finished {
+                claim: Claim::Success,
+                summary,
+            } => format!("the agent says it is done: {summary}"),
+            Self::Finished {
+                claim: Claim::Failed,
+                summary,
+            } => format!("the agent gave up: {summary}"),
             Self::Accepted { reason } => reason.clone(),
             Self::Exhausted { part } => format!("the budget of {part} is used up"),
             Self::Stalled { times } => format!("stalled: the same call {times} times without any change"),

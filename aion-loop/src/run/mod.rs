@@ -101,11 +101,20 @@ struct Core {
 #[serde(tag = "phase", rename_all = "snake_case")]
 enum Phase {
     Observe,
-    Append { diff: StateDiff },
+    Append {
+        diff: StateDiff,
+    },
     Ask,
-    Dispatch { calls: Vec<PlannedCall> },
-    Parked { calls: Vec<PlannedCall>, results: Vec<CallResult> },
-    Done { outcome: Outcome },
+    Dispatch {
+        calls: Vec<PlannedCall>,
+    },
+    Parked {
+        calls: Vec<PlannedCall>,
+        results: Vec<CallResult>,
+    },
+    Done {
+        outcome: Outcome,
+    },
 }
 
 impl Phase {
@@ -230,7 +239,10 @@ impl LoopRun {
     /// because its model failed asks it again.
     pub fn wake(&mut self, now: Timestamp) {
         self.core.ledger.wake(now);
-        if let Phase::Done { outcome: Outcome::ModelFailed { .. } } = self.core.phase {
+        if let Phase::Done {
+            outcome: Outcome::ModelFailed { .. },
+        } = self.core.phase
+        {
             self.core.failures = 0;
             self.core.phase = Phase::Ask;
         }
@@ -285,7 +297,12 @@ impl LoopRun {
             (Phase::Parked { calls, .. }, Input::Called(results)) if answers(&calls, &results) => {
                 self.take_results(&calls, &results);
             }
-            (Phase::Done { outcome: Outcome::Finished { .. } }, Input::Rejected { feedback }) => {
+            (
+                Phase::Done {
+                    outcome: Outcome::Finished { .. },
+                },
+                Input::Rejected { feedback },
+            ) => {
                 self.say(ChatMessage::new(Role::User, feedback));
                 self.core.phase = Phase::Ask;
             }
@@ -312,7 +329,10 @@ impl LoopRun {
             shortlist: &self.core.shortlist,
         };
         let (mut request, tokens) = prompt.build();
-        let (output, least) = (self.core.options.max_output_tokens, self.core.options.min_output_tokens);
+        let (output, least) = (
+            self.core.options.max_output_tokens,
+            self.core.options.min_output_tokens,
+        );
         match self.core.ledger.reserve(tokens, output, least) {
             Ok(granted) => {
                 request.max_tokens = granted;
@@ -365,21 +385,35 @@ impl LoopRun {
             Decision::Calls(calls) => self.plan(reply, calls, persistence),
             Decision::Finish { claim, summary } => {
                 self.core.repairs = 0;
-                self.begin_step(ChatMessage::assistant(reply.text.clone(), reply_calls(reply)), persistence);
+                self.begin_step(
+                    ChatMessage::assistant(reply.text.clone(), reply_calls(reply)),
+                    persistence,
+                );
                 self.end(Outcome::Finished { claim, summary });
             }
             Decision::Invalid { reason, calls } => self.repair(reply, reason, calls, persistence),
         }
     }
 
-    fn plan(&mut self, reply: &ChatReply, calls: Vec<(String, Map<String, Value>)>, persistence: Option<Json>) {
+    fn plan(
+        &mut self,
+        reply: &ChatReply,
+        calls: Vec<(String, Map<String, Value>)>,
+        persistence: Option<Json>,
+    ) {
         self.core.repairs = 0;
         let mut planned = Vec::new();
         for (tool, arguments) in calls {
             let ordinal = self.core.next_call;
             self.core.next_call += 1;
             let ids = (self.core.task, self.core.run);
-            planned.push(PlannedCall::new(ids, ordinal, call_id('c', ordinal), tool, arguments));
+            planned.push(PlannedCall::new(
+                ids,
+                ordinal,
+                call_id('c', ordinal),
+                tool,
+                arguments,
+            ));
         }
         let text = match self.core.options.protocol {
             Protocol::Native => reply.text.clone(),
@@ -395,7 +429,13 @@ impl LoopRun {
     fn count_same(&mut self, planned: &[PlannedCall]) {
         let parts: Vec<String> = planned
             .iter()
-            .map(|call| format!("{} {}", call.tool, canonical_json(&Value::Object(call.arguments.clone()))))
+            .map(|call| {
+                format!(
+                    "{} {}",
+                    call.tool,
+                    canonical_json(&Value::Object(call.arguments.clone()))
+                )
+            })
             .collect();
         let bytes: Vec<&[u8]> = parts.iter().map(String::as_bytes).collect();
         let batch = Some(digest(&bytes));
@@ -413,7 +453,11 @@ impl LoopRun {
         let answer = format!("Not done: {}", clip(&reason, 400));
         let native = self.core.options.protocol == Protocol::Native && !calls.is_empty();
         if native {
-            let shown: Vec<ToolCall> = calls.iter().enumerate().map(|(i, call)| repaired(call, step, i)).collect();
+            let shown: Vec<ToolCall> = calls
+                .iter()
+                .enumerate()
+                .map(|(i, call)| repaired(call, step, i))
+                .collect();
             let ids: Vec<String> = shown.iter().map(|call| call.id.clone()).collect();
             self.begin_step(ChatMessage::assistant(reply.text.clone(), shown), persistence);
             for id in ids {
@@ -438,7 +482,9 @@ impl LoopRun {
     }
 
     fn called(&mut self, calls: &[PlannedCall], results: Vec<CallResult>) {
-        let ambiguous = results.iter().any(|result| result.status == CallStatus::Ambiguous);
+        let ambiguous = results
+            .iter()
+            .any(|result| result.status == CallStatus::Ambiguous);
         if ambiguous && self.core.options.on_ambiguous == OnAmbiguous::Park {
             self.core.phase = Phase::Parked {
                 calls: calls.to_vec(),
@@ -468,7 +514,11 @@ impl LoopRun {
     fn begin_step(&mut self, message: ChatMessage, persistence: Option<Json>) {
         self.save(message.clone(), persistence);
         self.core.steps.push(vec![message]);
-        let surplus = self.core.steps.len().saturating_sub(self.core.options.history_steps.max(1));
+        let surplus = self
+            .core
+            .steps
+            .len()
+            .saturating_sub(self.core.options.history_steps.max(1));
         self.core.steps.drain(..surplus);
     }
 
@@ -497,14 +547,19 @@ impl LoopRun {
 }
 
 fn parked(results: &[CallResult]) -> Outcome {
-    let open = results.iter().filter(|result| result.status == CallStatus::Ambiguous);
+    let open = results
+        .iter()
+        .filter(|result| result.status == CallStatus::Ambiguous);
     Outcome::Parked {
         calls: open.map(|result| result.ordinal).collect(),
     }
 }
 
 fn answers(calls: &[PlannedCall], results: &[CallResult]) -> bool {
-    calls.iter().map(|call| call.ordinal).eq(results.iter().map(|result| result.ordinal))
+    calls
+        .iter()
+        .map(|call| call.ordinal)
+        .eq(results.iter().map(|result| result.ordinal))
 }
 
 /// An id that every server takes: some insist on nine letters and digits.
@@ -522,7 +577,9 @@ fn wire_call(call: &PlannedCall) -> ToolCall {
 
 /// A refused call as it goes into the history: servers refuse a history with broken arguments for ever.
 fn repaired(call: &ToolCall, step: u32, i: usize) -> ToolCall {
-    let parsed = serde_json::from_str::<Value>(&call.arguments).ok().filter(Value::is_object);
+    let parsed = serde_json::from_str::<Value>(&call.arguments)
+        .ok()
+        .filter(Value::is_object);
     ToolCall {
         id: call_id('x', u64::from(step) * 1_000 + i as u64),
         name: clip(&call.name, 64),
@@ -532,5 +589,10 @@ fn repaired(call: &ToolCall, step: u32, i: usize) -> ToolCall {
 
 /// The calls of a reply that ends the run, with ids and arguments in order.
 fn reply_calls(reply: &ChatReply) -> Vec<ToolCall> {
-    reply.tool_calls.iter().enumerate().map(|(i, call)| repaired(call, 0, i)).collect()
+    reply
+        .tool_calls
+        .iter()
+        .enumerate()
+        .map(|(i, call)| repaired(call, 0, i))
+        .collect()
 }

@@ -62,7 +62,10 @@ impl Prompt<'_> {
         let kept = self.fitting(fixed);
         let mut messages: Vec<ChatMessage> = Vec::new();
         let rendered = self.steps[self.steps.len() - kept..].iter().flatten();
-        for message in head.into_iter().chain(rendered.map(|message| self.rendered(message))) {
+        for message in head
+            .into_iter()
+            .chain(rendered.map(|message| self.rendered(message)))
+        {
             push(&mut messages, message);
         }
         if !tail.is_empty() {
@@ -96,7 +99,10 @@ impl Prompt<'_> {
         let Some(k) = self.options.shortlist else {
             return Vec::new();
         };
-        let beyond = self.shortlist.iter().filter(|name| !self.options.core.contains(name));
+        let beyond = self
+            .shortlist
+            .iter()
+            .filter(|name| !self.options.core.contains(name));
         beyond.filter_map(|name| self.tools.get(name)).take(k).collect()
     }
 
@@ -111,7 +117,8 @@ impl Prompt<'_> {
         };
         let finish = ToolSpec {
             name: FINISH.to_owned(),
-            description: "Ends the task. Call it alone, when the goal is reached or cannot be reached.".to_owned(),
+            description: "Ends the task. Call it alone, when the goal is reached or cannot be reached."
+                .to_owned(),
             parameters: finish_schema(),
         };
         tools.into_iter().map(Tool::spec).chain([finish]).collect()
@@ -125,10 +132,15 @@ impl Prompt<'_> {
         if self.options.protocol == Protocol::JsonSchema {
             parts.push(HOW_TO_ANSWER.to_owned());
             let core = self.core_tools();
-            let lines = core.iter().map(|tool| self.line(tool)).chain([FINISH_LINE.to_owned()]);
+            let lines = core
+                .iter()
+                .map(|tool| self.line(tool))
+                .chain([FINISH_LINE.to_owned()]);
             parts.push(format!("Actions:\n{}", lines.collect::<Vec<_>>().join("\n")));
         } else if parts.is_empty() {
-            parts.push("Reach the goal by calling tools. Call finish when it is reached or cannot be.".to_owned());
+            parts.push(
+                "Reach the goal by calling tools. Call finish when it is reached or cannot be.".to_owned(),
+            );
         }
         parts.join("\n")
     }
@@ -137,7 +149,10 @@ impl Prompt<'_> {
     fn tail(&self) -> String {
         let mut parts = Vec::new();
         if let Some(state) = self.state.filter(|_| self.options.state_bytes > 0) {
-            parts.push(format!("State: {}", render_state(state, self.options.state_bytes)));
+            parts.push(format!(
+                "State: {}",
+                render_state(state, self.options.state_bytes)
+            ));
         }
         let short = self.short_tools();
         if !short.is_empty() {
@@ -152,12 +167,19 @@ impl Prompt<'_> {
 
     fn line(&self, tool: &Tool) -> String {
         let first = tool.description.lines().next().unwrap_or_default();
-        format!("- {}: {}", tool.signature(), clip(first, self.options.description_bytes))
+        format!(
+            "- {}: {}",
+            tool.signature(),
+            clip(first, self.options.description_bytes)
+        )
     }
 
     /// How many of the newest steps fit the context beside `fixed` tokens and the answer.
     fn fitting(&self, fixed: u64) -> usize {
-        let room = self.options.context_tokens.saturating_sub(fixed + u64::from(self.options.max_output_tokens));
+        let room = self
+            .options
+            .context_tokens
+            .saturating_sub(fixed + u64::from(self.options.max_output_tokens));
         let mut used = 0;
         let newest = self.steps.iter().rev().take(self.options.history_steps);
         newest
@@ -225,7 +247,12 @@ fn action_schema(tools: Vec<&Tool>) -> Value {
         let mut schema = tool.schema.clone();
         let own = schema.as_object_mut().and_then(|object| object.remove("$defs"));
         let prefix = format!("{}.", tool.name);
-        for (name, mut definition) in own.as_ref().and_then(Value::as_object).cloned().unwrap_or_default() {
+        for (name, mut definition) in own
+            .as_ref()
+            .and_then(Value::as_object)
+            .cloned()
+            .unwrap_or_default()
+        {
             move_references(&mut definition, &prefix);
             definitions.insert(format!("{prefix}{name}"), definition);
         }
@@ -347,7 +374,11 @@ fn check_calls(calls: Vec<ToolCall>, options: &RunOptions, tools: &Toolset) -> D
 
 fn checked_arguments(call: &ToolCall, tools: &Toolset) -> Result<Map<String, Value>, String> {
     let text = call.arguments.trim();
-    let value = if text.is_empty() { Ok(json!({})) } else { serde_json::from_str(text) };
+    let value = if text.is_empty() {
+        Ok(json!({}))
+    } else {
+        serde_json::from_str(text)
+    };
     let value: Value = value.map_err(|error| format!("the arguments are not JSON ({error})"))?;
     tools.validate(&call.name, &value)?;
     match value {
@@ -357,9 +388,19 @@ fn checked_arguments(call: &ToolCall, tools: &Toolset) -> Result<Map<String, Val
 }
 
 fn finish_of(arguments: &str) -> Result<(Claim, String), String> {
-    let value: Value = serde_json::from_str(arguments).map_err(|error| format!("finish: not JSON ({error})"))?;
-    let summary = value.get("summary").and_then(Value::as_str).unwrap_or_default().to_owned();
-    match value.get("status").and_then(Value::as_str).map(str::to_ascii_uppercase).as_deref() {
+    let value: Value =
+        serde_json::from_str(arguments).map_err(|error| format!("finish: not JSON ({error})"))?;
+    let summary = value
+        .get("summary")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned();
+    match value
+        .get("status")
+        .and_then(Value::as_str)
+        .map(str::to_ascii_uppercase)
+        .as_deref()
+    {
         Some("SUCCESS") => Ok((Claim::Success, summary)),
         Some("FAILED" | "FAILURE") => Ok((Claim::Failed, summary)),
         _ => Err("finish: status is SUCCESS or FAILED".to_owned()),

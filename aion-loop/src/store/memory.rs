@@ -1,12 +1,14 @@
 //! [`MemoryLoopStore`]: everything in this process, gone with it.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use aion_types::{RunId, TaskId};
+use aion_types::{AgentId, RunId, TaskId};
 use async_trait::async_trait;
 
 use super::{Intent, IntentOutcome, LoopStore, RunRecord, StoreError};
+use crate::agent::AgentType;
 use crate::report::StepReport;
 
 /// A store in memory: for tests, and for runs that nobody takes up again.
@@ -20,6 +22,7 @@ struct Inner {
     runs: BTreeMap<RunId, RunRecord>,
     intents: BTreeMap<String, Intent>,
     steps: BTreeMap<(RunId, u32), StepReport>,
+    agents: BTreeMap<AgentId, AgentType>,
 }
 
 impl MemoryLoopStore {
@@ -46,12 +49,21 @@ impl LoopStore for MemoryLoopStore {
 
     async fn run_of_task(&self, task: TaskId) -> Result<Option<RunRecord>, StoreError> {
         let inner = self.lock();
-        Ok(inner.runs.values().rev().find(|record| record.task == task).cloned())
+        Ok(inner
+            .runs
+            .values()
+            .rev()
+            .find(|record| record.task == task)
+            .cloned())
     }
 
     async fn runs(&self, before: Option<RunId>, limit: u32) -> Result<Vec<RunRecord>, StoreError> {
         let inner = self.lock();
-        let older = inner.runs.values().rev().filter(|record| before.is_none_or(|before| record.run < before));
+        let older = inner
+            .runs
+            .values()
+            .rev()
+            .filter(|record| before.is_none_or(|before| record.run < before));
         Ok(older.take(limit as usize).cloned().collect())
     }
 
@@ -76,7 +88,12 @@ impl LoopStore for MemoryLoopStore {
 
     async fn intents(&self, run: RunId) -> Result<Vec<Intent>, StoreError> {
         let inner = self.lock();
-        let mut intents: Vec<Intent> = inner.intents.values().filter(|intent| intent.run == run).cloned().collect();
+        let mut intents: Vec<Intent> = inner
+            .intents
+            .values()
+            .filter(|intent| intent.run == run)
+            .cloned()
+            .collect();
         intents.sort_by_key(|intent| intent.ordinal);
         Ok(intents)
     }
@@ -89,7 +106,29 @@ impl LoopStore for MemoryLoopStore {
     async fn steps(&self, run: RunId, after: u32, limit: u32) -> Result<Vec<StepReport>, StoreError> {
         let inner = self.lock();
         let from = (run, after.saturating_add(1));
-        let steps = inner.steps.range(from..=(run, u32::MAX)).map(|(_, step)| step.clone());
+        let steps = inner
+            .steps
+            .range(from..=(run, u32::MAX))
+            .map(|(_, step)| step.clone());
         Ok(steps.take(limit as usize).collect())
+    }
+
+    async fn save_agent_type(&self, agent: &AgentType) -> Result<(), StoreError> {
+        self.lock().agents.insert(agent.id.clone(), agent.clone());
+        Ok(())
+    }
+
+    async fn agent_type(&self, id: &AgentId) -> Result<Option<AgentType>, StoreError> {
+        Ok(self.lock().agents.get(id).cloned())
+    }
+
+    async fn agent_types(&self, after: Option<&AgentId>, limit: u32) -> Result<Vec<AgentType>, StoreError> {
+        let inner = self.lock();
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let types = inner.agents.range::<AgentId, _>((from, Bound::Unbounded));
+        Ok(types
+            .take(limit as usize)
+            .map(|(_, agent)| agent.clone())
+            .collect())
     }
 }

@@ -15,6 +15,7 @@ pub use memory::MemoryLoopStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteLoopStore;
 
+use crate::agent::AgentType;
 use crate::report::StepReport;
 use crate::run::{CallStatus, PlannedCall, RunSnapshot};
 
@@ -203,4 +204,22 @@ pub trait LoopStore: Debug + Send + Sync + 'static {
     /// # Errors
     /// [`StoreError`]
     async fn steps(&self, run: RunId, after: u32, limit: u32) -> Result<Vec<StepReport>, StoreError>;
+
+    /// Writes a type of agent, new or not.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    async fn save_agent_type(&self, agent: &AgentType) -> Result<(), StoreError>;
+
+    /// Reads a type of agent.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    async fn agent_type(&self, id: &AgentId) -> Result<Option<AgentType>, StoreError>;
+
+    /// Types of agent after `after`, by name.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    async fn agent_types(&self, after: Option<&AgentId>, limit: u32) -> Result<Vec<AgentType>, StoreError>;
 }

@@ -25,7 +25,8 @@ pub trait Transport: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`TransportError`] when no response came. A status such as 500 is a response.
-    async fn send(&self, request: http::Request<Bytes>) -> Result<http::Response<BodyStream>, TransportError>;
+    async fn send(&self, request: http::Request<Bytes>)
+    -> Result<http::Response<BodyStream>, TransportError>;
 }
 
 /// Why a request got no whole response.

@@ -35,7 +35,10 @@ impl NetworkTransport {
 
 #[async_trait]
 impl Transport for NetworkTransport {
-    async fn send(&self, request: http::Request<Bytes>) -> Result<http::Response<BodyStream>, TransportError> {
+    async fn send(
+        &self,
+        request: http::Request<Bytes>,
+    ) -> Result<http::Response<BodyStream>, TransportError> {
         let request =
             reqwest::Request::try_from(request).map_err(|error| TransportError::Request(error.into()))?;
         let response = self.client.execute(request).await.map_err(sort)?;

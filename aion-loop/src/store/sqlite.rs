@@ -1,0 +1,327 @@
+//! [`SqliteLoopStore`]: one file, one connection, every write on the disk before it is acknowledged.
+
+use std::path::Path;
+use std::time::Duration;
+
+use aion_types::{AgentId, RunId, TaskId, Timestamp};
+use async_trait::async_trait;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+};
+use sqlx::{Row, SqliteConnection, SqlitePool};
+
+use super::{Intent, IntentOutcome, LoopStore, RunRecord, RunStatus, StoreError};
+use crate::agent::AgentType;
+use crate::report::StepReport;
+use crate::run::RunSnapshot;
+
+/// `AioL`, in the header of every file of ours.
+const APPLICATION_ID: i64 = 0x4169_6f4c;
+
+/// Migrations in order; the file's `user_version` is how many of them it has seen.
+const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_loop.sql")];
+
+/// A store in an SQLite file (WAL, synchronous FULL).
+#[derive(Debug, Clone)]
+pub struct SqliteLoopStore {
+    pool: SqlitePool,
+}
+
+impl SqliteLoopStore {
+    /// Opens the file at `path`, and makes it if it is not there.
+    ///
+    /// # Errors
+    /// [`StoreError::NewerDatabase`], [`StoreError::ForeignDatabase`], or a failure of the storage.
+    pub async fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(10));
+        Self::connect(options).await
+    }
+
+    /// A store in memory, gone with its last clone.
+    ///
+    /// # Errors
+    /// A failure of the storage.
+    pub async fn in_memory() -> Result<Self, StoreError> {
+        Self::connect(SqliteConnectOptions::new().in_memory(true)).await
+    }
+
+    async fn connect(options: SqliteConnectOptions) -> Result<Self, StoreError> {
+        let pool = SqlitePoolOptions::new()
+            .max_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_with(options)
+            .await
+            .map_err(storage)?;
+        let mut connection = pool.acquire().await.map_err(storage)?;
+        migrate(&mut connection).await?;
+        drop(connection);
+        Ok(Self { pool })
+    }
+}
+
+async fn migrate(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    let newest = MIGRATIONS.len() as u32;
+    let found = version(connection).await?;
+    if found > newest {
+        return Err(StoreError::NewerDatabase { found, newest });
+    }
+    for number in found..newest {
+        let script = format!(
+            "BEGIN IMMEDIATE; {}; PRAGMA user_version = {}; PRAGMA application_id = {APPLICATION_ID}; COMMIT",
+            MIGRATIONS[number as usize].trim_end().trim_end_matches(';'),
+            number + 1
+        );
+        let script = sqlx::AssertSqlSafe(script);
+        sqlx::raw_sql(script)
+            .execute(&mut *connection)
+            .await
+            .map_err(storage)?;
+    }
+    Ok(())
+}
+
+/// The schema version of the file; 0 for an empty one.
+async fn version(connection: &mut SqliteConnection) -> Result<u32, StoreError> {
+    let application = pragma(connection, "PRAGMA application_id").await?;
+    let version = pragma(connection, "PRAGMA user_version").await?;
+    let tables = pragma(connection, "SELECT count(*) FROM sqlite_master").await?;
+    if application != APPLICATION_ID && (application != 0 || version != 0 || tables != 0) {
+        return Err(StoreError::ForeignDatabase);
+    }
+    u32::try_from(version).map_err(|_| StoreError::Corrupt(format!("schema version {version}")))
+}
+
+async fn pragma(connection: &mut SqliteConnection, sql: &'static str) -> Result<i64, StoreError> {
+    sqlx::query_scalar(sql)
+        .fetch_one(connection)
+        .await
+        .map_err(storage)
+}
+
+fn storage(error: sqlx::Error) -> StoreError {
+    StoreError::Storage(Box::new(error))
+}
+
+fn unreadable(error: impl std::fmt::Display) -> StoreError {
+    StoreError::Corrupt(error.to_string())
+}
+
+fn to_json<T: Serialize>(value: &T) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(unreadable)
+}
+
+fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(unreadable)
+}
+
+fn id_bytes(row: &SqliteRow, column: &str) -> Result<[u8; 16], StoreError> {
+    let bytes: Vec<u8> = row.try_get(column).map_err(storage)?;
+    bytes
+        .try_into()
+        .map_err(|_| StoreError::Corrupt(format!("{column} is no id")))
+}
+
+fn run_id(row: &SqliteRow, column: &str) -> Result<RunId, StoreError> {
+    RunId::from_bytes(id_bytes(row, column)?).map_err(unreadable)
+}
+
+fn run_record(row: &SqliteRow) -> Result<RunRecord, StoreError> {
+    let text = |column: &str| row.try_get::<String, _>(column).map_err(storage);
+    let status = text("status")?;
+    Ok(RunRecord {
+        run: run_id(row, "id")?,
+        task: TaskId::from_bytes(id_bytes(row, "task_id")?).map_err(unreadable)?,
+        agent: AgentId::new(text("agent")?).map_err(unreadable)?,
+        status: from_json::<RunStatus>(&format!("\"{status}\""))?,
+        snapshot: RunSnapshot::from_json(&text("snapshot")?).map_err(unreadable)?,
+        updated_at: Timestamp::from_ms(row.try_get("updated_at").map_err(storage)?),
+    })
+}
+
+fn intent(row: &SqliteRow) -> Result<Intent, StoreError> {
+    let text = |column: &str| row.try_get::<String, _>(column).map_err(storage);
+    let status: Option<String> = row.try_get("status").map_err(storage)?;
+    let answer: Option<String> = row.try_get("answer").map_err(storage)?;
+    let outcome = match status {
+        Some(status) => Some(IntentOutcome {
+            status: from_json(&status)?,
+            answer: answer.unwrap_or_default(),
+        }),
+        None => None,
+    };
+    Ok(Intent {
+        key: text("key")?,
+        run: run_id(row, "run_id")?,
+        ordinal: row.try_get::<i64, _>("ordinal").map_err(storage)?.cast_unsigned(),
+        tool: text("tool")?,
+        arguments: from_json(&text("arguments")?)?,
+        outcome,
+        at: Timestamp::from_ms(row.try_get("at").map_err(storage)?),
+    })
+}
+
+#[async_trait]
+impl LoopStore for SqliteLoopStore {
+    async fn save_run(&self, record: &RunRecord) -> Result<(), StoreError> {
+        let snapshot = record.snapshot.to_json().map_err(unreadable)?;
+        sqlx::query(
+            "INSERT INTO run (id, task_id, agent, status, snapshot, updated_at) VALUES (?, ?, ?, ?, ?, ?)
+             ON CONFLICT (id) DO UPDATE SET status = excluded.status, snapshot = excluded.snapshot,
+                 updated_at = excluded.updated_at",
+        )
+        .bind(record.run.as_bytes().as_slice())
+        .bind(record.task.as_bytes().as_slice())
+        .bind(record.agent.as_str())
+        .bind(record.status.as_str())
+        .bind(snapshot)
+        .bind(record.updated_at.as_ms())
+        .execute(&self.pool)
+        .await
+        .map_err(storage)?;
+        Ok(())
+    }
+
+    async fn run(&self, run: RunId) -> Result<Option<RunRecord>, StoreError> {
+        let row = sqlx::query("SELECT * FROM run WHERE id = ?")
+            .bind(run.as_bytes().as_slice())
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(storage)?;
+        row.as_ref().map(run_record).transpose()
+    }
+
+    async fn run_of_task(&self, task: TaskId) -> Result<Option<RunRecord>, StoreError> {
+        let row = sqlx::query("SELECT * FROM run WHERE task_id = ? ORDER BY id DESC LIMIT 1")
+            .bind(task.as_bytes().as_slice())
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(storage)?;
+        row.as_ref().map(run_record).transpose()
+    }
+
+    async fn runs(&self, before: Option<RunId>, limit: u32) -> Result<Vec<RunRecord>, StoreError> {
+        let newest = [0xff; 16];
+        let before = before.as_ref().map_or(&newest, RunId::as_bytes);
+        let rows = sqlx::query("SELECT * FROM run WHERE id < ? ORDER BY id DESC LIMIT ?")
+            .bind(before.as_slice())
+            .bind(i64::from(limit))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(storage)?;
+        rows.iter().map(run_record).collect()
+    }
+
+    async fn intend(&self, wanted: &Intent) -> Result<Option<Intent>, StoreError> {
+        let written = sqlx::query(
+            "INSERT INTO intent (key, run_id, ordinal, tool, arguments, at) VALUES (?, ?, ?, ?, ?, ?)
+             ON CONFLICT (key) DO NOTHING",
+        )
+        .bind(&wanted.key)
+        .bind(wanted.run.as_bytes().as_slice())
+        .bind(wanted.ordinal.cast_signed())
+        .bind(&wanted.tool)
+        .bind(to_json(&wanted.arguments)?)
+        .bind(wanted.at.as_ms())
+        .execute(&self.pool)
+        .await
+        .map_err(storage)?;
+        if written.rows_affected() > 0 {
+            return Ok(None);
+        }
+        let row = sqlx::query("SELECT * FROM intent WHERE key = ?")
+            .bind(&wanted.key)
+            .fetch_one(&self.pool)
+            .await
+            .map_err(storage)?;
+        intent(&row)?.same_call(wanted).map(Some)
+    }
+
+    async fn settle(&self, key: &str, outcome: &IntentOutcome) -> Result<(), StoreError> {
+        let written = sqlx::query("UPDATE intent SET status = ?, answer = ? WHERE key = ?")
+            .bind(to_json(&outcome.status)?)
+            .bind(&outcome.answer)
+            .bind(key)
+            .execute(&self.pool)
+            .await
+            .map_err(storage)?;
+        if written.rows_affected() == 0 {
+            return Err(StoreError::NotFound {
+                what: "intent",
+                id: key.to_owned(),
+            });
+        }
+        Ok(())
+    }
+
+    async fn intents(&self, run: RunId) -> Result<Vec<Intent>, StoreError> {
+        let rows = sqlx::query("SELECT * FROM intent WHERE run_id = ? ORDER BY ordinal")
+            .bind(run.as_bytes().as_slice())
+            .fetch_all(&self.pool)
+            .await
+            .map_err(storage)?;
+        rows.iter().map(intent).collect()
+    }
+
+    async fn save_step(&self, step: &StepReport) -> Result<(), StoreError> {
+        sqlx::query("INSERT OR REPLACE INTO step (run_id, step, body) VALUES (?, ?, ?)")
+            .bind(step.run.as_bytes().as_slice())
+            .bind(i64::from(step.step))
+            .bind(to_json(step)?)
+            .execute(&self.pool)
+            .await
+            .map_err(storage)?;
+        Ok(())
+    }
+
+    async fn steps(&self, run: RunId, after: u32, limit: u32) -> Result<Vec<StepReport>, StoreError> {
+        let bodies: Vec<String> =
+            sqlx::query_scalar("SELECT body FROM step WHERE run_id = ? AND step > ? ORDER BY step LIMIT ?")
+                .bind(run.as_bytes().as_slice())
+                .bind(i64::from(after))
+                .bind(i64::from(limit))
+                .fetch_all(&self.pool)
+                .await
+                .map_err(storage)?;
+        bodies.iter().map(|body| from_json(body)).collect()
+    }
+
+    async fn save_agent_type(&self, agent: &AgentType) -> Result<(), StoreError> {
+        sqlx::query("INSERT OR REPLACE INTO agent_type (id, body) VALUES (?, ?)")
+            .bind(agent.id.as_str())
+            .bind(to_json(agent)?)
+            .execute(&self.pool)
+            .await
+            .map_err(storage)?;
+        Ok(())
+    }
+
+    async fn agent_type(&self, id: &AgentId) -> Result<Option<AgentType>, StoreError> {
+        let body: Option<String> = sqlx::query_scalar("SELECT body FROM agent_type WHERE id = ?")
+            .bind(id.as_str())
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(storage)?;
+        body.map(|body| from_json(&body)).transpose()
+    }
+
+    async fn agent_types(&self, after: Option<&AgentId>, limit: u32) -> Result<Vec<AgentType>, StoreError> {
+        let after = after.map_or("", AgentId::as_str);
+        let bodies: Vec<String> =
+            sqlx::query_scalar("SELECT body FROM agent_type WHERE id > ? ORDER BY id LIMIT ?")
+                .bind(after)
+                .bind(i64::from(limit))
+                .fetch_all(&self.pool)
+                .await
+                .map_err(storage)?;
+        bodies.iter().map(|body| from_json(body)).collect()
+    }
+}
