@@ -126,7 +126,8 @@ impl Error {
         }
     }
 
-    /// Our own code is not there any more: the writer has ended.
+    /// The writer has ended.
+    #[cfg(feature = "sqlite")]
     pub(crate) fn gone() -> Self {
         Self::Unavailable(Arc::new(std::io::Error::other("the store is closed")))
     }

@@ -66,3 +66,5 @@ pub use query::{
 };
 pub use replay::{Replay, Replayed};
 pub use store::{DueReport, MemTaskStore, SchemaInfo, TaskStore, Wake};
+#[cfg(feature = "sqlite")]
+pub use store::{SqliteOptions, SqliteTaskStore};

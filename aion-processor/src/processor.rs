@@ -40,6 +40,16 @@ impl Processor {
         Self { store }
     }
 
+    /// Opens the database at `path`, and makes it if it is not there.
+    ///
+    /// # Errors
+    /// [`Error::InUse`], [`Error::NewerDatabase`], or a failure of the storage.
+    #[cfg(feature = "sqlite")]
+    pub async fn open(path: impl AsRef<std::path::Path>) -> Result<Self> {
+        let store = crate::SqliteTaskStore::open(path, crate::SqliteOptions::default()).await?;
+        Ok(Self::new(store))
+    }
+
     /// The store itself.
     pub fn store(&self) -> &Arc<dyn TaskStore> {
         &self.store

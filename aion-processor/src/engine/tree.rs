@@ -140,10 +140,10 @@ pub(super) fn event_body(row: &Row, kind: EventKind, input: Input, detail: Json)
         }
         EventKind::LeaseExpired => members.push(("crash_count", Json::Int(row.crash_count.into()))),
         EventKind::Failed if input == Input::Poison => {
-            members.push(("crash_count", Json::Int(row.crash_count.into())))
+            members.push(("crash_count", Json::Int(row.crash_count.into())));
         }
         EventKind::Cancelled => {
-            members.push(("epoch", Json::Int(row.lease_epoch.try_into().unwrap_or(i64::MAX))))
+            members.push(("epoch", Json::Int(row.lease_epoch.try_into().unwrap_or(i64::MAX))));
         }
         _ => {}
     }

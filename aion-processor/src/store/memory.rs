@@ -286,7 +286,7 @@ impl World {
 }
 
 /// Cuts the page out of what was found, which is one item longer if there is more.
-pub(super) fn message_page(mut found: Vec<MessageRecord>, limit: u32) -> MessagePage {
+pub(crate) fn message_page(mut found: Vec<MessageRecord>, limit: u32) -> MessagePage {
     let more = found.len() > limit as usize;
     found.truncate(limit as usize);
     MessagePage {

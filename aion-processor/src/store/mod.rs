@@ -1,6 +1,8 @@
 //! The storage of the task tree: one small trait, and who implements it.
 
-mod memory;
+pub(crate) mod memory;
+#[cfg(feature = "sqlite")]
+pub(crate) mod sqlite;
 
 use std::fmt;
 
@@ -12,6 +14,8 @@ use serde::{Deserialize, Serialize};
 use crate::{ClaimReq, Done, Lease, Page, Query, Result, Write};
 
 pub use memory::MemTaskStore;
+#[cfg(feature = "sqlite")]
+pub use sqlite::{SqliteOptions, SqliteTaskStore};
 
 /// Where tasks are kept.
 ///

@@ -1,0 +1,259 @@
+//! The task tree in one SQLite file: one writer that commits in groups, readers that never wait
+//! for it.
+
+mod codec;
+#[cfg(test)]
+mod plans;
+mod read;
+mod rows;
+mod schema;
+mod writer;
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use aion_types::{Clock, SystemClock, Timestamp};
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use sqlx::sqlite::{
+    SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, SqliteConnection, SqlitePool};
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use self::codec::storage;
+use self::writer::{Job, Writer};
+use super::{DueReport, SchemaInfo, TaskStore, Wake, hints};
+use crate::engine::check;
+use crate::{ClaimReq, Done, Durability, Error, Lease, Limits, Page, Query, Result, Write};
+
+/// Jobs that may wait for the writer.
+const INBOX: usize = 4_096;
+/// Connections that read.
+const READERS: u32 = 4;
+/// How long to wait for another owner of the file to go away.
+const OWNER_WAIT: Duration = Duration::from_secs(2);
+
+/// How a [`SqliteTaskStore`] works.
+#[derive(Debug, Clone)]
+pub struct SqliteOptions {
+    clock: Arc<dyn Clock>,
+    limits: Limits,
+    durability: Durability,
+    max_pages: Option<u32>,
+}
+
+impl Default for SqliteOptions {
+    fn default() -> Self {
+        Self {
+            clock: Arc::new(SystemClock),
+            limits: Limits::default(),
+            durability: Durability::Process,
+            max_pages: None,
+        }
+    }
+}
+
+impl SqliteOptions {
+    /// Takes the time from `clock`.
+    #[must_use]
+    pub fn with_clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Sets the limits.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Raises every write to at least this durability.
+    #[must_use]
+    pub fn with_durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// Stops the file from growing beyond so many pages of 4 KiB; then writes fail with
+    /// [`Error::Full`].
+    #[must_use]
+    pub fn with_max_pages(mut self, pages: u32) -> Self {
+        self.max_pages = Some(pages);
+        self
+    }
+}
+
+/// The task tree in one SQLite file.
+///
+/// One process owns the file; a second one is told so. Clones of the handle and threads may use
+/// the store at the same time: writes that come together are committed together. A future of this
+/// store that is dropped stops waiting; what it asked for may still be done.
+#[derive(Debug)]
+pub struct SqliteTaskStore {
+    inbox: mpsc::Sender<Job>,
+    readers: SqlitePool,
+    clock: Arc<dyn Clock>,
+    limits: Limits,
+    wake: broadcast::Sender<Wake>,
+    engine: String,
+}
+
+impl SqliteTaskStore {
+    /// Opens the file at `path`, and makes it if it is not there. Must be called within a runtime
+    /// of tokio, whose thread the writer lives on.
+    ///
+    /// # Errors
+    /// [`Error::InUse`] while another store has it open, [`Error::NewerDatabase`],
+    /// [`Error::Corrupt`] if it is no file of ours, or a failure of the storage.
+    pub async fn open(path: impl AsRef<Path>, options: SqliteOptions) -> Result<Self> {
+        let path = path.as_ref();
+        let owner = own(path).await?;
+        let mut conn = connect(path, &options).await?;
+        schema::migrate(&mut conn).await?;
+        let version: String = sqlx::query_scalar("SELECT sqlite_version()")
+            .fetch_one(&mut conn)
+            .await
+            .map_err(storage)?;
+        let last_seq = schema::number(
+            &mut conn,
+            "SELECT ifnull(max(seq), 0) FROM sqlite_sequence WHERE name = 'event'",
+        );
+        let next_seq = last_seq.await?.unsigned_abs() + 1;
+        let (inbox, jobs) = mpsc::channel(INBOX);
+        let wake = broadcast::channel(64).0;
+        let writer = Writer {
+            conn,
+            clock: options.clock.clone(),
+            limits: options.limits.clone(),
+            next_seq,
+            synced: Durability::Process,
+            at_least: options.durability,
+            wake: wake.clone(),
+            owner,
+        };
+        tokio::spawn(writer.run(jobs));
+        let readers = readers(path);
+        let engine = format!("sqlite {version}");
+        Ok(Self {
+            inbox,
+            readers,
+            clock: options.clock,
+            limits: options.limits,
+            wake,
+            engine,
+        })
+    }
+
+    /// Writes what is waiting, closes the file, and lets others open it. Dropping the store does
+    /// the same without waiting for it.
+    pub async fn close(&self) {
+        let (reply, closed) = oneshot::channel();
+        self.readers.close().await;
+        if self.inbox.send(Job::Close(reply)).await.is_ok() {
+            // No answer means that the writer has ended already.
+            let _ = closed.await;
+        }
+    }
+
+    async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> Job) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        self.inbox.try_send(job(reply)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Error::Busy { retry_after_ms: 50 },
+            mpsc::error::TrySendError::Closed(_) => Error::gone(),
+        })?;
+        answer.await.map_err(|_| Error::gone())
+    }
+}
+
+#[async_trait]
+impl TaskStore for SqliteTaskStore {
+    async fn open_schema(&self) -> Result<SchemaInfo> {
+        Ok(SchemaInfo {
+            engine: self.engine.clone(),
+            version: schema::VERSION,
+        })
+    }
+
+    async fn apply(&self, writes: Vec<Write>) -> Result<Vec<Result<Done>>> {
+        check::at_most("writes", writes.len() as u64, self.limits.max_ops as u64)?;
+        self.ask(|reply| Job::Apply(writes, reply)).await
+    }
+
+    async fn claim(&self, req: ClaimReq) -> Result<Vec<Lease>> {
+        check::claim(&req, &self.limits)?;
+        self.ask(|reply| Job::Claim(req, reply)).await?
+    }
+
+    async fn due(&self, limit: u32) -> Result<DueReport> {
+        self.ask(|reply| Job::Due(limit, reply)).await?
+    }
+
+    async fn read(&self, query: Query) -> Result<Page> {
+        read::read(&self.readers, &self.limits, self.clock.now(), query).await
+    }
+
+    async fn now(&self) -> Result<Timestamp> {
+        Ok(self.clock.now())
+    }
+
+    fn wake(&self) -> BoxStream<'static, Wake> {
+        hints(self.wake.subscribe())
+    }
+}
+
+fn file(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .foreign_keys(true)
+        .busy_timeout(Duration::from_secs(5))
+        .disable_statement_logging()
+}
+
+async fn connect(path: &Path, options: &SqliteOptions) -> Result<SqliteConnection> {
+    let mut file = file(path)
+        .create_if_missing(true)
+        .auto_vacuum(SqliteAutoVacuum::Incremental)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Normal)
+        .pragma("journal_size_limit", "67108864");
+    if let Some(pages) = options.max_pages {
+        file = file.pragma("max_page_count", pages.to_string());
+    }
+    file.connect().await.map_err(storage)
+}
+
+fn readers(path: &Path) -> SqlitePool {
+    SqlitePoolOptions::new()
+        .max_connections(READERS)
+        .connect_lazy_with(file(path).read_only(true))
+}
+
+/// Takes the file for this process: a lock on a file beside it, which ends with the process.
+async fn own(path: &Path) -> Result<File> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".owner");
+    let unavailable = |error: std::io::Error| Error::Unavailable(Arc::new(error));
+    let mut options = tokio::fs::OpenOptions::new();
+    let file = options
+        .create(true)
+        .write(true)
+        .truncate(false)
+        .open(PathBuf::from(beside))
+        .await;
+    let file = file.map_err(unavailable)?.into_std().await;
+    let end = tokio::time::Instant::now() + OWNER_WAIT;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::Error(error)) => return Err(unavailable(error)),
+            Err(TryLockError::WouldBlock) if tokio::time::Instant::now() >= end => {
+                return Err(Error::InUse(path.to_owned()));
+            }
+            Err(TryLockError::WouldBlock) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+}
