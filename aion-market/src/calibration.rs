@@ -42,7 +42,10 @@ pub struct FitOptions {
 impl Default for FitOptions {
     /// A ridge of 1 towards the odds link, so that a handful of tasks cannot make it certain.
     fn default() -> Self {
-        Self { ridge: 1.0, max_steps: 50 }
+        Self {
+            ridge: 1.0,
+            max_steps: 50,
+        }
     }
 }
 
@@ -87,7 +90,11 @@ impl Calibration {
     pub fn prob_of_ln(&self, ln_ratio: f64) -> Result<Prob> {
         check("ln R", "a number", ln_ratio, true)?;
         // A slope of 0 says that R tells nothing, however far out it is.
-        let logit = if self.a == 0.0 { self.c } else { self.a * ln_ratio + self.c };
+        let logit = if self.a == 0.0 {
+            self.c
+        } else {
+            self.a * ln_ratio + self.c
+        };
         Ok(Prob::from_logit(logit)?)
     }
 
@@ -118,9 +125,16 @@ impl Calibration {
         let ridge = check("a ridge", "finite and at least 0", options.ridge, {
             options.ridge.is_finite() && options.ridge >= 0.0
         })?;
-        let problem = Problem { x: ln_ratios, y: outcomes, ridge };
+        let problem = Problem {
+            x: ln_ratios,
+            y: outcomes,
+            ridge,
+        };
         let (calibration, steps) = problem.solve(options.max_steps);
-        let (n, scale) = (ln_ratios.len(), std::f64::consts::LN_2 * ln_ratios.len().max(1) as f64);
+        let (n, scale) = (
+            ln_ratios.len(),
+            std::f64::consts::LN_2 * ln_ratios.len().max(1) as f64,
+        );
         Ok(Fit {
             calibration,
             n,
@@ -159,7 +173,10 @@ impl Problem<'_> {
     }
 
     fn local(&self, at: Calibration) -> Local {
-        let mut local = Local { g: [self.ridge * (at.a - 1.0), self.ridge * at.c], h: [0.0; 3] };
+        let mut local = Local {
+            g: [self.ridge * (at.a - 1.0), self.ridge * at.c],
+            h: [0.0; 3],
+        };
         for (x, y) in self.x.iter().zip(self.y) {
             let p = 1.0 / (1.0 + (-(at.a * x + at.c)).exp());
             let weight = p * (1.0 - p);
@@ -177,16 +194,29 @@ impl Problem<'_> {
     fn solve(&self, max_steps: usize) -> (Calibration, usize) {
         let mut at = Calibration::default();
         for step in 0..max_steps {
-            let Some(next) = self.newton_step(at) else { return (at, step) };
+            let Some(next) = self.newton_step(at) else {
+                return (at, step);
+            };
             at = next;
         }
         (at, max_steps)
     }
 
+    /// Whether a point is lower; or, where the objective has run out of digits, flatter.
+    fn is_better(&self, next: Calibration, before: f64, slope: f64) -> bool {
+        let after = self.objective(next);
+        if after < before {
+            return next.a.is_finite() && next.c.is_finite();
+        }
+        let [ga, gc] = self.local(next).g;
+        after <= before + 1e-12 * (1.0 + before) && ga.hypot(gc) < slope
+    }
+
     /// The next point, or `None` where no step makes it better.
     fn newton_step(&self, at: Calibration) -> Option<Calibration> {
         let Local { g, h } = self.local(at);
-        if g[0].abs().max(g[1].abs()) < 1e-12 {
+        let slope = g[0].hypot(g[1]);
+        if slope < 1e-12 {
             return None;
         }
         // A little on the diagonal where the examples leave a direction open.
@@ -197,8 +227,11 @@ impl Problem<'_> {
         let dc = (haa * g[1] - hac * g[0]) / determinant;
         let before = self.objective(at);
         (0..40).map(|halvings| 0.5_f64.powi(halvings)).find_map(|scale| {
-            let next = Calibration { a: at.a - scale * da, c: at.c - scale * dc };
-            (next.a.is_finite() && next.c.is_finite() && self.objective(next) < before).then_some(next)
+            let next = Calibration {
+                a: at.a - scale * da,
+                c: at.c - scale * dc,
+            };
+            self.is_better(next, before, slope).then_some(next)
         })
     }
 }

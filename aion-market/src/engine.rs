@@ -69,10 +69,16 @@ impl MarketState {
     /// [`Error::BadHistory`] if that is not the opening.
     pub fn open(id: MarketId, first: &StoredEvent) -> Result<Self> {
         let Event::MarketOpened { spec } = &first.event else {
-            return Err(Error::BadHistory { seq: first.seq, reason: "a history begins with the opening" });
+            return Err(Error::BadHistory {
+                seq: first.seq,
+                reason: "a history begins with the opening",
+            });
         };
         if first.seq != 1 {
-            return Err(Error::BadHistory { seq: first.seq, reason: "a history begins with event 1" });
+            return Err(Error::BadHistory {
+                seq: first.seq,
+                reason: "a history begins with event 1",
+            });
         }
         let maker = spec.maker.open(&spec.prior)?;
         let price = maker.price()?;
@@ -98,12 +104,11 @@ impl MarketState {
     ///
     /// # Errors
     /// [`Error::BadHistory`] if no market can have produced it.
-    pub fn fold<'a>(
-        id: MarketId,
-        events: impl IntoIterator<Item = &'a StoredEvent>,
-    ) -> Result<Option<Self>> {
+    pub fn fold<'a>(id: MarketId, events: impl IntoIterator<Item = &'a StoredEvent>) -> Result<Option<Self>> {
         let mut events = events.into_iter();
-        let Some(first) = events.next() else { return Ok(None) };
+        let Some(first) = events.next() else {
+            return Ok(None);
+        };
         let mut state = Self::open(id, first)?;
         events.try_for_each(|event| state.apply(event))?;
         Ok(Some(state))
@@ -181,7 +186,9 @@ impl MarketState {
     /// too large or has another number of outcomes.
     pub fn quote(&self, order: &Order) -> Result<Quote> {
         let Maker::Lmsr(maker) = &self.maker else {
-            return Err(Error::WrongMaker { expected: "forecasts, not trades" });
+            return Err(Error::WrongMaker {
+                expected: "forecasts, not trades",
+            });
         };
         let shares_micro = match order {
             Order::Shares { micro } => micro.clone(),
@@ -189,7 +196,12 @@ impl MarketState {
         };
         let mut after = maker.clone();
         let cost_micro = after.trade(&shares_micro)?;
-        Ok(Quote { shares_micro, cost_micro, before: self.price.clone(), after: after.price()? })
+        Ok(Quote {
+            shares_micro,
+            cost_micro,
+            before: self.price.clone(),
+            after: after.price()?,
+        })
     }
 
     /// What a forecast becomes.
@@ -206,7 +218,10 @@ impl MarketState {
         check_len("a forecast", forecast.dist.outcomes(), self.spec.outcomes.len())?;
         if forecast.weight_micro > self.spec.max_weight_micro {
             let limit = self.spec.max_weight_micro;
-            return Err(Error::LimitReached { what: "the weight of a report, in millionths,", limit });
+            return Err(Error::LimitReached {
+                what: "the weight of a report, in millionths,",
+                limit,
+            });
         }
         let dist = raise_to_floor(&forecast.dist, self.spec.report_floor)?;
         let event = match &self.maker {
@@ -227,7 +242,12 @@ impl MarketState {
             Maker::Lmsr(_) => {
                 let quote = self.quote(&Order::MoveTo { price: dist })?;
                 self.check_affordable(&forecast.forecaster, &quote, None)?;
-                self.traded(&forecast.forecaster, quote, forecast.informed, forecast.signal_micro)
+                self.traded(
+                    &forecast.forecaster,
+                    quote,
+                    forecast.informed,
+                    forecast.signal_micro,
+                )
             }
         };
         Ok(Decision::Append { event, request })
@@ -271,13 +291,33 @@ impl MarketState {
                 let mut maker = maker.clone();
                 maker.report(&dist, weight_micro)?;
                 let (after, shares_micro, cost_micro) = (maker.price()?, Vec::new(), 0);
-                Ok(Event::HouseMoved { reason, dist, weight_micro, shares_micro, cost_micro, before, after })
+                Ok(Event::HouseMoved {
+                    reason,
+                    dist,
+                    weight_micro,
+                    shares_micro,
+                    cost_micro,
+                    before,
+                    after,
+                })
             }
             Maker::Lmsr(_) => {
-                let Quote { shares_micro, cost_micro, after, .. } =
-                    self.quote(&Order::MoveTo { price: dist.clone() })?;
+                let Quote {
+                    shares_micro,
+                    cost_micro,
+                    after,
+                    ..
+                } = self.quote(&Order::MoveTo { price: dist.clone() })?;
                 let weight_micro = 0;
-                Ok(Event::HouseMoved { reason, dist, weight_micro, shares_micro, cost_micro, before, after })
+                Ok(Event::HouseMoved {
+                    reason,
+                    dist,
+                    weight_micro,
+                    shares_micro,
+                    cost_micro,
+                    before,
+                    after,
+                })
             }
         }
     }
@@ -291,7 +331,9 @@ impl MarketState {
             return Ok(None);
         }
         self.check_open(&Terms::default(), now)?;
-        Ok(Some(Event::ExecutorNamed { executor: executor.clone() }))
+        Ok(Some(Event::ExecutorNamed {
+            executor: executor.clone(),
+        }))
     }
 
     /// What a resolution becomes; `None` if it ended so already.
@@ -303,7 +345,9 @@ impl MarketState {
         match &self.resolution {
             Some(ended) if ended == resolution => Ok(None),
             Some(_) => Err(Error::AlreadyResolved(self.id)),
-            None => Ok(Some(Event::Resolved { resolution: resolution.clone() })),
+            None => Ok(Some(Event::Resolved {
+                resolution: resolution.clone(),
+            })),
         }
     }
 
@@ -320,13 +364,18 @@ impl MarketState {
         if self.resolution.is_some() {
             return bad("the market was resolved before");
         }
-        if stored.event.move_of_price().is_some_and(|(before, _)| *before != self.price) {
+        if stored
+            .event
+            .move_of_price()
+            .is_some_and(|(before, _)| *before != self.price)
+        {
             return bad("it starts from another price");
         }
         self.apply_event(stored)?;
         self.version = seq;
         if let Some(request) = &stored.request {
-            self.requests.insert(request.key.clone(), (seq, request.digest.clone()));
+            self.requests
+                .insert(request.key.clone(), (seq, request.digest.clone()));
         }
         Ok(())
     }
@@ -335,18 +384,39 @@ impl MarketState {
         let seq = stored.seq;
         match &stored.event {
             Event::MarketOpened { .. } => {
-                return Err(Error::BadHistory { seq, reason: "a market opens once" });
+                return Err(Error::BadHistory {
+                    seq,
+                    reason: "a market opens once",
+                });
             }
-            Event::ForecastReported { dist, weight_micro, after, .. } => {
+            Event::ForecastReported {
+                dist,
+                weight_micro,
+                after,
+                ..
+            } => {
                 self.count_report(seq, dist, *weight_micro, after)?;
                 self.forecasts += 1;
             }
-            Event::Traded { forecaster, shares_micro, cost_micro, after, .. } => {
+            Event::Traded {
+                forecaster,
+                shares_micro,
+                cost_micro,
+                after,
+                ..
+            } => {
                 self.book_trade(forecaster, shares_micro, *cost_micro, seq)?;
                 self.price = after.clone();
                 self.trades += 1;
             }
-            Event::HouseMoved { dist, weight_micro, shares_micro, cost_micro, after, .. } => {
+            Event::HouseMoved {
+                dist,
+                weight_micro,
+                shares_micro,
+                cost_micro,
+                after,
+                ..
+            } => {
                 if shares_micro.is_empty() {
                     self.count_report(seq, dist, *weight_micro, after)?;
                 } else {
@@ -365,20 +435,20 @@ impl MarketState {
     }
 
     /// Pseudo-counts are integers, so the price on record must be the one that they give.
-    fn count_report(
-        &mut self,
-        seq: u64,
-        dist: &PpmDist,
-        weight_micro: u64,
-        after: &PpmDist,
-    ) -> Result<()> {
+    fn count_report(&mut self, seq: u64, dist: &PpmDist, weight_micro: u64, after: &PpmDist) -> Result<()> {
         let Maker::PseudoCount(maker) = &self.maker else {
-            return Err(Error::BadHistory { seq, reason: "a report in a market of trades" });
+            return Err(Error::BadHistory {
+                seq,
+                reason: "a report in a market of trades",
+            });
         };
         let mut maker = maker.clone();
         maker.report(dist, weight_micro)?;
         if maker.price()? != *after {
-            return Err(Error::BadHistory { seq, reason: "its price is not the one that its counts give" });
+            return Err(Error::BadHistory {
+                seq,
+                reason: "its price is not the one that its counts give",
+            });
         }
         self.maker = Maker::PseudoCount(maker);
         self.price = after.clone();
@@ -394,7 +464,9 @@ impl MarketState {
     ) -> Result<()> {
         let mut holding = self.holding(forecaster);
         for (held, bought) in holding.shares_micro.iter_mut().zip(shares) {
-            *held = held.checked_add(*bought).ok_or(Error::Overflow("the shares of an account"))?;
+            *held = held
+                .checked_add(*bought)
+                .ok_or(Error::Overflow("the shares of an account"))?;
         }
         let spent = holding.spent_micro.checked_add(cost_micro);
         holding.spent_micro = spent.ok_or(Error::Overflow("the money of an account"))?;
@@ -406,9 +478,10 @@ impl MarketState {
     fn lmsr(&mut self, seq: u64) -> Result<&mut crate::maker::Lmsr> {
         match &mut self.maker {
             Maker::Lmsr(maker) => Ok(maker),
-            Maker::PseudoCount(_) => {
-                Err(Error::BadHistory { seq, reason: "a trade in a market of reports" })
-            }
+            Maker::PseudoCount(_) => Err(Error::BadHistory {
+                seq,
+                reason: "a trade in a market of reports",
+            }),
         }
     }
 
@@ -438,10 +511,15 @@ impl MarketState {
     }
 
     fn request<T: Serialize>(&self, request: &T, terms: &Terms) -> Result<Seen> {
-        let Some(key) = &terms.key else { return Ok(Seen::New(None)) };
+        let Some(key) = &terms.key else {
+            return Ok(Seen::New(None));
+        };
         let digest = crate::report::digest(request)?;
         match self.requests.get(key) {
-            None => Ok(Seen::New(Some(RequestKey { key: key.clone(), digest }))),
+            None => Ok(Seen::New(Some(RequestKey {
+                key: key.clone(),
+                digest,
+            }))),
             Some((seq, before)) if *before == digest => Ok(Seen::Before(*seq)),
             Some(_) => Err(Error::KeyReused(key.clone())),
         }
@@ -460,18 +538,28 @@ impl MarketState {
     fn check_open(&self, terms: &Terms, now: Timestamp) -> Result<()> {
         let market = self.id;
         if self.resolution.is_some() {
-            return Err(Error::Closed { market, reason: "it is resolved" });
+            return Err(Error::Closed {
+                market,
+                reason: "it is resolved",
+            });
         }
         if self.spec.closes_at.is_some_and(|at| now >= at) {
-            return Err(Error::Closed { market, reason: "its time is over" });
+            return Err(Error::Closed {
+                market,
+                reason: "its time is over",
+            });
         }
         if self.version >= self.spec.max_events {
-            return Err(Error::LimitReached { what: "the number of events", limit: self.spec.max_events });
+            return Err(Error::LimitReached {
+                what: "the number of events",
+                limit: self.spec.max_events,
+            });
         }
         match terms.expected_version {
-            Some(expected) if expected != self.version => {
-                Err(Error::VersionConflict { expected, found: self.version })
-            }
+            Some(expected) if expected != self.version => Err(Error::VersionConflict {
+                expected,
+                found: self.version,
+            }),
             _ => Ok(()),
         }
     }
@@ -487,18 +575,28 @@ impl MarketState {
             return Err(Error::TooSmall);
         }
         if let Some(limit_micro) = limit_micro.filter(|limit| cost_micro > *limit) {
-            return Err(Error::OverLimit { cost_micro, limit_micro });
+            return Err(Error::OverLimit {
+                cost_micro,
+                limit_micro,
+            });
         }
         let holding = self.holding(forecaster);
         for (outcome, (held, bought)) in holding.shares_micro.iter().zip(&quote.shares_micro).enumerate() {
             if held.saturating_add(*bought) < 0 {
                 let (held_micro, wanted_micro) = (*held, bought.saturating_neg());
-                return Err(Error::NotHeld { outcome, held_micro, wanted_micro });
+                return Err(Error::NotHeld {
+                    outcome,
+                    held_micro,
+                    wanted_micro,
+                });
             }
         }
         let left_micro = self.spec.credit_micro.saturating_sub(holding.spent_micro);
         if cost_micro > left_micro {
-            return Err(Error::NoCredit { cost_micro, left_micro });
+            return Err(Error::NoCredit {
+                cost_micro,
+                left_micro,
+            });
         }
         Ok(())
     }

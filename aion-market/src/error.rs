@@ -189,7 +189,12 @@ pub(crate) fn check_entries(
 ) -> Result<()> {
     match values.iter().position(|x| !ok(*x)) {
         None => Ok(()),
-        Some(index) => Err(Error::BadEntry { what, index, range, value: values[index] }),
+        Some(index) => Err(Error::BadEntry {
+            what,
+            index,
+            range,
+            value: values[index],
+        }),
     }
 }
 
@@ -199,11 +204,21 @@ pub const SUM_TOLERANCE: f64 = 1e-9;
 /// Checks that `q` is a distribution: at least 2 entries in `[0, 1]` that sum to 1.
 pub(crate) fn check_dist(what: &'static str, q: &[f64]) -> Result<()> {
     if q.len() < 2 {
-        return Err(Error::Shape { what, found: q.len(), expected: 2 });
+        return Err(Error::Shape {
+            what,
+            found: q.len(),
+            expected: 2,
+        });
     }
     check_entries(what, "in [0, 1]", q, |x| (0.0..=1.0).contains(&x))?;
     let sum: f64 = q.iter().sum();
-    check(what, "a distribution that sums to 1", sum, (sum - 1.0).abs() <= SUM_TOLERANCE).map(drop)
+    check(
+        what,
+        "a distribution that sums to 1",
+        sum,
+        (sum - 1.0).abs() <= SUM_TOLERANCE,
+    )
+    .map(drop)
 }
 
 /// Checks that two lists are equally long.
@@ -211,7 +226,11 @@ pub(crate) fn check_len(what: &'static str, found: usize, expected: usize) -> Re
     if found == expected {
         return Ok(());
     }
-    Err(Error::Shape { what, found, expected })
+    Err(Error::Shape {
+        what,
+        found,
+        expected,
+    })
 }
 
 /// Checks that the outcome exists.

@@ -1,6 +1,6 @@
 //! What happened to a market: the only thing that is stored of it that cannot be derived.
 
-use aion_types::{Format, ForecasterId, PpmDist, Timestamp};
+use aion_types::{ForecasterId, Format, PpmDist, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::order::Fill;
@@ -144,6 +144,11 @@ impl StoredEvent {
             Event::Traded { cost_micro, .. } => *cost_micro,
             _ => 0,
         };
-        Some(Fill { version: self.seq, before: before.clone(), after: after.clone(), cost_micro })
+        Some(Fill {
+            version: self.seq,
+            before: before.clone(),
+            after: after.clone(),
+            cost_micro,
+        })
     }
 }

@@ -41,9 +41,17 @@ pub struct Entry {
 /// # Errors
 /// [`Error::Overflow`] if an amount leaves its range.
 pub fn entries(before: &MarketState, stored: &StoredEvent) -> Result<Vec<Entry>> {
-    let mut rows = Rows { seq: stored.seq, entries: Vec::new() };
+    let mut rows = Rows {
+        seq: stored.seq,
+        entries: Vec::new(),
+    };
     match &stored.event {
-        Event::Traded { forecaster, shares_micro, cost_micro, .. } => {
+        Event::Traded {
+            forecaster,
+            shares_micro,
+            cost_micro,
+            ..
+        } => {
             rows.transfer(forecaster, Asset::Money, *cost_micro, Direction::Gives)?;
             for (k, amount) in shares_micro.iter().enumerate() {
                 rows.transfer(forecaster, Asset::Shares(k), *amount, Direction::Gets)?;
@@ -74,7 +82,12 @@ pub fn profits(state: &MarketState, resolution: &Resolution) -> Result<BTreeMap<
 fn settle(state: &MarketState, resolution: &Resolution, rows: &mut Rows) -> Result<()> {
     let target = resolution.target(state.spec().outcomes.len())?;
     for (account, holding) in state.holdings() {
-        rows.transfer(account, Asset::Money, payout(holding, target.as_ref())?, Direction::Gets)?;
+        rows.transfer(
+            account,
+            Asset::Money,
+            payout(holding, target.as_ref())?,
+            Direction::Gets,
+        )?;
         for (k, held) in holding.shares_micro.iter().enumerate() {
             rows.transfer(account, Asset::Shares(k), *held, Direction::Gives)?;
         }
@@ -84,9 +97,13 @@ fn settle(state: &MarketState, resolution: &Resolution, rows: &mut Rows) -> Resu
 
 /// One unit for each share of what happened, rounded down; what was spent if void.
 fn payout(holding: &Holding, target: Option<&Target>) -> Result<i64> {
-    let Some(target) = target else { return Ok(holding.spent_micro) };
+    let Some(target) = target else {
+        return Ok(holding.spent_micro);
+    };
     let parts = holding.shares_micro.iter().zip(target.dist().parts());
-    let sum: i128 = parts.map(|(held, part)| i128::from(*held) * i128::from(*part)).sum();
+    let sum: i128 = parts
+        .map(|(held, part)| i128::from(*held) * i128::from(*part))
+        .sum();
     i64::try_from(sum.div_euclid(i128::from(PPM_ONE))).map_err(|_| Error::Overflow("a payout"))
 }
 
@@ -115,8 +132,14 @@ impl Rows {
             Direction::Gives => (opposite, amount),
         };
         if amount != 0 {
-            let row = |account, amount_micro| Entry { seq: self.seq, account, asset, amount_micro };
-            self.entries.extend([row(account.clone(), theirs), row(ForecasterId::house(), ours)]);
+            let row = |account, amount_micro| Entry {
+                seq: self.seq,
+                account,
+                asset,
+                amount_micro,
+            };
+            self.entries
+                .extend([row(account.clone(), theirs), row(ForecasterId::house(), ours)]);
         }
         Ok(())
     }

@@ -69,4 +69,6 @@ pub use resolution::{Resolution, Target};
 pub use spec::{FAILED, MarketSpec, OpenMarket, SUCCESS, Subject, market_of_task};
 #[cfg(feature = "sqlite")]
 pub use store::SqliteMarketStore;
-pub use store::{MarketFilter, MarketStatus, MarketStore, MarketView, MemoryMarketStore, Standing, StoreError};
+pub use store::{
+    MarketFilter, MarketStatus, MarketStore, MarketView, MemoryMarketStore, Standing, StoreError,
+};

@@ -40,7 +40,11 @@ impl Default for MarketOptions {
     /// A base rate starts from 2 pseudo-counts spread evenly, a prior is worth as many reports as
     /// markets of its kind stand behind it plus those 2, at most 10, and looks at the last 1,000.
     fn default() -> Self {
-        Self { prior_strength: 2.0, max_prior_strength: 10.0, history: 1_000 }
+        Self {
+            prior_strength: 2.0,
+            max_prior_strength: 10.0,
+            history: 1_000,
+        }
     }
 }
 
@@ -87,7 +91,10 @@ pub struct History {
 impl History {
     /// These counts, in millionths.
     pub fn of(kind: impl Into<String>, counts_micro: Vec<u64>) -> Self {
-        Self { kind: kind.into(), counts_micro }
+        Self {
+            kind: kind.into(),
+            counts_micro,
+        }
     }
 
     /// How many markets there were.
@@ -100,10 +107,18 @@ impl History {
     /// # Errors
     /// [`Error`] for fewer than two outcomes, or `k0` that is not finite and above 0.
     pub fn base_rate(&self, k0: f64) -> Result<PpmDist> {
-        crate::error::check("pseudo-counts", "finite and above 0", k0, k0.is_finite() && k0 > 0.0)?;
+        crate::error::check(
+            "pseudo-counts",
+            "finite and above 0",
+            k0,
+            k0.is_finite() && k0 > 0.0,
+        )?;
         let share = k0 / self.counts_micro.len() as f64;
-        let weights: Vec<f64> =
-            self.counts_micro.iter().map(|n| *n as f64 / f64::from(PPM_ONE) + share).collect();
+        let weights: Vec<f64> = self
+            .counts_micro
+            .iter()
+            .map(|n| *n as f64 / f64::from(PPM_ONE) + share)
+            .collect();
         Ok(PpmDist::from_weights(&weights)?)
     }
 }
@@ -159,7 +174,12 @@ struct Inner {
 impl Market {
     /// A handle over a store.
     pub fn new(store: Arc<dyn MarketStore>, clock: Arc<dyn Clock>, options: MarketOptions) -> Self {
-        Self(Arc::new(Inner { store, clock, options, states: Mutex::default() }))
+        Self(Arc::new(Inner {
+            store,
+            clock,
+            options,
+            states: Mutex::default(),
+        }))
     }
 
     /// A handle over a store in memory and the clock of the system.
@@ -231,8 +251,13 @@ impl Market {
     /// # Errors
     /// [`Error`] saying why the market does not take it.
     pub async fn forecast(&self, id: MarketId, forecast: &Forecast) -> Result<Fill> {
-        let stored = self.change(id, |state, now| state.forecast(forecast, now)).await?;
-        stored.fill().ok_or(Error::BadHistory { seq: stored.seq, reason: "it is no forecast" })
+        let stored = self
+            .change(id, |state, now| state.forecast(forecast, now))
+            .await?;
+        stored.fill().ok_or(Error::BadHistory {
+            seq: stored.seq,
+            reason: "it is no forecast",
+        })
     }
 
     /// Takes an order.
@@ -241,7 +266,10 @@ impl Market {
     /// [`Error`] saying why the market does not take it.
     pub async fn trade(&self, id: MarketId, trade: &Trade) -> Result<Fill> {
         let stored = self.change(id, |state, now| state.trade(trade, now)).await?;
-        stored.fill().ok_or(Error::BadHistory { seq: stored.seq, reason: "it is no trade" })
+        stored.fill().ok_or(Error::BadHistory {
+            seq: stored.seq,
+            reason: "it is no trade",
+        })
     }
 
     /// Moves the price without anybody's doing: seeding, liquidity. It is credited to `house`.
@@ -260,7 +288,10 @@ impl Market {
             Ok(Decision::Append { event, request: None })
         };
         let stored = self.change(id, decide).await?;
-        stored.fill().ok_or(Error::BadHistory { seq: stored.seq, reason: "it is no move" })
+        stored.fill().ok_or(Error::BadHistory {
+            seq: stored.seq,
+            reason: "it is no move",
+        })
     }
 
     /// Ends a market and scores it. Ending it twice in the same way gives the same report.
@@ -317,10 +348,15 @@ impl Market {
     /// [`Error`] for a kind that is no text, or if the store fails.
     pub async fn history(&self, kind: &str, outcomes: usize) -> Result<History> {
         check_text("a kind", kind)?;
-        let filter = MarketFilter::default().with_kind(kind).with_status(MarketStatus::Resolved);
+        let filter = MarketFilter::default()
+            .with_kind(kind)
+            .with_status(MarketStatus::Resolved);
         let mut counts = vec![0; outcomes];
         for view in self.0.store.views(&filter, self.0.options.history).await? {
-            let Some(target) = view.target().filter(|target| target.dist().outcomes() == outcomes) else {
+            let Some(target) = view
+                .target()
+                .filter(|target| target.dist().outcomes() == outcomes)
+            else {
                 continue;
             };
             for (count, part) in counts.iter_mut().zip(target.dist().parts()) {
@@ -411,7 +447,10 @@ impl Market {
 
     async fn recorded(&self, id: MarketId, seq: u64) -> Result<StoredEvent> {
         let found = self.0.store.events(id, seq - 1, 1).await?.pop();
-        found.ok_or(Error::BadHistory { seq, reason: "it is missing" })
+        found.ok_or(Error::BadHistory {
+            seq,
+            reason: "it is missing",
+        })
     }
 
     /// The newest state of a market.
@@ -460,13 +499,28 @@ impl Market {
         let spec = open.spec(&Defaults::new(prior, MakerSpec::pseudo_count(strength)?)?)?;
         let at = self.now();
         let event = Event::MarketOpened { spec: Box::new(spec) };
-        let first = StoredEvent { format: aion_types::Format::default(), seq: 1, at, request: None, event };
+        let first = StoredEvent {
+            format: aion_types::Format::default(),
+            seq: 1,
+            at,
+            request: None,
+            event,
+        };
         let state = MarketState::open(open.id(), &first)?;
-        Ok(Draft { from: 0, state, events: vec![first], entries: Vec::new() })
+        Ok(Draft {
+            from: 0,
+            state,
+            events: vec![first],
+            entries: Vec::new(),
+        })
     }
 
     async fn prior(&self, open: &OpenMarket) -> Result<(PpmDist, f64)> {
-        let MarketOptions { prior_strength, max_prior_strength, .. } = self.0.options;
+        let MarketOptions {
+            prior_strength,
+            max_prior_strength,
+            ..
+        } = self.0.options;
         match open.prior() {
             Prior::Given(dist) => Ok((dist.clone(), prior_strength)),
             Prior::Uniform => Ok((uniform(open.outcomes())?, prior_strength)),
@@ -484,12 +538,18 @@ impl Market {
         drafts: Vec<Draft>,
         cursor: Option<CursorMove>,
     ) -> Result<Vec<MarketView>> {
-        let mut batch = Batch { writes: Vec::new(), cursor };
+        let mut batch = Batch {
+            writes: Vec::new(),
+            cursor,
+        };
         for draft in drafts.iter().filter(|draft| !draft.events.is_empty()) {
             batch.writes.push(self.write_of(draft).await?);
         }
         self.0.store.commit(&batch).await?;
-        let views = drafts.iter().map(|draft| MarketView::from(&draft.state)).collect();
+        let views = drafts
+            .iter()
+            .map(|draft| MarketView::from(&draft.state))
+            .collect();
         drafts.into_iter().for_each(|draft| self.keep(draft.state));
         Ok(views)
     }
@@ -527,13 +587,24 @@ pub(crate) struct Draft {
 
 impl Draft {
     fn of(state: MarketState) -> Self {
-        Self { from: state.version(), state, events: Vec::new(), entries: Vec::new() }
+        Self {
+            from: state.version(),
+            state,
+            events: Vec::new(),
+            entries: Vec::new(),
+        }
     }
 
     /// Appends an event.
     pub(crate) fn push(&mut self, event: Event, request: Option<RequestKey>, at: Timestamp) -> Result<()> {
         let (format, seq) = (aion_types::Format::default(), self.state.version() + 1);
-        let stored = StoredEvent { format, seq, at, request, event };
+        let stored = StoredEvent {
+            format,
+            seq,
+            at,
+            request,
+            event,
+        };
         self.entries.extend(entries(&self.state, &stored)?);
         self.state.apply(&stored)?;
         self.events.push(stored);
@@ -561,9 +632,10 @@ fn calibration_of(
     if p.is_empty() {
         return Ok(None);
     }
-    let loss = p.iter().zip(&o).map(|(p, o)| {
-        crate::divergence::cross_entropy(&[*o, 1.0 - o], &[*p, 1.0 - p])
-    });
+    let loss = p
+        .iter()
+        .zip(&o)
+        .map(|(p, o)| crate::divergence::cross_entropy(&[*o, 1.0 - o], &[*p, 1.0 - p]));
     let nats: f64 = loss.sum::<Result<f64>>()?;
     let reliability = Reliability::of(&p, &o, bins)?;
     let murphy = reliability.murphy();

@@ -9,6 +9,7 @@ use aion_types::{
     EventKind, EventRecord, ForecasterId, MarketId, MessageRecord, PpmDist, TaskId, TaskRecord,
 };
 
+use crate::Result;
 use crate::engine::Decision;
 use crate::error::Error;
 use crate::feed::{TaskFeed, TaskView, token_ratio};
@@ -19,7 +20,6 @@ use crate::report::Report;
 use crate::resolution::Resolution;
 use crate::spec::{FAILED, OpenMarket, SUCCESS, market_of_task};
 use crate::store::{CursorMove, StoreError};
-use crate::Result;
 
 const MAX_ATTEMPTS: usize = 16;
 
@@ -36,7 +36,12 @@ pub struct ObserverOptions {
 impl Default for ObserverOptions {
     /// Cursor `tasks`, 256 events a read, at most 1,000 messages of a task and 64 forecasts a market.
     fn default() -> Self {
-        Self { cursor: "tasks".to_owned(), page: 256, max_messages: 1_000, max_forecasts: 64 }
+        Self {
+            cursor: "tasks".to_owned(),
+            page: 256,
+            max_messages: 1_000,
+            max_forecasts: 64,
+        }
     }
 }
 
@@ -96,7 +101,12 @@ impl Observer {
         predictors: Vec<Arc<dyn Predictor>>,
         options: ObserverOptions,
     ) -> Self {
-        Self { market, feed, predictors, options }
+        Self {
+            market,
+            feed,
+            predictors,
+            options,
+        }
     }
 
     /// The market that it writes to.
@@ -124,7 +134,11 @@ impl Observer {
 
     async fn read_page(&self, observed: &mut Observed) -> Result<usize> {
         let mut at = self.market.store().cursor(&self.options.cursor).await?;
-        let events = self.feed.events(at, self.options.page).await.map_err(Error::Feed)?;
+        let events = self
+            .feed
+            .events(at, self.options.page)
+            .await
+            .map_err(Error::Feed)?;
         let last = events.last().map(|event| event.seq);
         for event in &events {
             if self.take_up(event, at, observed).await? {
@@ -134,19 +148,27 @@ impl Observer {
             observed.cursor = event.seq;
         }
         if let Some(to) = last.filter(|last| *last > at) {
-            self.market.commit(Vec::new(), Some(self.cursor_move(at, to))).await?;
+            self.market
+                .commit(Vec::new(), Some(self.cursor_move(at, to)))
+                .await?;
         }
         Ok(events.len())
     }
 
     fn cursor_move(&self, from: u64, to: u64) -> CursorMove {
-        CursorMove { name: self.options.cursor.clone(), from, to }
+        CursorMove {
+            name: self.options.cursor.clone(),
+            from,
+            to,
+        }
     }
 
     /// Does what one event asks for; whether the cursor was moved with it.
     async fn take_up(&self, event: &EventRecord, at: u64, observed: &mut Observed) -> Result<bool> {
         for attempt in 1.. {
-            let Some(change) = self.change_for(event).await? else { return Ok(false) };
+            let Some(change) = self.change_for(event).await? else {
+                return Ok(false);
+            };
             let cursor = self.cursor_move(at, event.seq);
             match self.market.commit(vec![change.draft], Some(cursor)).await {
                 Err(Error::Store(StoreError::Conflict { .. })) if attempt < MAX_ATTEMPTS => {}
@@ -155,7 +177,9 @@ impl Observer {
                     observed.opened.extend(change.opened);
                     observed.forecasts += change.forecasts;
                     if change.resolves {
-                        observed.resolved.push(self.learn(market_of_task(event.task_id)).await?);
+                        observed
+                            .resolved
+                            .push(self.learn(market_of_task(event.task_id)).await?);
                     }
                     return Ok(true);
                 }
@@ -173,17 +197,24 @@ impl Observer {
             EventKind::Completed => self.on_end(event.task_id, Resolution::outcome(SUCCESS)).await,
             EventKind::Failed => self.on_end(event.task_id, Resolution::outcome(FAILED)).await,
             EventKind::Cancelled => {
-                self.on_end(event.task_id, Resolution::void("the task was cancelled")).await
+                self.on_end(event.task_id, Resolution::void("the task was cancelled"))
+                    .await
             }
             _ => Ok(None),
         }
     }
 
     async fn on_created(&self, event: &EventRecord) -> Result<Option<Change>> {
-        let Some(task) = self.task(event.task_id).await? else { return Ok(None) };
+        let Some(task) = self.task(event.task_id).await? else {
+            return Ok(None);
+        };
         let (draft, opened) = match self.existing(event.task_id).await? {
             Some(draft) => (draft, None),
-            None => match self.market.draft_new(&OpenMarket::task(task.id, task.kind.clone())).await {
+            None => match self
+                .market
+                .draft_new(&OpenMarket::task(task.id, task.kind.clone()))
+                .await
+            {
                 Ok(draft) => (draft, Some(market_of_task(task.id))),
                 // The kind of a task is the processor's business; one that cannot name a market has none.
                 Err(error @ (Error::BadText { .. } | Error::Shape { .. })) => {
@@ -193,40 +224,75 @@ impl Observer {
                 Err(error) => return Err(error),
             },
         };
-        let mut change = Change { draft, opened, forecasts: 0, resolves: false };
+        let mut change = Change {
+            draft,
+            opened,
+            forecasts: 0,
+            resolves: false,
+        };
         self.ask_all(&mut change, &task, &[], event).await?;
         Ok(Some(change))
     }
 
     async fn on_message(&self, event: &EventRecord) -> Result<Option<Change>> {
-        let Some(draft) = self.existing(event.task_id).await? else { return Ok(None) };
-        let Some(task) = self.task(event.task_id).await? else { return Ok(None) };
+        let Some(draft) = self.existing(event.task_id).await? else {
+            return Ok(None);
+        };
+        let Some(task) = self.task(event.task_id).await? else {
+            return Ok(None);
+        };
         let messages = self.messages_until(event).await?;
         let tells = messages.last().and_then(token_ratio).is_some();
         if !tells || draft.state.forecasts() >= self.options.max_forecasts {
             return Ok(None);
         }
-        let mut change = Change { draft, opened: None, forecasts: 0, resolves: false };
+        let mut change = Change {
+            draft,
+            opened: None,
+            forecasts: 0,
+            resolves: false,
+        };
         self.ask_all(&mut change, &task, &messages, event).await?;
         Ok(Some(change))
     }
 
     async fn on_claimed(&self, event: &EventRecord) -> Result<Option<Change>> {
-        let Some(mut draft) = self.existing(event.task_id).await? else { return Ok(None) };
-        let noted = event.body.get("handler_id").and_then(|id| id.as_str()).map(str::to_owned);
+        let Some(mut draft) = self.existing(event.task_id).await? else {
+            return Ok(None);
+        };
+        let noted = event
+            .body
+            .get("handler_id")
+            .and_then(|id| id.as_str())
+            .map(str::to_owned);
         let holder = match noted {
             Some(name) => Some(name),
-            None => self.task(event.task_id).await?.and_then(|task| task.handler_id).map(String::from),
+            None => self
+                .task(event.task_id)
+                .await?
+                .and_then(|task| task.handler_id)
+                .map(String::from),
         };
-        let Some(executor) = holder.and_then(|name| ForecasterId::new(name).ok()) else { return Ok(None) };
+        let Some(executor) = holder.and_then(|name| ForecasterId::new(name).ok()) else {
+            return Ok(None);
+        };
         let now = self.market.now();
-        let Ok(Some(named)) = draft.state.name_executor(&executor, now) else { return Ok(None) };
+        let Ok(Some(named)) = draft.state.name_executor(&executor, now) else {
+            return Ok(None);
+        };
         draft.push(named, None, now)?;
-        Ok(Some(Change { draft, opened: None, forecasts: 0, resolves: false }))
+        Ok(Some(Change {
+            draft,
+            opened: None,
+            forecasts: 0,
+            resolves: false,
+        }))
     }
 
     async fn on_end(&self, task: TaskId, resolution: Resolution) -> Result<Option<Change>> {
-        let Some(mut draft) = self.existing(task).await? else { return Ok(None) };
+        let Some(mut draft) = self.existing(task).await? else {
+            return Ok(None);
+        };
         match draft.state.resolve(&resolution) {
             Ok(Some(event)) => draft.push(event, None, self.market.now())?,
             Ok(None) => return Ok(None),
@@ -235,7 +301,12 @@ impl Observer {
                 return Ok(None);
             }
         }
-        Ok(Some(Change { draft, opened: None, forecasts: 0, resolves: true }))
+        Ok(Some(Change {
+            draft,
+            opened: None,
+            forecasts: 0,
+            resolves: true,
+        }))
     }
 
     async fn ask_all(
@@ -248,7 +319,9 @@ impl Observer {
         let view = TaskView::new(task, messages, event.at);
         for predictor in &self.predictors {
             let price = change.draft.state.price().clone();
-            let Some(forecast) = ask(predictor.as_ref(), &view, &price, event.seq).await else { continue };
+            let Some(forecast) = ask(predictor.as_ref(), &view, &price, event.seq).await else {
+                continue;
+            };
             let now = self.market.now();
             match change.draft.state.forecast(&forecast, now) {
                 Ok(decision) => {
@@ -288,7 +361,11 @@ impl Observer {
     /// The messages up to the one of this event: by its number if the event says it, by time if not.
     async fn messages_until(&self, event: &EventRecord) -> Result<Vec<MessageRecord>> {
         let limit = self.options.max_messages;
-        let mut messages = self.feed.messages(event.task_id, 0, limit).await.map_err(Error::Feed)?;
+        let mut messages = self
+            .feed
+            .messages(event.task_id, 0, limit)
+            .await
+            .map_err(Error::Feed)?;
         match event.body.get("seq").and_then(aion_types::Json::as_f64) {
             Some(seq) => messages.retain(|message| message.seq as f64 <= seq),
             None => messages.retain(|message| message.created_at <= event.at),
@@ -329,5 +406,9 @@ fn forecast_of(predictor: &dyn Predictor, said: Opinion, seq: u64) -> Result<For
     if let Some(ln_ratio) = said.ln_ratio {
         forecast = forecast.with_signal(ln_ratio)?;
     }
-    Ok(if predictor.informed() { forecast.informed() } else { forecast })
+    Ok(if predictor.informed() {
+        forecast.informed()
+    } else {
+        forecast
+    })
 }

@@ -73,8 +73,12 @@ impl Forecast {
     /// # Errors
     /// [`crate::Error::OutOfRange`] unless in `[-1000, 1000]`.
     pub fn with_signal(mut self, ln_ratio: f64) -> Result<Self> {
-        let checked =
-            check("ln R", "in [-1000, 1000]", ln_ratio, (-1_000.0..=1_000.0).contains(&ln_ratio))?;
+        let checked = check(
+            "ln R",
+            "in [-1000, 1000]",
+            ln_ratio,
+            (-1_000.0..=1_000.0).contains(&ln_ratio),
+        )?;
         self.signal_micro = Some((checked * MICRO as f64).round() as i64);
         Ok(self)
     }
@@ -126,7 +130,12 @@ pub struct Trade {
 impl Trade {
     /// An order without limits of its own.
     pub fn new(forecaster: ForecasterId, order: Order) -> Self {
-        Self { forecaster, order, max_cost_micro: None, terms: Terms::default() }
+        Self {
+            forecaster,
+            order,
+            max_cost_micro: None,
+            terms: Terms::default(),
+        }
     }
 
     /// Refuses it if it would cost more, in micro-units (negative: if a sale would bring less).

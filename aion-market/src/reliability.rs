@@ -57,17 +57,27 @@ impl Reliability {
         check_entries("forecasts", "in [0, 1]", p, |x| (0.0..=1.0).contains(&x))?;
         check_entries("outcomes", "in [0, 1]", o, |x| (0.0..=1.0).contains(&x))?;
         if p.is_empty() {
-            return Err(Error::Shape { what: "forecasts", found: 0, expected: 1 });
+            return Err(Error::Shape {
+                what: "forecasts",
+                found: 0,
+                expected: 1,
+            });
         }
         if !(1..=MAX_BINS).contains(&bins) {
-            return Err(Error::LimitReached { what: "the number of bins", limit: MAX_BINS as u64 });
+            return Err(Error::LimitReached {
+                what: "the number of bins",
+                limit: MAX_BINS as u64,
+            });
         }
         let mut filled: Vec<Bin> = (0..bins).map(|i| Bin::empty(i, bins)).collect();
         for (p, o) in p.iter().zip(o) {
             let index = ((p * bins as f64) as usize).min(bins - 1);
             filled[index].push(*p, *o);
         }
-        Ok(Self { bins: filled, n: p.len() as u64 })
+        Ok(Self {
+            bins: filled,
+            n: p.len() as u64,
+        })
     }
 
     /// The expected calibration error: the mean gap between forecast and frequency, in `[0, 1]`.

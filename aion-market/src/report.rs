@@ -80,7 +80,10 @@ impl Report {
         let state = MarketState::fold(market, events)?.ok_or(Error::NotFound(market))?;
         let resolution = state.resolution().ok_or(Error::NotResolved(market))?.clone();
         let target = resolution.target(state.spec().outcomes.len())?;
-        let mut board = Board { target: target.as_ref(), rows: BTreeMap::new() };
+        let mut board = Board {
+            target: target.as_ref(),
+            rows: BTreeMap::new(),
+        };
         events.iter().try_for_each(|stored| board.count(&stored.event))?;
         board.pay(&profits(&state, &resolution)?);
         let (first, last) = (board.level(state.first())?, board.level(state.price())?);
@@ -110,7 +113,10 @@ impl Report {
 
     /// The market of a trace, for two outcomes; `None` if void or with more of them.
     pub fn trace(&self) -> Option<MarketTrace> {
-        let target = self.target.as_ref().filter(|target| target.dist().outcomes() == 2)?;
+        let target = self
+            .target
+            .as_ref()
+            .filter(|target| target.dist().outcomes() == 2)?;
         let first_of = |dist: &PpmDist| dist.get(0).map(aion_types::Ppm::to_prob);
         Some(MarketTrace {
             p_first: first_of(&self.p_first)?,
@@ -125,7 +131,10 @@ impl Report {
     /// # Errors
     /// [`Error`] if it cannot be written down.
     pub fn verify(&self) -> Result<bool> {
-        let bare = Self { digest: String::new(), ..self.clone() };
+        let bare = Self {
+            digest: String::new(),
+            ..self.clone()
+        };
         Ok(digest(&bare)? == self.digest)
     }
 }
@@ -149,20 +158,56 @@ struct Mark<'a> {
 impl Board<'_> {
     fn count(&mut self, event: &Event) -> Result<()> {
         match event {
-            Event::ForecastReported { forecaster, dist, informed, signal_micro, before, after, .. } => {
+            Event::ForecastReported {
+                forecaster,
+                dist,
+                informed,
+                signal_micro,
+                before,
+                after,
+                ..
+            } => {
                 let (informed, signal_micro) = (*informed, *signal_micro);
                 let forecaster = forecaster.clone();
-                self.add(&Mark { forecaster, reported: dist, before, after, informed, signal_micro })
+                self.add(&Mark {
+                    forecaster,
+                    reported: dist,
+                    before,
+                    after,
+                    informed,
+                    signal_micro,
+                })
             }
-            Event::Traded { forecaster, informed, signal_micro, before, after, .. } => {
+            Event::Traded {
+                forecaster,
+                informed,
+                signal_micro,
+                before,
+                after,
+                ..
+            } => {
                 let (informed, signal_micro) = (*informed, *signal_micro);
                 let forecaster = forecaster.clone();
-                self.add(&Mark { forecaster, reported: after, before, after, informed, signal_micro })
+                self.add(&Mark {
+                    forecaster,
+                    reported: after,
+                    before,
+                    after,
+                    informed,
+                    signal_micro,
+                })
             }
             Event::HouseMoved { before, after, .. } => {
                 let forecaster = ForecasterId::house();
                 let (informed, signal_micro) = (true, None);
-                self.add(&Mark { forecaster, reported: after, before, after, informed, signal_micro })
+                self.add(&Mark {
+                    forecaster,
+                    reported: after,
+                    before,
+                    after,
+                    informed,
+                    signal_micro,
+                })
             }
             Event::MarketOpened { .. } | Event::ExecutorNamed { .. } | Event::Resolved { .. } => Ok(()),
         }
@@ -173,17 +218,20 @@ impl Board<'_> {
         let reported = self.level(mark.reported)?;
         let moved = self.level(mark.after)? - before;
         let baseline = reported - self.level(&uniform(mark.before.outcomes())?)?;
-        let row = self.rows.entry(mark.forecaster.clone()).or_insert_with(|| ForecasterReport {
-            forecaster: mark.forecaster.clone(),
-            gain: MicroBits::ZERO,
-            moved: MicroBits::ZERO,
-            baseline,
-            forecasts: 0,
-            informed: 0,
-            profit_micro: 0,
-            last: mark.reported.clone(),
-            signal_micro: None,
-        });
+        let row = self
+            .rows
+            .entry(mark.forecaster.clone())
+            .or_insert_with(|| ForecasterReport {
+                forecaster: mark.forecaster.clone(),
+                gain: MicroBits::ZERO,
+                moved: MicroBits::ZERO,
+                baseline,
+                forecasts: 0,
+                informed: 0,
+                profit_micro: 0,
+                last: mark.reported.clone(),
+                signal_micro: None,
+            });
         row.gain = row.gain + (reported - before);
         row.moved = row.moved + moved;
         row.baseline = baseline;
@@ -204,7 +252,8 @@ impl Board<'_> {
 
     /// The level of a price on what happened; 0 for all of them when void.
     fn level(&self, price: &PpmDist) -> Result<MicroBits> {
-        self.target.map_or(Ok(MicroBits::ZERO), |target| level(price, target))
+        self.target
+            .map_or(Ok(MicroBits::ZERO), |target| level(price, target))
     }
 }
 
@@ -218,4 +267,3 @@ pub(crate) fn digest<T: Serialize>(value: &T) -> Result<String> {
     let bytes = serde_json::to_vec(value).map_err(crate::store::StoreError::backend)?;
     Ok(blake3::hash(&bytes).to_hex()[..32].to_owned())
 }
-

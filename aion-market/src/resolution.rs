@@ -37,7 +37,9 @@ impl Resolution {
 
     /// The question has no answer.
     pub fn void(reason: impl Into<String>) -> Self {
-        Self::Void { reason: reason.into() }
+        Self::Void {
+            reason: reason.into(),
+        }
     }
 
     /// What forecasts are scored against; `None` when void.

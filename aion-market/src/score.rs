@@ -43,7 +43,10 @@ pub fn log_score(q: &[f64], y: usize) -> Result<f64> {
 pub fn brier(q: &[f64], y: usize) -> Result<f64> {
     check_dist("a forecast", q)?;
     check_outcome(y, q.len())?;
-    Ok(q.iter().enumerate().map(|(k, p)| (p - indicator(k, y)).powi(2)).sum())
+    Ok(q.iter()
+        .enumerate()
+        .map(|(k, p)| (p - indicator(k, y)).powi(2))
+        .sum())
 }
 
 /// The one-sided Brier score `(p - o)^2` in `[0, 1]`, for an event that happened (`o = 1`), did not
@@ -129,16 +132,28 @@ pub fn crps_sorted(members: &[f64], y: f64) -> Result<f64> {
     check_finite("an ensemble", members)?;
     check("an observation", "finite", y, y.is_finite())?;
     if members.is_empty() {
-        return Err(Error::Shape { what: "an ensemble", found: 0, expected: 1 });
+        return Err(Error::Shape {
+            what: "an ensemble",
+            found: 0,
+            expected: 1,
+        });
     }
     if let Some(i) = members.windows(2).position(|pair| pair[0] > pair[1]) {
         let (index, value) = (i + 1, members[i + 1]);
-        return Err(Error::BadEntry { what: "an ensemble", index, range: "in ascending order", value });
+        return Err(Error::BadEntry {
+            what: "an ensemble",
+            index,
+            range: "in ascending order",
+            value,
+        });
     }
     let m = members.len() as f64;
     // Distances from y keep the sums small.
     let error: f64 = members.iter().map(|x| (x - y).abs()).sum();
-    let ranked = members.iter().enumerate().map(|(i, x)| (2.0 * i as f64 + 1.0 - m) * (x - y));
+    let ranked = members
+        .iter()
+        .enumerate()
+        .map(|(i, x)| (2.0 * i as f64 + 1.0 - m) * (x - y));
     Ok((error / m - ranked.sum::<f64>() / (m * m)).max(0.0))
 }
 
@@ -174,7 +189,11 @@ pub fn metaculus_baseline(q: &[f64], y: usize) -> Result<f64> {
 pub fn metaculus_peer(p_of_outcome: &[f64]) -> Result<Vec<f64>> {
     let n = p_of_outcome.len();
     if n < 2 {
-        return Err(Error::Shape { what: "peers", found: n, expected: 2 });
+        return Err(Error::Shape {
+            what: "peers",
+            found: n,
+            expected: 2,
+        });
     }
     check_entries("peers", "in (0, 1]", p_of_outcome, |p| p > 0.0 && p <= 1.0)?;
     let mean = p_of_outcome.iter().map(|p| p.ln()).sum::<f64>() / n as f64;

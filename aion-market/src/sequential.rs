@@ -34,7 +34,9 @@ pub fn sequential_kl<P: AsRef<[f64]>>(path: &[P], target: &[f64]) -> Result<Vec<
         check_len("a price", price.as_ref().len(), target.len())?;
     }
     let steps = path.windows(2).enumerate();
-    steps.map(|(i, pair)| step_score(pair[0].as_ref(), pair[1].as_ref(), target, i + 1)).collect()
+    steps
+        .map(|(i, pair)| step_score(pair[0].as_ref(), pair[1].as_ref(), target, i + 1))
+        .collect()
 }
 
 fn step_score(before: &[f64], after: &[f64], target: &[f64], step: usize) -> Result<f64> {
@@ -67,7 +69,11 @@ pub fn report_score(q: &[f64], before: &[f64], y: usize, weight: f64) -> Result<
     check_dist("a price", before)?;
     check_len("a report", q.len(), before.len())?;
     check_outcome(y, q.len())?;
-    let score = if q[y] == before[y] { 0.0 } else { q[y].ln() - before[y].ln() };
+    let score = if q[y] == before[y] {
+        0.0
+    } else {
+        q[y].ln() - before[y].ln()
+    };
     if (weight * score).is_nan() {
         return Err(Error::Undefined { step: 1 });
     }
@@ -101,5 +107,7 @@ pub fn level(price: &PpmDist, target: &Target) -> Result<MicroBits> {
         }
     }
     let micro_bits = sum.div_euclid(i128::from(aion_types::PPM_ONE));
-    i64::try_from(micro_bits).map(MicroBits::new).map_err(|_| Error::Overflow("a level"))
+    i64::try_from(micro_bits)
+        .map(MicroBits::new)
+        .map_err(|_| Error::Overflow("a level"))
 }

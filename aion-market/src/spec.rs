@@ -107,7 +107,12 @@ impl OpenMarket {
     /// A market on whether a task ends in `SUCCESS` or `FAILED`.
     pub fn task(task: TaskId, kind: impl Into<String>) -> Self {
         let outcomes = vec!["SUCCESS".to_owned(), "FAILED".to_owned()];
-        Self::new(market_of_task(task), Subject::Task { task }, kind.into(), outcomes)
+        Self::new(
+            market_of_task(task),
+            Subject::Task { task },
+            kind.into(),
+            outcomes,
+        )
     }
 
     /// A market on a question, with outcomes `YES` and `NO` unless set.
@@ -118,7 +123,16 @@ impl OpenMarket {
 
     fn new(id: MarketId, subject: Subject, kind: String, outcomes: Vec<String>) -> Self {
         let prior = Prior::default();
-        Self { id, subject, kind, outcomes, prior, maker: None, closes_at: None, executor: None }
+        Self {
+            id,
+            subject,
+            kind,
+            outcomes,
+            prior,
+            maker: None,
+            closes_at: None,
+            executor: None,
+        }
     }
 
     /// The id that the market will have.
@@ -250,20 +264,27 @@ pub fn market_of_task(task: TaskId) -> MarketId {
     MarketId::from_bytes(*task.as_bytes()).unwrap_or(MarketId::from_parts(task.timestamp(), [0; 10]))
 }
 
-/// At most half of what the uniform price would give each outcome.
+/// With many outcomes the floor is lower, so that a certain report keeps 99%.
 fn floor_for(floor: Ppm, outcomes: usize) -> Result<Ppm> {
-    let half = aion_types::PPM_ONE as usize / (2 * outcomes);
-    Ok(Ppm::new(floor.get().min(half as u32).max(1))?)
+    let share = aion_types::PPM_ONE as usize / (100 * outcomes);
+    Ok(Ppm::new(floor.get().min(share as u32).max(1))?)
 }
 
 fn check_outcome_names(names: &[String]) -> Result<()> {
     if !(2..=PpmDist::MAX_OUTCOMES).contains(&names.len()) {
-        return Err(Error::Shape { what: "outcomes", found: names.len(), expected: 2 });
+        return Err(Error::Shape {
+            what: "outcomes",
+            found: names.len(),
+            expected: 2,
+        });
     }
     names.iter().try_for_each(|name| check_text("an outcome", name))?;
     let distinct: std::collections::BTreeSet<&String> = names.iter().collect();
     if distinct.len() < names.len() {
-        return Err(Error::BadText { what: "an outcome", rule: "named only once" });
+        return Err(Error::BadText {
+            what: "an outcome",
+            rule: "named only once",
+        });
     }
     Ok(())
 }

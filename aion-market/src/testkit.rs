@@ -60,7 +60,10 @@ fn dist(p: u32) -> PpmDist {
 }
 
 async fn opened(market: &Market, n: u8, kind: &str) -> MarketView {
-    market.open(&OpenMarket::question(id(n), "Will it hold?", kind).with_uniform_prior()).await.unwrap()
+    market
+        .open(&OpenMarket::question(id(n), "Will it hold?", kind).with_uniform_prior())
+        .await
+        .unwrap()
 }
 
 /// A batch that opens a market in another, empty store: valid, and unknown to the store under test.
@@ -68,14 +71,26 @@ async fn opening(n: u8) -> MarketWrite {
     let elsewhere = Market::in_memory();
     let view = opened(&elsewhere, n, "k").await;
     let events = elsewhere.events(id(n)).await.unwrap();
-    MarketWrite { expected: 0, view, events, entries: Vec::new(), scores: Vec::new() }
+    MarketWrite {
+        expected: 0,
+        view,
+        events,
+        entries: Vec::new(),
+        scores: Vec::new(),
+    }
 }
 
 /// Nothing is there, and asking is no error.
 pub async fn an_empty_store_knows_nothing(store: Arc<dyn MarketStore>) {
     assert!(store.view(id(1)).await.unwrap().is_none());
     assert!(store.events(id(1), 0, 10).await.unwrap().is_empty());
-    assert!(store.views(&MarketFilter::default(), 10).await.unwrap().is_empty());
+    assert!(
+        store
+            .views(&MarketFilter::default(), 10)
+            .await
+            .unwrap()
+            .is_empty()
+    );
     assert!(store.entries(id(1), 10).await.unwrap().is_empty());
     assert!(store.scores(&who("a"), 10).await.unwrap().is_empty());
     assert!(store.standings(10).await.unwrap().is_empty());
@@ -87,44 +102,102 @@ pub async fn events_come_back_as_they_were_written(store: Arc<dyn MarketStore>) 
     let market = handle(&store);
     opened(&market, 1, "k").await;
     for p in [800_000, 600_000, 100_000] {
-        market.forecast(id(1), &Forecast::new(who("a"), dist(p)).informed()).await.unwrap();
+        market
+            .forecast(id(1), &Forecast::new(who("a"), dist(p)).informed())
+            .await
+            .unwrap();
     }
     let all = store.events(id(1), 0, 10).await.unwrap();
-    assert_eq!(all.iter().map(|event| event.seq).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    assert_eq!(
+        all.iter().map(|event| event.seq).collect::<Vec<_>>(),
+        [1, 2, 3, 4]
+    );
     assert_eq!(store.events(id(1), 2, 1).await.unwrap(), all[2..3]);
     let state = crate::engine::MarketState::fold(id(1), &all).unwrap().unwrap();
-    assert_eq!(store.view(id(1)).await.unwrap().unwrap(), MarketView::from(&state));
+    assert_eq!(
+        store.view(id(1)).await.unwrap().unwrap(),
+        MarketView::from(&state)
+    );
 }
 
 /// A writer that decided on an old version is refused, and nothing of its batch is kept.
 pub async fn a_stale_writer_changes_nothing(store: Arc<dyn MarketStore>) {
     let write = opening(1).await;
-    let batch = Batch { writes: vec![write], cursor: None };
+    let batch = Batch {
+        writes: vec![write],
+        cursor: None,
+    };
     store.commit(&batch).await.unwrap();
     let refused = store.commit(&batch).await.unwrap_err();
-    assert!(matches!(refused, StoreError::Conflict { expected: 0, found: 1, .. }), "{refused:?}");
+    assert!(
+        matches!(
+            refused,
+            StoreError::Conflict {
+                expected: 0,
+                found: 1,
+                ..
+            }
+        ),
+        "{refused:?}"
+    );
     assert_eq!(store.events(id(1), 0, 10).await.unwrap().len(), 1);
 }
 
 /// If one market of a batch is refused, so is the other, and the cursor stays.
 pub async fn a_batch_is_written_whole_or_not_at_all(store: Arc<dyn MarketStore>) {
-    store.commit(&Batch { writes: vec![opening(1).await], cursor: None }).await.unwrap();
-    let cursor = CursorMove { name: "tasks".to_owned(), from: 0, to: 7 };
-    let batch = Batch { writes: vec![opening(2).await, opening(1).await], cursor: Some(cursor) };
-    assert!(matches!(store.commit(&batch).await, Err(StoreError::Conflict { .. })));
+    store
+        .commit(&Batch {
+            writes: vec![opening(1).await],
+            cursor: None,
+        })
+        .await
+        .unwrap();
+    let cursor = CursorMove {
+        name: "tasks".to_owned(),
+        from: 0,
+        to: 7,
+    };
+    let batch = Batch {
+        writes: vec![opening(2).await, opening(1).await],
+        cursor: Some(cursor),
+    };
+    assert!(matches!(
+        store.commit(&batch).await,
+        Err(StoreError::Conflict { .. })
+    ));
     assert!(store.view(id(2)).await.unwrap().is_none());
     assert_eq!(store.cursor("tasks").await.unwrap(), 0);
 }
 
 /// A cursor moves only from where it stands, together with what it stands for.
 pub async fn a_cursor_moves_once(store: Arc<dyn MarketStore>) {
-    let cursor = CursorMove { name: "tasks".to_owned(), from: 0, to: 5 };
-    let batch = Batch { writes: vec![opening(1).await], cursor: Some(cursor.clone()) };
+    let cursor = CursorMove {
+        name: "tasks".to_owned(),
+        from: 0,
+        to: 5,
+    };
+    let batch = Batch {
+        writes: vec![opening(1).await],
+        cursor: Some(cursor.clone()),
+    };
     store.commit(&batch).await.unwrap();
     assert_eq!(store.cursor("tasks").await.unwrap(), 5);
-    let again = Batch { writes: vec![opening(2).await], cursor: Some(cursor) };
+    let again = Batch {
+        writes: vec![opening(2).await],
+        cursor: Some(cursor),
+    };
     let refused = store.commit(&again).await.unwrap_err();
-    assert!(matches!(refused, StoreError::CursorConflict { expected: 0, found: 5, .. }), "{refused:?}");
+    assert!(
+        matches!(
+            refused,
+            StoreError::CursorConflict {
+                expected: 0,
+                found: 5,
+                ..
+            }
+        ),
+        "{refused:?}"
+    );
     assert!(store.view(id(2)).await.unwrap().is_none());
     assert_eq!(store.cursor("other").await.unwrap(), 0);
 }
@@ -138,7 +211,12 @@ pub async fn rows_that_do_not_sum_to_zero_are_refused(store: Arc<dyn MarketStore
         asset: Asset::Money,
         amount_micro: 1,
     });
-    let refused = store.commit(&Batch { writes: vec![write], cursor: None }).await;
+    let refused = store
+        .commit(&Batch {
+            writes: vec![write],
+            cursor: None,
+        })
+        .await;
     assert!(matches!(refused, Err(StoreError::Unbalanced { seq: 1 })));
     assert!(store.view(id(1)).await.unwrap().is_none());
 }
@@ -156,7 +234,10 @@ pub async fn lists_are_newest_first_and_paged(store: Arc<dyn MarketStore>) {
     };
     assert_eq!(ids(MarketFilter::default(), 3).await, [id(4), id(3), id(2)]);
     assert_eq!(ids(MarketFilter::default().with_before(id(2)), 3).await, [id(1)]);
-    assert_eq!(ids(MarketFilter::default().with_kind("a"), 9).await, [id(4), id(3), id(1)]);
+    assert_eq!(
+        ids(MarketFilter::default().with_kind("a"), 9).await,
+        [id(4), id(3), id(1)]
+    );
     let open = MarketFilter::default().with_status(MarketStatus::Open);
     assert_eq!(ids(open.clone(), 9).await, [id(4), id(2), id(1)]);
     assert_eq!(ids(open.with_kind("a").with_before(id(4)), 9).await, [id(1)]);
@@ -188,13 +269,25 @@ pub async fn scores_and_standings_follow_resolutions(store: Arc<dyn MarketStore>
     let market = handle(&store);
     for (n, outcome) in [(1, 0), (2, 0), (3, 1)] {
         opened(&market, n, "k").await;
-        market.forecast(id(n), &Forecast::new(who("a"), dist(800_000))).await.unwrap();
-        market.forecast(id(n), &Forecast::new(who("b"), dist(200_000))).await.unwrap();
-        market.resolve(id(n), &Resolution::outcome(outcome)).await.unwrap();
+        market
+            .forecast(id(n), &Forecast::new(who("a"), dist(800_000)))
+            .await
+            .unwrap();
+        market
+            .forecast(id(n), &Forecast::new(who("b"), dist(200_000)))
+            .await
+            .unwrap();
+        market
+            .resolve(id(n), &Resolution::outcome(outcome))
+            .await
+            .unwrap();
     }
     let scores = store.scores(&who("a"), 10).await.unwrap();
     assert_eq!(scores.len(), 3);
-    assert_eq!(scores.iter().find(|row| row.market == id(1)).unwrap().gain, MicroBits::new(678_072));
+    assert_eq!(
+        scores.iter().find(|row| row.market == id(1)).unwrap().gain,
+        MicroBits::new(678_072)
+    );
     assert_eq!(store.scores(&who("a"), 2).await.unwrap().len(), 2);
     let standings = store.standings(10).await.unwrap();
     assert_eq!(standings.len(), 2);
@@ -211,8 +304,14 @@ pub async fn scores_and_standings_follow_resolutions(store: Arc<dyn MarketStore>
 pub async fn void_markets_score_nobody(store: Arc<dyn MarketStore>) {
     let market = handle(&store);
     opened(&market, 1, "k").await;
-    market.forecast(id(1), &Forecast::new(who("a"), dist(800_000))).await.unwrap();
-    market.resolve(id(1), &Resolution::void("nobody looked")).await.unwrap();
+    market
+        .forecast(id(1), &Forecast::new(who("a"), dist(800_000)))
+        .await
+        .unwrap();
+    market
+        .resolve(id(1), &Resolution::void("nobody looked"))
+        .await
+        .unwrap();
     assert!(store.scores(&who("a"), 10).await.unwrap().is_empty());
     assert!(store.standings(10).await.unwrap().is_empty());
     let view = store.view(id(1)).await.unwrap().unwrap();

@@ -125,7 +125,11 @@ fn check_shares(q: &[f64], b: f64) -> Result<f64> {
     check_finite("shares", q)?;
     check_liquidity(b)?;
     if q.len() < 2 {
-        return Err(Error::Shape { what: "shares", found: q.len(), expected: 2 });
+        return Err(Error::Shape {
+            what: "shares",
+            found: q.len(),
+            expected: 2,
+        });
     }
     Ok(q.iter().copied().fold(f64::NEG_INFINITY, f64::max))
 }
@@ -174,7 +178,11 @@ impl Lmsr {
             .map(|part| (b * (f64::from(*part) / f64::from(most)).ln()).round() as i64)
             .collect();
         let potential_micro = potential(&shares, liquidity_micro);
-        Ok(Self { liquidity_micro, shares, potential_micro })
+        Ok(Self {
+            liquidity_micro,
+            shares,
+            potential_micro,
+        })
     }
 
     /// The micro-shares sold of each outcome, counted from where the prior put them.
@@ -194,7 +202,11 @@ impl Lmsr {
     pub fn price(&self) -> Result<PpmDist> {
         let most = self.shares.iter().copied().max().unwrap_or(0);
         let b = self.liquidity_micro as f64;
-        let weights: Vec<f64> = self.shares.iter().map(|q| ((q - most) as f64 / b).exp()).collect();
+        let weights: Vec<f64> = self
+            .shares
+            .iter()
+            .map(|q| ((q - most) as f64 / b).exp())
+            .collect();
         crate::clip::raise_to_floor(&PpmDist::from_weights(&weights)?, aion_types::Ppm::new(1)?)
     }
 
@@ -239,7 +251,12 @@ impl Lmsr {
         for (k, part) in target.parts().iter().enumerate() {
             if *part == 0 {
                 let range = "above 0";
-                return Err(Error::BadEntry { what: "a target price", index: k, range, value: 0.0 });
+                return Err(Error::BadEntry {
+                    what: "a target price",
+                    index: k,
+                    range,
+                    value: 0.0,
+                });
             }
             wanted.push(b * f64::from(*part).ln() - self.shares[k] as f64);
         }
@@ -250,8 +267,13 @@ impl Lmsr {
     fn moved(&self, d: &[i64]) -> Result<Vec<i64>> {
         check_len("shares", d.len(), self.shares.len())?;
         let in_range = |q: &i64| (-MAX_SHARES_MICRO..=MAX_SHARES_MICRO).contains(q);
-        let sums = self.shares.iter().zip(d).map(|(q, d)| q.checked_add(*d).filter(in_range));
-        sums.collect::<Option<_>>().ok_or(Error::Overflow("the shares of an outcome"))
+        let sums = self
+            .shares
+            .iter()
+            .zip(d)
+            .map(|(q, d)| q.checked_add(*d).filter(in_range));
+        sums.collect::<Option<_>>()
+            .ok_or(Error::Overflow("the shares of an outcome"))
     }
 }
 

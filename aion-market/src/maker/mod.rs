@@ -46,8 +46,7 @@ impl MakerSpec {
     /// # Errors
     /// [`Error::OutOfRange`] unless in `[0.001, 10^6]`.
     pub fn pseudo_count(strength: f64) -> Result<Self> {
-        micro("the strength of a prior", strength)
-            .map(|strength_micro| Self::PseudoCount { strength_micro })
+        micro("the strength of a prior", strength).map(|strength_micro| Self::PseudoCount { strength_micro })
     }
 
     /// LMSR with the liquidity `b` in shares.
@@ -110,7 +109,10 @@ pub(crate) fn check_micro(what: &'static str, value_micro: u64) -> Result<u64> {
 /// same on every platform.
 pub(crate) fn price_of_counts(counts: &[u128]) -> Result<PpmDist> {
     let overflow = || Error::Overflow("the sum of the pseudo-counts");
-    let sum = counts.iter().try_fold(0_u128, |sum, count| sum.checked_add(*count)).ok_or_else(overflow)?;
+    let sum = counts
+        .iter()
+        .try_fold(0_u128, |sum, count| sum.checked_add(*count))
+        .ok_or_else(overflow)?;
     if sum == 0 || sum > u128::MAX / u128::from(PPM_ONE) {
         return Err(overflow());
     }

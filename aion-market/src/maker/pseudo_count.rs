@@ -39,7 +39,11 @@ impl PseudoCount {
     /// [`Error::OutOfRange`] for a strength outside `[0.001, 10^6]` reports.
     pub fn open(prior: &PpmDist, strength_micro: u64) -> Result<Self> {
         let strength = u128::from(check_micro("the strength of a prior", strength_micro)?);
-        let counts = prior.parts().iter().map(|part| u128::from(*part) * strength).collect();
+        let counts = prior
+            .parts()
+            .iter()
+            .map(|part| u128::from(*part) * strength)
+            .collect();
         Ok(Self { counts })
     }
 
@@ -49,9 +53,16 @@ impl PseudoCount {
     /// [`Error`] if the report has another number of outcomes, or a count would overflow.
     pub fn report(&mut self, dist: &PpmDist, weight_micro: u64) -> Result<()> {
         check_len("a report", dist.outcomes(), self.counts.len())?;
-        let added = dist.parts().iter().map(|part| u128::from(*part) * u128::from(weight_micro));
-        let sums: Option<Vec<u128>> =
-            self.counts.iter().zip(added).map(|(count, added)| count.checked_add(added)).collect();
+        let added = dist
+            .parts()
+            .iter()
+            .map(|part| u128::from(*part) * u128::from(weight_micro));
+        let sums: Option<Vec<u128>> = self
+            .counts
+            .iter()
+            .zip(added)
+            .map(|(count, added)| count.checked_add(added))
+            .collect();
         self.counts = sums.ok_or(Error::Overflow("a pseudo-count"))?;
         Ok(())
     }

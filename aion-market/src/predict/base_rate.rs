@@ -22,7 +22,11 @@ impl BaseRate {
     /// # Errors
     /// [`crate::Error`] never: the name `base_rate` is a valid one.
     pub fn new(market: Market) -> Result<Self> {
-        Ok(Self { id: ForecasterId::new("base_rate")?, market, k0: 2.0 })
+        Ok(Self {
+            id: ForecasterId::new("base_rate")?,
+            market,
+            k0: 2.0,
+        })
     }
 
     /// Sets how many pseudo-counts it starts from.
@@ -44,7 +48,13 @@ impl Predictor for BaseRate {
         if !task.messages.is_empty() {
             return Ok(None);
         }
-        let rate = self.market.history(&task.task.kind, 2).await?.base_rate(self.k0)?;
-        Ok(rate.get(crate::SUCCESS).map(|success| Opinion::new(success.to_prob())))
+        let rate = self
+            .market
+            .history(&task.task.kind, 2)
+            .await?
+            .base_rate(self.k0)?;
+        Ok(rate
+            .get(crate::SUCCESS)
+            .map(|success| Opinion::new(success.to_prob())))
     }
 }

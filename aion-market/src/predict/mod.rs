@@ -35,7 +35,11 @@ pub struct Opinion {
 impl Opinion {
     /// A report of weight 1.
     pub const fn new(success: Prob) -> Self {
-        Self { success, weight: 1.0, ln_ratio: None }
+        Self {
+            success,
+            weight: 1.0,
+            ln_ratio: None,
+        }
     }
 
     /// Sets how many reports it counts for.

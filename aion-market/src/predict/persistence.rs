@@ -34,7 +34,12 @@ impl PersistencePredictor {
     /// [`crate::Error`] never: the name `persistence` is a valid one.
     pub fn new(market: Market) -> Result<Self> {
         let id = ForecasterId::new("persistence")?;
-        Ok(Self { id, market, fit: FitOptions::default(), calibration: Mutex::default() })
+        Ok(Self {
+            id,
+            market,
+            fit: FitOptions::default(),
+            calibration: Mutex::default(),
+        })
     }
 
     /// Sets how it is fitted.

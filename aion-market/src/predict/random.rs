@@ -20,7 +20,10 @@ impl Random {
     /// # Errors
     /// [`crate::Error`] never: the name `random` is a valid one.
     pub fn new(seed: u64) -> Result<Self> {
-        Ok(Self { id: ForecasterId::new("random")?, seed })
+        Ok(Self {
+            id: ForecasterId::new("random")?,
+            seed,
+        })
     }
 }
 
@@ -40,7 +43,9 @@ impl Predictor for Random {
             bytes.copy_from_slice(half);
             splitmix64(state ^ u64::from_be_bytes(bytes))
         });
-        Ok(Some(Opinion::new(Prob::new((draw >> 11) as f64 / (1_u64 << 53) as f64)?)))
+        Ok(Some(Opinion::new(Prob::new(
+            (draw >> 11) as f64 / (1_u64 << 53) as f64,
+        )?)))
     }
 }
 

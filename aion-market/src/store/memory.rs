@@ -46,7 +46,15 @@ impl Tables {
     fn check(&self, write: &MarketWrite) -> Result<(), StoreError> {
         let (market, expected) = (write.view.id, write.expected);
         let found = self.markets.get(&market).map_or(0, |row| row.view.version);
-        if found == expected { Ok(()) } else { Err(StoreError::Conflict { market, expected, found }) }
+        if found == expected {
+            Ok(())
+        } else {
+            Err(StoreError::Conflict {
+                market,
+                expected,
+                found,
+            })
+        }
     }
 
     fn check_cursor(&self, cursor: &CursorMove) -> Result<(), StoreError> {
@@ -54,7 +62,11 @@ impl Tables {
         if found == cursor.from {
             return Ok(());
         }
-        Err(StoreError::CursorConflict { name: cursor.name.clone(), expected: cursor.from, found })
+        Err(StoreError::CursorConflict {
+            name: cursor.name.clone(),
+            expected: cursor.from,
+            found,
+        })
     }
 
     fn write(&mut self, write: &MarketWrite) {
@@ -76,7 +88,10 @@ impl MarketStore for MemoryMarketStore {
         batch.check_balance()?;
         let mut tables = self.tables();
         batch.writes.iter().try_for_each(|write| tables.check(write))?;
-        batch.cursor.iter().try_for_each(|cursor| tables.check_cursor(cursor))?;
+        batch
+            .cursor
+            .iter()
+            .try_for_each(|cursor| tables.check_cursor(cursor))?;
         batch.writes.iter().for_each(|write| tables.write(write));
         if let Some(cursor) = &batch.cursor {
             tables.cursors.insert(cursor.name.clone(), cursor.to);
@@ -119,8 +134,11 @@ impl MarketStore for MemoryMarketStore {
 
     async fn scores(&self, forecaster: &ForecasterId, limit: usize) -> Result<Vec<ScoreRow>, StoreError> {
         let tables = self.tables();
-        let mut rows: Vec<&ScoreRow> =
-            tables.scores.iter().filter(|row| row.forecaster == *forecaster).collect();
+        let mut rows: Vec<&ScoreRow> = tables
+            .scores
+            .iter()
+            .filter(|row| row.forecaster == *forecaster)
+            .collect();
         rows.sort_by_key(|row| std::cmp::Reverse((row.resolved_at, row.market)));
         Ok(rows.into_iter().take(limit).cloned().collect())
     }
@@ -128,7 +146,11 @@ impl MarketStore for MemoryMarketStore {
     async fn standings(&self, limit: usize) -> Result<Vec<Standing>, StoreError> {
         let tables = self.tables();
         let mut by_id: BTreeMap<&ForecasterId, Standing> = BTreeMap::new();
-        for row in tables.scores.iter().filter(|row| row.forecaster != ForecasterId::house()) {
+        for row in tables
+            .scores
+            .iter()
+            .filter(|row| row.forecaster != ForecasterId::house())
+        {
             let standing = by_id.entry(&row.forecaster).or_insert_with(|| Standing {
                 forecaster: row.forecaster.clone(),
                 gain: aion_types::MicroBits::ZERO,

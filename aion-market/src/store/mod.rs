@@ -90,7 +90,10 @@ impl StoreError {
 
     /// A row that cannot be read.
     pub fn corrupt(what: &'static str, source: impl std::error::Error + Send + Sync + 'static) -> Self {
-        Self::Corrupt { what, source: Box::new(source) }
+        Self::Corrupt {
+            what,
+            source: Box::new(source),
+        }
     }
 }
 
@@ -213,7 +216,9 @@ pub struct ScoreRow {
 impl ScoreRow {
     /// The rows of a report; none when void.
     pub fn of(report: &Report, resolved_at: Timestamp) -> Vec<Self> {
-        let Some(target) = &report.target else { return Vec::new() };
+        let Some(target) = &report.target else {
+            return Vec::new();
+        };
         let mut rows: Vec<Self> = Vec::new();
         for did in &report.forecasters {
             rows.push(Self {

@@ -71,11 +71,17 @@ impl SqliteMarketStore {
 }
 
 async fn pragma(connection: &mut SqliteConnection, sql: &'static str) -> Result<i64, StoreError> {
-    sqlx::query_scalar(sql).fetch_one(connection).await.map_err(StoreError::backend)
+    sqlx::query_scalar(sql)
+        .fetch_one(connection)
+        .await
+        .map_err(StoreError::backend)
 }
 
 async fn migrate(connection: &mut SqliteConnection) -> Result<(), StoreError> {
-    let mut tx = connection.begin_with("BEGIN IMMEDIATE").await.map_err(StoreError::backend)?;
+    let mut tx = connection
+        .begin_with("BEGIN IMMEDIATE")
+        .await
+        .map_err(StoreError::backend)?;
     let owner = pragma(&mut tx, "PRAGMA application_id").await?;
     let version = pragma(&mut tx, "PRAGMA user_version").await?;
     let tables = pragma(&mut tx, "SELECT count(*) FROM sqlite_schema").await?;
@@ -83,14 +89,23 @@ async fn migrate(connection: &mut SqliteConnection) -> Result<(), StoreError> {
         return Err(StoreError::ForeignDatabase { found: owner });
     }
     if version > NEWEST {
-        return Err(StoreError::NewerDatabase { found: version, newest: NEWEST });
+        return Err(StoreError::NewerDatabase {
+            found: version,
+            newest: NEWEST,
+        });
     }
     for sql in MIGRATIONS.iter().skip(usize::try_from(version).unwrap_or(0)) {
-        sqlx::raw_sql(*sql).execute(&mut *tx).await.map_err(StoreError::backend)?;
+        sqlx::raw_sql(*sql)
+            .execute(&mut *tx)
+            .await
+            .map_err(StoreError::backend)?;
     }
     let stamp = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {NEWEST}");
     let stamp = sqlx::AssertSqlSafe(stamp);
-    sqlx::raw_sql(stamp).execute(&mut *tx).await.map_err(StoreError::backend)?;
+    sqlx::raw_sql(stamp)
+        .execute(&mut *tx)
+        .await
+        .map_err(StoreError::backend)?;
     tx.commit().await.map_err(StoreError::backend)
 }
 
@@ -98,7 +113,11 @@ async fn migrate(connection: &mut SqliteConnection) -> Result<(), StoreError> {
 impl MarketStore for SqliteMarketStore {
     async fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
         batch.check_balance()?;
-        let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(StoreError::backend)?;
+        let mut tx = self
+            .pool
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(StoreError::backend)?;
         for write in &batch.writes {
             put_market(&mut tx, write).await?;
             put_events(&mut tx, write).await?;
@@ -118,14 +137,20 @@ impl MarketStore for SqliteMarketStore {
         limit: usize,
     ) -> Result<Vec<StoredEvent>, StoreError> {
         let sql = "SELECT body FROM event WHERE market_id = ? AND seq > ? ORDER BY seq LIMIT ?";
-        let query = sqlx::query(sql).bind(market.as_bytes().as_slice()).bind(int(after)).bind(rows(limit));
+        let query = sqlx::query(sql)
+            .bind(market.as_bytes().as_slice())
+            .bind(int(after))
+            .bind(rows(limit));
         let found = query.fetch_all(&self.pool).await.map_err(StoreError::backend)?;
         found.iter().map(|row| read(row, 0, "event")).collect()
     }
 
     async fn view(&self, market: MarketId) -> Result<Option<MarketView>, StoreError> {
         let query = sqlx::query("SELECT view FROM market WHERE id = ?").bind(market.as_bytes().as_slice());
-        let found = query.fetch_optional(&self.pool).await.map_err(StoreError::backend)?;
+        let found = query
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(StoreError::backend)?;
         found.as_ref().map(|row| read(row, 0, "market")).transpose()
     }
 
@@ -156,7 +181,9 @@ impl MarketStore for SqliteMarketStore {
     async fn entries(&self, market: MarketId, limit: usize) -> Result<Vec<Entry>, StoreError> {
         let sql = "SELECT seq, account, outcome, amount FROM entry WHERE market_id = ?
                    ORDER BY seq, line LIMIT ?";
-        let query = sqlx::query(sql).bind(market.as_bytes().as_slice()).bind(rows(limit));
+        let query = sqlx::query(sql)
+            .bind(market.as_bytes().as_slice())
+            .bind(rows(limit));
         let found = query.fetch_all(&self.pool).await.map_err(StoreError::backend)?;
         found.iter().map(read_entry).collect()
     }
@@ -180,7 +207,10 @@ impl MarketStore for SqliteMarketStore {
 
     async fn cursor(&self, name: &str) -> Result<u64, StoreError> {
         let query = sqlx::query_scalar("SELECT seq FROM cursor WHERE name = ?").bind(name);
-        let found: Option<i64> = query.fetch_optional(&self.pool).await.map_err(StoreError::backend)?;
+        let found: Option<i64> = query
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(StoreError::backend)?;
         Ok(found.unwrap_or(0).unsigned_abs())
     }
 }
@@ -189,10 +219,17 @@ async fn put_market(tx: &mut SqliteConnection, write: &MarketWrite) -> Result<()
     let view = &write.view;
     let id = view.id.as_bytes().as_slice();
     let current = sqlx::query_scalar("SELECT version FROM market WHERE id = ?").bind(id);
-    let found: Option<i64> = current.fetch_optional(&mut *tx).await.map_err(StoreError::backend)?;
+    let found: Option<i64> = current
+        .fetch_optional(&mut *tx)
+        .await
+        .map_err(StoreError::backend)?;
     let found = found.unwrap_or(0).unsigned_abs();
     if found != write.expected {
-        return Err(StoreError::Conflict { market: view.id, expected: write.expected, found });
+        return Err(StoreError::Conflict {
+            market: view.id,
+            expected: write.expected,
+            found,
+        });
     }
     let sql = "INSERT INTO market (id, version, status, kind, view) VALUES (?, ?, ?, ?, ?)
                ON CONFLICT (id) DO UPDATE SET
@@ -266,19 +303,28 @@ async fn put_scores(tx: &mut SqliteConnection, write: &MarketWrite) -> Result<()
 
 async fn move_cursor(tx: &mut SqliteConnection, cursor: &CursorMove) -> Result<(), StoreError> {
     let current = sqlx::query_scalar("SELECT seq FROM cursor WHERE name = ?").bind(&cursor.name);
-    let found: Option<i64> = current.fetch_optional(&mut *tx).await.map_err(StoreError::backend)?;
+    let found: Option<i64> = current
+        .fetch_optional(&mut *tx)
+        .await
+        .map_err(StoreError::backend)?;
     let found = found.unwrap_or(0).unsigned_abs();
     if found != cursor.from {
         let name = cursor.name.clone();
-        return Err(StoreError::CursorConflict { name, expected: cursor.from, found });
+        return Err(StoreError::CursorConflict {
+            name,
+            expected: cursor.from,
+            found,
+        });
     }
-    sqlx::query("INSERT INTO cursor (name, seq) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET seq = excluded.seq")
-        .bind(&cursor.name)
-        .bind(int(cursor.to))
-        .execute(tx)
-        .await
-        .map(drop)
-        .map_err(StoreError::backend)
+    sqlx::query(
+        "INSERT INTO cursor (name, seq) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET seq = excluded.seq",
+    )
+    .bind(&cursor.name)
+    .bind(int(cursor.to))
+    .execute(tx)
+    .await
+    .map(drop)
+    .map_err(StoreError::backend)
 }
 
 fn read_entry(row: &SqliteRow) -> Result<Entry, StoreError> {
@@ -300,7 +346,8 @@ fn read_standing(row: &SqliteRow) -> Result<Standing, StoreError> {
     let number = |i: usize| row.try_get::<i64, _>(i).map_err(StoreError::backend);
     let forecaster: String = row.try_get(0).map_err(StoreError::backend)?;
     Ok(Standing {
-        forecaster: ForecasterId::new(forecaster).map_err(|error| StoreError::corrupt("forecaster", error))?,
+        forecaster: ForecasterId::new(forecaster)
+            .map_err(|error| StoreError::corrupt("forecaster", error))?,
         gain: MicroBits::new(number(1)?),
         baseline: MicroBits::new(number(2)?),
         markets: number(3)?.unsigned_abs(),

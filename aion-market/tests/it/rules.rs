@@ -35,7 +35,10 @@ async fn lmsr(credit: f64) -> Market {
 
 async fn reports() -> Market {
     let market = Market::in_memory();
-    market.open(&OpenMarket::question(id(1), "Will it hold?", "k")).await.unwrap();
+    market
+        .open(&OpenMarket::question(id(1), "Will it hold?", "k"))
+        .await
+        .unwrap();
     market
 }
 
@@ -48,7 +51,10 @@ async fn a_key_makes_sending_twice_harmless_and_belongs_to_one_request() {
     assert_eq!(first, second);
     assert_eq!(market.get(id(1)).await.unwrap().forecasts, 1);
     let other = Forecast::new(who("a"), dist(700_000)).with_key("1").unwrap();
-    assert!(matches!(market.forecast(id(1), &other).await, Err(Error::KeyReused(_))));
+    assert!(matches!(
+        market.forecast(id(1), &other).await,
+        Err(Error::KeyReused(_))
+    ));
     // A repeated request is answered even after the end.
     market.resolve(id(1), &Resolution::outcome(0)).await.unwrap();
     assert_eq!(market.forecast(id(1), &forecast).await.unwrap(), first);
@@ -60,7 +66,13 @@ async fn an_expected_version_must_hold() {
     let forecast = |version| Forecast::new(who("a"), dist(800_000)).with_expected_version(version);
     market.forecast(id(1), &forecast(1)).await.unwrap();
     let stale = market.forecast(id(1), &forecast(1)).await;
-    assert!(matches!(stale, Err(Error::VersionConflict { expected: 1, found: 2 })));
+    assert!(matches!(
+        stale,
+        Err(Error::VersionConflict {
+            expected: 1,
+            found: 2
+        })
+    ));
 }
 
 #[tokio::test]
@@ -73,19 +85,32 @@ async fn late_forecasts_are_refused() {
     let forecast = Forecast::new(who("a"), dist(800_000));
     market.forecast(id(1), &forecast).await.unwrap();
     clock.advance_ms(10);
-    assert!(matches!(market.forecast(id(1), &forecast).await, Err(Error::Closed { .. })));
+    assert!(matches!(
+        market.forecast(id(1), &forecast).await,
+        Err(Error::Closed { .. })
+    ));
     market.resolve(id(1), &Resolution::outcome(0)).await.unwrap();
-    assert!(matches!(market.forecast(id(1), &forecast).await, Err(Error::Closed { .. })));
+    assert!(matches!(
+        market.forecast(id(1), &forecast).await,
+        Err(Error::Closed { .. })
+    ));
 }
 
 #[tokio::test]
 async fn whoever_works_on_a_task_does_not_bet_on_it() {
     let market = Market::in_memory();
-    market.open(&OpenMarket::task(task(1), "k").with_executor(who("worker"))).await.unwrap();
+    market
+        .open(&OpenMarket::task(task(1), "k").with_executor(who("worker")))
+        .await
+        .unwrap();
     let id = market_of_task(task(1));
-    let own = market.forecast(id, &Forecast::new(who("worker"), dist(900_000))).await;
+    let own = market
+        .forecast(id, &Forecast::new(who("worker"), dist(900_000)))
+        .await;
     assert!(matches!(own, Err(Error::ExecutorMayNotBet(_))));
-    let house = market.forecast(id, &Forecast::new(ForecasterId::house(), dist(900_000))).await;
+    let house = market
+        .forecast(id, &Forecast::new(ForecasterId::house(), dist(900_000)))
+        .await;
     assert!(matches!(house, Err(Error::ReservedAccount(_))));
 }
 
@@ -94,14 +119,26 @@ async fn a_market_ends_once() {
     let market = reports().await;
     assert!(matches!(market.report(id(1)).await, Err(Error::NotResolved(_))));
     let report = market.resolve(id(1), &Resolution::outcome(1)).await.unwrap();
-    assert_eq!(market.resolve(id(1), &Resolution::outcome(1)).await.unwrap(), report);
-    assert!(matches!(market.resolve(id(1), &Resolution::outcome(0)).await, Err(Error::AlreadyResolved(_))));
+    assert_eq!(
+        market.resolve(id(1), &Resolution::outcome(1)).await.unwrap(),
+        report
+    );
+    assert!(matches!(
+        market.resolve(id(1), &Resolution::outcome(0)).await,
+        Err(Error::AlreadyResolved(_))
+    ));
     assert!(matches!(
         market.resolve(id(2), &Resolution::outcome(0)).await,
         Err(Error::NotFound(unknown)) if unknown == id(2)
     ));
     let unknown = market.resolve(id(1), &Resolution::outcome(9)).await;
-    assert!(matches!(unknown, Err(Error::UnknownOutcome { outcome: 9, outcomes: 2 })));
+    assert!(matches!(
+        unknown,
+        Err(Error::UnknownOutcome {
+            outcome: 9,
+            outcomes: 2
+        })
+    ));
 }
 
 #[tokio::test]
@@ -109,7 +146,10 @@ async fn opening_twice_gives_the_same_market_and_other_terms_are_refused() {
     let market = Market::in_memory();
     let open = OpenMarket::question(id(1), "Will it hold?", "k");
     let first = market.open(&open).await.unwrap();
-    market.forecast(id(1), &Forecast::new(who("a"), dist(800_000))).await.unwrap();
+    market
+        .forecast(id(1), &Forecast::new(who("a"), dist(800_000)))
+        .await
+        .unwrap();
     let second = market.open(&open).await.unwrap();
     assert_eq!((first.id, second.version), (second.id, 2));
     let other = OpenMarket::question(id(1), "Will it break?", "k");
@@ -133,7 +173,10 @@ async fn quotes_change_nothing_and_trades_pay_what_was_quoted() {
 #[tokio::test]
 async fn a_forecast_in_an_lmsr_is_the_trade_that_moves_the_price_to_it() {
     let market = lmsr(100.0).await;
-    let fill = market.forecast(id(1), &Forecast::new(who("a"), dist(200_000))).await.unwrap();
+    let fill = market
+        .forecast(id(1), &Forecast::new(who("a"), dist(200_000)))
+        .await
+        .unwrap();
     assert_eq!(fill.cost_micro, 91_629_073);
     assert_eq!(fill.after, dist(200_000));
     let report = market.resolve(id(1), &Resolution::outcome(0)).await.unwrap();
@@ -144,21 +187,57 @@ async fn a_forecast_in_an_lmsr_is_the_trade_that_moves_the_price_to_it() {
 #[tokio::test]
 async fn orders_have_limits() {
     let market = lmsr(100.0).await;
-    let shares = |micro: [i64; 2]| Trade::new(who("a"), Order::Shares { micro: micro.to_vec() });
+    let shares = |micro: [i64; 2]| {
+        Trade::new(
+            who("a"),
+            Order::Shares {
+                micro: micro.to_vec(),
+            },
+        )
+    };
     let try_it = async |trade: Trade| market.trade(id(1), &trade).await;
     assert!(matches!(try_it(shares([0, 0])).await, Err(Error::TooSmall)));
-    assert!(matches!(try_it(shares([1, 0])).await, Ok(_) | Err(Error::TooSmall)));
+    assert!(matches!(
+        try_it(shares([1, 0])).await,
+        Ok(_) | Err(Error::TooSmall)
+    ));
     let dear = shares([10_000_000, 0]).with_max_cost_micro(1_000_000);
-    assert!(matches!(try_it(dear).await, Err(Error::OverLimit { limit_micro: 1_000_000, .. })));
-    assert!(matches!(try_it(shares([2_000_000_000, 0])).await, Err(Error::NoCredit { .. })));
-    assert!(matches!(try_it(shares([i64::MAX, 0])).await, Err(Error::Overflow(_))));
-    assert!(matches!(try_it(shares([0, -5_000_000])).await, Err(Error::NotHeld { outcome: 1, .. })));
+    assert!(matches!(
+        try_it(dear).await,
+        Err(Error::OverLimit {
+            limit_micro: 1_000_000,
+            ..
+        })
+    ));
+    assert!(matches!(
+        try_it(shares([2_000_000_000, 0])).await,
+        Err(Error::NoCredit { .. })
+    ));
+    assert!(matches!(
+        try_it(shares([i64::MAX, 0])).await,
+        Err(Error::Overflow(_))
+    ));
+    assert!(matches!(
+        try_it(shares([0, -5_000_000])).await,
+        Err(Error::NotHeld { outcome: 1, .. })
+    ));
     let three = Trade::new(who("a"), Order::Shares { micro: vec![1, 2, 3] });
     assert!(matches!(try_it(three).await, Err(Error::Shape { .. })));
-    let sure = Trade::new(who("a"), Order::MoveTo { price: dist(1_000_000) });
-    assert!(matches!(try_it(sure).await, Err(Error::BadEntry { index: 1, .. })));
+    let sure = Trade::new(
+        who("a"),
+        Order::MoveTo {
+            price: dist(1_000_000),
+        },
+    );
+    assert!(matches!(
+        try_it(sure).await,
+        Err(Error::BadEntry { index: 1, .. })
+    ));
     let heavy = Forecast::new(who("a"), dist(800_000)).with_weight(11.0).unwrap();
-    assert!(matches!(reports().await.forecast(id(1), &heavy).await, Err(Error::LimitReached { .. })));
+    assert!(matches!(
+        reports().await.forecast(id(1), &heavy).await,
+        Err(Error::LimitReached { .. })
+    ));
     let trade_in_reports = reports().await.trade(id(1), &shares([1_000_000, 0])).await;
     assert!(matches!(trade_in_reports, Err(Error::WrongMaker { .. })));
 }
@@ -166,9 +245,15 @@ async fn orders_have_limits() {
 #[tokio::test]
 async fn a_certain_report_is_raised_to_the_floor_and_the_event_says_so() {
     let market = reports().await;
-    market.forecast(id(1), &Forecast::new(who("a"), dist(1_000_000))).await.unwrap();
+    market
+        .forecast(id(1), &Forecast::new(who("a"), dist(1_000_000)))
+        .await
+        .unwrap();
     let events = market.events(id(1)).await.unwrap();
-    let aion_market::event::Event::ForecastReported { dist: kept, reported, .. } = &events[1].event else {
+    let aion_market::event::Event::ForecastReported {
+        dist: kept, reported, ..
+    } = &events[1].event
+    else {
         panic!("not a report: {:?}", events[1]);
     };
     assert_eq!(kept, &dist(999_000));
@@ -182,13 +267,21 @@ async fn bad_terms_are_refused() {
     let market = Market::in_memory();
     let open = |kind: &str| OpenMarket::question(id(1), "Will it hold?", kind);
     assert!(matches!(market.open(&open("")).await, Err(Error::BadText { .. })));
-    assert!(matches!(market.open(&open("a\nb")).await, Err(Error::BadText { .. })));
-    assert!(matches!(market.open(&open(&"k".repeat(2_000))).await, Err(Error::BadText { .. })));
+    assert!(matches!(
+        market.open(&open("a\nb")).await,
+        Err(Error::BadText { .. })
+    ));
+    assert!(matches!(
+        market.open(&open(&"k".repeat(2_000))).await,
+        Err(Error::BadText { .. })
+    ));
     let one = open("k").with_outcomes(["only"]).with_prior(dist(500_000));
     assert!(matches!(market.open(&one).await, Err(Error::Shape { .. })));
     let twice = open("k").with_outcomes(["same", "same"]);
     assert!(matches!(market.open(&twice).await, Err(Error::BadText { .. })));
-    let many = open("k").with_outcomes((0..5_000).map(|n| n.to_string())).with_uniform_prior();
+    let many = open("k")
+        .with_outcomes((0..5_000).map(|n| n.to_string()))
+        .with_uniform_prior();
     assert!(market.open(&many).await.is_err());
     assert!(MakerSpec::lmsr(f64::NAN).is_err());
     assert!(MakerSpec::lmsr(0.0).is_err());
@@ -200,12 +293,17 @@ async fn bad_terms_are_refused() {
 async fn large_markets_work_to_their_last_outcome() {
     let market = Market::in_memory();
     let names = (0..4_096).map(|n| n.to_string());
-    let open = OpenMarket::question(id(1), "Which one?", "k").with_outcomes(names).with_uniform_prior();
+    let open = OpenMarket::question(id(1), "Which one?", "k")
+        .with_outcomes(names)
+        .with_uniform_prior();
     market.open(&open).await.unwrap();
     let mut parts = vec![0; 4_096];
     parts[4_095] = 1_000_000;
     let sure = PpmDist::new(parts).unwrap();
-    let fill = market.forecast(id(1), &Forecast::new(who("a"), sure)).await.unwrap();
+    let fill = market
+        .forecast(id(1), &Forecast::new(who("a"), sure))
+        .await
+        .unwrap();
     assert!(fill.after.parts()[4_095] > 250_000);
     let report = market.resolve(id(1), &Resolution::outcome(4_095)).await.unwrap();
     assert!(report.forecasters[0].gain.get() > 10_000_000);
@@ -216,10 +314,16 @@ async fn a_base_rate_makes_the_next_price_better_than_chance() {
     let market = Market::in_memory();
     for (n, outcome) in [(1, 0), (2, 0), (3, 1), (4, 0)] {
         let view = market.open(&OpenMarket::task(task(n), "copy")).await.unwrap();
-        market.resolve(view.id, &Resolution::outcome(outcome)).await.unwrap();
+        market
+            .resolve(view.id, &Resolution::outcome(outcome))
+            .await
+            .unwrap();
     }
     market.open(&OpenMarket::task(task(5), "hard")).await.unwrap();
-    market.resolve(market_of_task(task(5)), &Resolution::outcome(1)).await.unwrap();
+    market
+        .resolve(market_of_task(task(5)), &Resolution::outcome(1))
+        .await
+        .unwrap();
     let price = async |n, kind| market.open(&OpenMarket::task(task(n), kind)).await.unwrap().price;
     // (3 + 1) / (4 + 2), (0 + 1) / (1 + 2), and nothing known.
     assert_eq!(price(10, "copy").await, dist(666_667));
@@ -233,9 +337,15 @@ async fn a_base_rate_makes_the_next_price_better_than_chance() {
 async fn copies_washes_and_dust_do_not_pay() {
     // Copying the price gains 0.
     let market = reports().await;
-    market.forecast(id(1), &Forecast::new(who("a"), dist(800_000))).await.unwrap();
+    market
+        .forecast(id(1), &Forecast::new(who("a"), dist(800_000)))
+        .await
+        .unwrap();
     let price = market.price(id(1)).await.unwrap();
-    market.forecast(id(1), &Forecast::new(who("copy"), price).informed()).await.unwrap();
+    market
+        .forecast(id(1), &Forecast::new(who("copy"), price).informed())
+        .await
+        .unwrap();
     let report = market.resolve(id(1), &Resolution::outcome(0)).await.unwrap();
     let copy = report.forecaster(&who("copy")).unwrap();
     assert_eq!((copy.gain.get(), copy.moved.get(), copy.informed), (0, 0, 1));
@@ -252,7 +362,7 @@ async fn copies_washes_and_dust_do_not_pay() {
     assert!(paid > 0, "holding a share of everything costs what it pays");
     // Dust: a share that costs nothing is not sold.
     let market = lmsr(100.0).await;
-    let seed = Trade::new(who("a"), Order::MoveTo { price: dist(999_999) });
+    let seed = Trade::new(who("a"), Order::MoveTo { price: dist(990_000) });
     market.trade(id(1), &seed).await.unwrap();
     let mut bought = 0;
     for _ in 0..100 {
@@ -271,10 +381,19 @@ async fn copies_washes_and_dust_do_not_pay() {
 async fn calibration_and_lists_are_bounded() {
     let market = Market::in_memory();
     for n in 1..=20 {
-        let view = market.open(&OpenMarket::task(task(n), "k").with_uniform_prior()).await.unwrap();
+        let view = market
+            .open(&OpenMarket::task(task(n), "k").with_uniform_prior())
+            .await
+            .unwrap();
         let said = dist(if n % 4 == 0 { 200_000 } else { 800_000 });
-        market.forecast(view.id, &Forecast::new(who("a"), said)).await.unwrap();
-        market.resolve(view.id, &Resolution::outcome(usize::from(n % 5 == 0))).await.unwrap();
+        market
+            .forecast(view.id, &Forecast::new(who("a"), said))
+            .await
+            .unwrap();
+        market
+            .resolve(view.id, &Resolution::outcome(usize::from(n % 5 == 0)))
+            .await
+            .unwrap();
     }
     let report = market.calibration(&who("a"), 10).await.unwrap().unwrap();
     assert_eq!(report.reliability.n, 20);

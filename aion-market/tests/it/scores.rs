@@ -20,7 +20,11 @@ fn pair() -> impl Strategy<Value = (Vec<f64>, Vec<f64>)> {
 
 #[test]
 fn report_scores_of_the_worked_example() {
-    let reports = [([0.8, 0.2], [0.5, 0.5]), ([0.6, 0.4], [0.65, 0.35]), ([0.1, 0.9], [0.64, 0.36])];
+    let reports = [
+        ([0.8, 0.2], [0.5, 0.5]),
+        ([0.6, 0.4], [0.65, 0.35]),
+        ([0.1, 0.9], [0.64, 0.36]),
+    ];
     let expected = [0.678_072, -0.115_477, -2.678_072];
     for ((report, before), bits) in reports.iter().zip(expected) {
         let nats = sequential::report_score(report, before, 0, 1.0).unwrap();
@@ -51,20 +55,47 @@ fn an_infinite_gain_and_loss_at_once_is_an_error_and_not_a_number() {
         sequential::sequential_kl(&path, &[0.5, 0.5]),
         Err(Error::Undefined { step: 1 })
     ));
-    assert_eq!(sequential::sequential_kl(&path, &[0.0, 1.0]).unwrap(), [f64::INFINITY]);
+    assert_eq!(
+        sequential::sequential_kl(&path, &[0.0, 1.0]).unwrap(),
+        [f64::INFINITY]
+    );
 }
 
 #[test]
 fn bad_input_is_named() {
-    assert!(matches!(score::log_score(&[0.5, 0.6], 0), Err(Error::OutOfRange { .. })));
-    assert!(matches!(score::log_score(&[0.5, f64::NAN], 0), Err(Error::BadEntry { index: 1, .. })));
-    assert!(matches!(score::log_score(&[-0.5, 1.5], 0), Err(Error::BadEntry { index: 0, .. })));
-    assert!(matches!(score::log_score(&[1.0], 0), Err(Error::Shape { found: 1, .. })));
-    assert!(matches!(score::brier(&[0.5, 0.5], 2), Err(Error::UnknownOutcome { outcome: 2, outcomes: 2 })));
-    assert!(matches!(divergence::kl(&[0.5, 0.5], &[0.2, 0.3, 0.5]), Err(Error::Shape { .. })));
+    assert!(matches!(
+        score::log_score(&[0.5, 0.6], 0),
+        Err(Error::OutOfRange { .. })
+    ));
+    assert!(matches!(
+        score::log_score(&[0.5, f64::NAN], 0),
+        Err(Error::BadEntry { index: 1, .. })
+    ));
+    assert!(matches!(
+        score::log_score(&[-0.5, 1.5], 0),
+        Err(Error::BadEntry { index: 0, .. })
+    ));
+    assert!(matches!(
+        score::log_score(&[1.0], 0),
+        Err(Error::Shape { found: 1, .. })
+    ));
+    assert!(matches!(
+        score::brier(&[0.5, 0.5], 2),
+        Err(Error::UnknownOutcome {
+            outcome: 2,
+            outcomes: 2
+        })
+    ));
+    assert!(matches!(
+        divergence::kl(&[0.5, 0.5], &[0.2, 0.3, 0.5]),
+        Err(Error::Shape { .. })
+    ));
     assert!(score::crps_ensemble(&[], 0.0).is_err());
     assert!(score::crps_ensemble(&[f64::INFINITY], 0.0).is_err());
-    assert!(matches!(score::crps_sorted(&[2.0, 1.0], 0.0), Err(Error::BadEntry { index: 1, .. })));
+    assert!(matches!(
+        score::crps_sorted(&[2.0, 1.0], 0.0),
+        Err(Error::BadEntry { index: 1, .. })
+    ));
     assert!(Reliability::of(&[0.5], &[0.5, 1.0], 10).is_err());
     assert!(Reliability::of(&[0.5], &[1.0], 0).is_err());
     assert!(Calibration::fit(&[f64::NAN], &[1.0], FitOptions::default()).is_err());
@@ -75,7 +106,10 @@ fn a_fit_finds_the_calibration_that_made_the_data() {
     // Outcomes are the probabilities themselves, so the truth is the optimum whatever the sample.
     let truth = Calibration { a: 0.4, c: -0.7 };
     let ln_ratios: Vec<f64> = (0..200).map(|i| f64::from(i - 100) / 20.0).collect();
-    let outcomes: Vec<f64> = ln_ratios.iter().map(|x| truth.prob_of_ln(*x).unwrap().get()).collect();
+    let outcomes: Vec<f64> = ln_ratios
+        .iter()
+        .map(|x| truth.prob_of_ln(*x).unwrap().get())
+        .collect();
     let fit = Calibration::fit(&ln_ratios, &outcomes, FitOptions::default().with_ridge(0.0)).unwrap();
     assert!((fit.calibration.a - truth.a).abs() < 1e-9, "{fit:?}");
     assert!((fit.calibration.c - truth.c).abs() < 1e-9, "{fit:?}");
@@ -87,7 +121,10 @@ fn separable_examples_stay_finite() {
     for ridge in [0.0, 1.0] {
         let options = FitOptions::default().with_ridge(ridge);
         let fit = Calibration::fit(&[-1.0, 1.0], &[0.0, 1.0], options).unwrap();
-        assert!(fit.calibration.a.is_finite() && fit.calibration.a > 0.0, "{fit:?}");
+        assert!(
+            fit.calibration.a.is_finite() && fit.calibration.a > 0.0,
+            "{fit:?}"
+        );
     }
     let none = Calibration::fit(&[], &[], FitOptions::default()).unwrap();
     assert_eq!(none.calibration, Calibration::default());

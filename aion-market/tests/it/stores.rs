@@ -21,12 +21,18 @@ use aion_types::{MarketId, SystemClock, Timestamp};
 
 async fn open(path: &std::path::Path) -> Result<Market, StoreError> {
     let store = Arc::new(SqliteMarketStore::open(path).await?);
-    Ok(Market::new(store, Arc::new(SystemClock), MarketOptions::default()))
+    Ok(Market::new(
+        store,
+        Arc::new(SystemClock),
+        MarketOptions::default(),
+    ))
 }
 
 async fn run_sql(path: &std::path::Path, sql: &'static str) {
     use sqlx::Connection;
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path).create_if_missing(true);
+    let options = sqlx::sqlite::SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true);
     let mut connection = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
     sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
@@ -38,7 +44,10 @@ async fn a_file_keeps_markets_and_can_be_opened_twice() {
     let path = dir.path().join("market.db");
     let id = MarketId::generate(Timestamp::from_ms(5));
     let (first, second) = (open(&path).await.unwrap(), open(&path).await.unwrap());
-    first.open(&OpenMarket::question(id, "Will it hold?", "k")).await.unwrap();
+    first
+        .open(&OpenMarket::question(id, "Will it hold?", "k"))
+        .await
+        .unwrap();
     let report = second.resolve(id, &Resolution::outcome(1)).await.unwrap();
     drop((first, second));
     let third = open(&path).await.unwrap();
@@ -53,7 +62,10 @@ async fn a_newer_database_is_refused() {
     open(&path).await.unwrap();
     run_sql(&path, "PRAGMA user_version = 99").await;
     let refused = open(&path).await.unwrap_err();
-    assert!(matches!(refused, StoreError::NewerDatabase { found: 99, newest: 1 }), "{refused:?}");
+    assert!(
+        matches!(refused, StoreError::NewerDatabase { found: 99, newest: 1 }),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]
@@ -61,10 +73,16 @@ async fn a_database_of_another_program_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("other.db");
     run_sql(&path, "CREATE TABLE t (x)").await;
-    assert!(matches!(open(&path).await, Err(StoreError::ForeignDatabase { found: 0 })));
+    assert!(matches!(
+        open(&path).await,
+        Err(StoreError::ForeignDatabase { found: 0 })
+    ));
     let marked = dir.path().join("marked.db");
     run_sql(&marked, "PRAGMA application_id = 7").await;
-    assert!(matches!(open(&marked).await, Err(StoreError::ForeignDatabase { found: 7 })));
+    assert!(matches!(
+        open(&marked).await,
+        Err(StoreError::ForeignDatabase { found: 7 })
+    ));
 }
 
 #[tokio::test]
@@ -82,10 +100,15 @@ async fn an_event_cannot_be_rewritten() {
     let path = dir.path().join("market.db");
     let market = open(&path).await.unwrap();
     let id = MarketId::generate(Timestamp::from_ms(5));
-    market.open(&OpenMarket::question(id, "Will it hold?", "k")).await.unwrap();
+    market
+        .open(&OpenMarket::question(id, "Will it hold?", "k"))
+        .await
+        .unwrap();
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path);
     let mut connection = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
-    let update = sqlx::query("UPDATE event SET body = '{}'").execute(&mut connection).await;
+    let update = sqlx::query("UPDATE event SET body = '{}'")
+        .execute(&mut connection)
+        .await;
     assert!(update.unwrap_err().to_string().contains("never changed"));
 }
 
@@ -95,13 +118,19 @@ async fn writers_in_parallel_lose_nothing() {
     let path = dir.path().join("market.db");
     let id = MarketId::generate(Timestamp::from_ms(5));
     let handles = [open(&path).await.unwrap(), open(&path).await.unwrap()];
-    handles[0].open(&OpenMarket::question(id, "Will it hold?", "k")).await.unwrap();
+    handles[0]
+        .open(&OpenMarket::question(id, "Will it hold?", "k"))
+        .await
+        .unwrap();
     let mut tasks = Vec::new();
     for (n, market) in handles.iter().cycle().take(8).cloned().enumerate() {
         tasks.push(tokio::spawn(async move {
             let who = aion_types::ForecasterId::new(format!("f{n}")).unwrap();
             let dist = aion_types::PpmDist::new(vec![900_000, 100_000]).unwrap();
-            market.forecast(id, &aion_market::Forecast::new(who, dist)).await.map(drop)
+            market
+                .forecast(id, &aion_market::Forecast::new(who, dist))
+                .await
+                .map(drop)
         }));
     }
     for task in tasks {
