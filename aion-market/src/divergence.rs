@@ -11,7 +11,8 @@ use crate::error::{Result, check_dist, check_len};
 /// ```
 /// use aion_market::divergence::kl;
 ///
-/// let near = kl(&[0.5 + 1e-9, 0.5 - 1e-9], &[0.5, 0.5])?;
+/// let p = 0.5 + 1e-9;
+/// let near = kl(&[p, 1.0 - p], &[0.5, 0.5])?;
 /// assert!((near / 1.999_999_886_872_28e-18 - 1.0).abs() < 1e-12);
 /// assert_eq!(kl(&[0.5, 0.5], &[1.0, 0.0])?, f64::INFINITY);
 /// assert_eq!(kl(&[1.0, 0.0], &[0.5, 0.5])?, std::f64::consts::LN_2);

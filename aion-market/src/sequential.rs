@@ -91,8 +91,8 @@ pub fn report_score(q: &[f64], before: &[f64], y: usize, weight: f64) -> Result<
 /// let price = |p| PpmDist::new(vec![p, 1_000_000 - p]);
 /// let yes = Target::outcome(0, 2)?;
 /// let gain = |from, to| Ok::<_, aion_market::Error>((level(&price(to)?, &yes)? - level(&price(from)?, &yes)?).get());
-/// assert_eq!([gain(500_000, 700_000)?, gain(700_000, 600_000)?, gain(600_000, 900_000)?], [485_427, -222_392, 584_962]);
-/// assert_eq!(gain(500_000, 900_000)?, 485_427 - 222_392 + 584_962);
+/// assert_eq!([gain(500_000, 700_000)?, gain(700_000, 600_000)?, gain(600_000, 900_000)?], [485_427, -222_393, 584_963]);
+/// assert_eq!(gain(500_000, 900_000)?, 485_427 - 222_393 + 584_963);
 /// # Ok::<(), aion_market::Error>(())
 /// ```
 ///

@@ -1,4 +1,5 @@
 //! Integration tests: worked numbers, laws as properties, stores, the handle and the observer.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod laws;
 mod observer;

@@ -14,9 +14,7 @@ mod sqlite {
 
 use std::sync::Arc;
 
-use aion_market::{
-    Market, MarketOptions, MarketStore, OpenMarket, Resolution, SqliteMarketStore, StoreError,
-};
+use aion_market::{Market, MarketOptions, OpenMarket, Resolution, SqliteMarketStore, StoreError};
 use aion_types::{MarketId, SystemClock, Timestamp};
 
 async fn open(path: &std::path::Path) -> Result<Market, StoreError> {
