@@ -51,7 +51,7 @@ pub enum PathError {
 /// assert_eq!(RelPath::parse("/etc/passwd"), Err(PathError::Absolute));
 /// # Ok::<(), PathError>(())
 /// ```
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct RelPath(String);
 

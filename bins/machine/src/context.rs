@@ -1,0 +1,178 @@
+//! What every handler works with.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use aion_machine::{Etag, LocalMachine, Machine, RelPath, Workspace, WorkspaceSpec};
+use aion_service::Problem;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::journal::{Claim, Journal, Known};
+use crate::options::{MachineOptions, OpenError, prepare};
+use crate::problem::from_error;
+use crate::task::TaskState;
+
+/// How many directories have their last execution remembered.
+const MAX_LAST: usize = 256;
+const MAX_KEY_BYTES: usize = 256;
+
+/// The machine, the journal, and the last execution of each directory.
+#[derive(Debug)]
+pub(crate) struct Context {
+    machine: Arc<dyn Machine>,
+    journal: Journal,
+    last: Mutex<VecDeque<(RelPath, Value)>>,
+    pub(crate) output_bytes: usize,
+    pub(crate) max_file_bytes: usize,
+}
+
+impl Context {
+    pub(crate) fn open(options: MachineOptions) -> Result<Self, OpenError> {
+        prepare(&options)?;
+        let path = options.data_root;
+        let max_file_bytes = usize::try_from(options.local.max_file_bytes).unwrap_or(usize::MAX);
+        let machine = LocalMachine::open_root(&path, options.local)
+            .map_err(|source| OpenError::Root { path, source })?;
+        let journal = match &options.journal {
+            Some(dir) => Journal::open(dir)?,
+            None => Journal::in_memory(),
+        };
+        let (machine, last) = (Arc::new(machine), Mutex::default());
+        Ok(Self {
+            machine,
+            journal,
+            last,
+            output_bytes: options.output_bytes,
+            max_file_bytes,
+        })
+    }
+
+    /// The workspace of a task.
+    pub(crate) async fn workspace(&self, task: &TaskState) -> Result<Arc<dyn Workspace>, Problem> {
+        let opened = self.machine.open(&WorkspaceSpec::new(task.cwd.clone())).await;
+        opened.map_err(|e| Problem::bad_request("invalid_task_state", format!("X-Task-State: {e}")))
+    }
+
+    pub(crate) fn machine(&self) -> &Arc<dyn Machine> {
+        &self.machine
+    }
+
+    fn last(&self) -> MutexGuard<'_, VecDeque<(RelPath, Value)>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers how the last execution in a directory ended.
+    pub(crate) fn set_last_exec(&self, cwd: &RelPath, summary: Value) {
+        let mut last = self.last();
+        last.retain(|(other, _)| other != cwd);
+        if last.len() == MAX_LAST {
+            last.pop_front();
+        }
+        last.push_back((cwd.clone(), summary));
+    }
+
+    pub(crate) fn last_exec(&self, cwd: &RelPath) -> Option<Value> {
+        self.last()
+            .iter()
+            .find(|(other, _)| other == cwd)
+            .map(|(_, summary)| summary.clone())
+    }
+
+    /// Takes the key of a request that has an effect.
+    pub(crate) fn claim<A: DeserializeOwned>(
+        &self,
+        key: &IdempotencyKey,
+        operation: &str,
+        task: &TaskState,
+        body: &impl Serialize,
+    ) -> Result<Keyed<A>, Problem> {
+        let Some(key) = &key.0 else {
+            return Ok(Keyed::Run(None, None));
+        };
+        let body = serde_json::to_value(body).map_err(Problem::internal)?;
+        let request = serde_json::json!([operation, task.cwd, body]).to_string();
+        let (known, claim) = self.journal.claim(key, Etag::of(request.as_bytes()).as_str());
+        let understand = |answer| serde_json::from_value(answer).map_err(Problem::internal);
+        match known {
+            Known::New => Ok(Keyed::Run(claim, None)),
+            Known::Begun {
+                expected: Some(expected),
+            } => Ok(Keyed::Run(claim, Some(understand(expected)?))),
+            Known::Begun { expected: None } => Ok(Keyed::Unknown),
+            Known::Answered(answer) => Ok(Keyed::Answered(understand(answer)?)),
+            Known::Running => {
+                let detail = "the first request with this key is still running";
+                Err(Problem::conflict("idempotency_key_in_use", detail).retry_after(1))
+            }
+            Known::OtherRequest => {
+                let detail = "this key came with another request before; a new request needs a new key";
+                Err(Problem::conflict("idempotency_key_reused", detail))
+            }
+        }
+    }
+}
+
+/// What is to be done about a request that may have a key.
+pub(crate) enum Keyed<A> {
+    /// Carry it out; if it was begun before, it would have been answered like this.
+    Run(Option<Claim>, Option<A>),
+    /// It was begun, and nobody can know how far it came.
+    Unknown,
+    /// It was carried out.
+    Answered(A),
+}
+
+/// Puts on paper what is about to happen.
+pub(crate) fn begin(claim: &mut Option<Claim>, expected: Option<Value>) -> Result<(), Problem> {
+    claim
+        .as_mut()
+        .map_or(Ok(()), |claim| claim.begin(expected))
+        .map_err(Problem::internal)
+}
+
+/// Keeps the answer, or frees the key after a failure.
+pub(crate) fn settle<A: Serialize>(
+    claim: Option<Claim>,
+    done: Result<A, aion_machine::Error>,
+    field: &'static str,
+) -> Result<A, Problem> {
+    match (done, claim) {
+        (Ok(answer), None) => Ok(answer),
+        (Ok(answer), Some(claim)) => {
+            let value = serde_json::to_value(&answer).map_err(Problem::internal)?;
+            claim.answer(value).map_err(Problem::internal)?;
+            Ok(answer)
+        }
+        (Err(error), claim) => {
+            claim.map_or(Ok(()), Claim::give_up).map_err(Problem::internal)?;
+            Err(from_error(&error, field))
+        }
+    }
+}
+
+/// The value of `Idempotency-Key`, if there is one.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct IdempotencyKey(Option<String>);
+
+impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let Some(value) = parts.headers.get("idempotency-key") else {
+            return Ok(Self(None));
+        };
+        let text = value
+            .to_str()
+            .ok()
+            .filter(|text| !text.is_empty() && text.len() <= MAX_KEY_BYTES);
+        let invalid = || {
+            let detail = format!("Idempotency-Key is not 1 to {MAX_KEY_BYTES} ASCII characters");
+            Problem::bad_request("invalid_idempotency_key", detail)
+        };
+        text.map(|text| Self(Some(text.to_owned()))).ok_or_else(invalid)
+    }
+}

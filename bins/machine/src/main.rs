@@ -1,0 +1,94 @@
+//! The machine's server.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use aion_machine::{LocalOptions, Tier};
+use aion_machine_server::{MachineOptions, service};
+use aion_service::ServeArgs;
+use clap::{Parser, ValueEnum};
+
+/// Files and processes for agents, confined under one directory.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    /// The directory under which everything happens
+    #[arg(long, value_name = "DIR", env = "DATA_ROOT", default_value = "data/work")]
+    data_root: PathBuf,
+    /// Where idempotency keys are kept, outside of the data root
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "AION_MACHINE_JOURNAL",
+        default_value = "data/machine"
+    )]
+    journal: PathBuf,
+    /// Below this confinement nothing is executed
+    #[arg(
+        long,
+        value_name = "TIER",
+        env = "AION_MACHINE_REQUIRED_TIER",
+        default_value = "landlock"
+    )]
+    required_tier: RequiredTier,
+    /// A directory of the host that executions may read; can be given several times
+    #[arg(long, value_name = "DIR")]
+    read_only: Vec<PathBuf>,
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum RequiredTier {
+    /// Anything goes: for hosts that are a sandbox themselves
+    None,
+    /// Limits and a clean environment
+    Limits,
+    /// Files are confined
+    Landlock,
+    /// The host is out of sight
+    Namespaces,
+}
+
+impl From<RequiredTier> for Tier {
+    fn from(tier: RequiredTier) -> Self {
+        match tier {
+            RequiredTier::None => Self::None,
+            RequiredTier::Limits => Self::Limits,
+            RequiredTier::Landlock => Self::Landlock,
+            RequiredTier::Namespaces => Self::Namespaces,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    aion_machine::supervisor::run_if_requested();
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let mut text = error.to_string();
+            let mut source = error.source();
+            while let Some(cause) = source {
+                text = format!("{text}: {cause}");
+                source = cause.source();
+            }
+            eprintln!("error: {text}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
+    let serve = cli.serve.resolve(aion_machine_server::PORT)?;
+    let mut local = LocalOptions::default().with_required(cli.required_tier.into());
+    for dir in cli.read_only {
+        local = local.with_read_only(dir);
+    }
+    let options = MachineOptions::new(cli.data_root)
+        .with_journal(cli.journal)
+        .with_local(local);
+    let service = service(options)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(aion_service::run(service, serve))?;
+    Ok(())
+}

@@ -1,0 +1,99 @@
+//! What the service needs to be told.
+
+use std::path::{Path, PathBuf};
+
+use aion_machine::LocalOptions;
+
+use crate::JournalError;
+
+/// How the service works.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct MachineOptions {
+    /// The directory under which everything happens; it is created if it is missing.
+    pub data_root: PathBuf,
+    /// Where idempotency keys are kept, outside of `data_root`; without it they are kept in memory.
+    pub journal: Option<PathBuf>,
+    /// How files are written and programs executed.
+    pub local: LocalOptions,
+    /// How much of the beginning, and of the end, of an output is answered, in bytes.
+    pub output_bytes: usize,
+}
+
+impl MachineOptions {
+    /// Serves this directory, keeping keys in memory.
+    pub fn new(data_root: impl Into<PathBuf>) -> Self {
+        Self {
+            data_root: data_root.into(),
+            journal: None,
+            local: LocalOptions::default(),
+            output_bytes: 8 << 10,
+        }
+    }
+
+    /// Keeps idempotency keys in this directory.
+    #[must_use]
+    pub fn with_journal(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.journal = Some(dir.into());
+        self
+    }
+
+    /// Chooses how files are written and programs executed.
+    #[must_use]
+    pub fn with_local(mut self, local: LocalOptions) -> Self {
+        self.local = local;
+        self
+    }
+
+    /// Answers this much of the beginning and of the end of an output.
+    #[must_use]
+    pub fn with_output_bytes(mut self, output_bytes: usize) -> Self {
+        self.output_bytes = output_bytes;
+        self
+    }
+}
+
+/// Why the service cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The directory cannot be created or opened.
+    #[error("the data root {} cannot be opened", path.display())]
+    Root {
+        /// Which directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A task could change what it was recorded to have done.
+    #[error("the journal {} lies inside the data root", path.display())]
+    JournalInside {
+        /// The directory of the journal.
+        path: PathBuf,
+    },
+    /// The journal cannot be used.
+    #[error("the journal cannot be used")]
+    Journal(#[from] JournalError),
+}
+
+/// Creates both directories and checks that one is not in the other.
+pub(crate) fn prepare(options: &MachineOptions) -> Result<(), OpenError> {
+    let create = |path: &Path| {
+        let made = std::fs::create_dir_all(path).and_then(|()| path.canonicalize());
+        made.map_err(|source| OpenError::Root {
+            path: path.to_owned(),
+            source,
+        })
+    };
+    let root = create(&options.data_root)?;
+    let Some(journal) = &options.journal else {
+        return Ok(());
+    };
+    if create(journal)?.starts_with(root) {
+        return Err(OpenError::JournalInside {
+            path: journal.clone(),
+        });
+    }
+    Ok(())
+}

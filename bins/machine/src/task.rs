@@ -1,0 +1,102 @@
+//! `X-Task-State`: who calls, and which directory is theirs.
+
+use aion_machine::RelPath;
+use aion_service::Problem;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
+
+/// The longest header that is looked at, in bytes.
+const MAX_HEADER_BYTES: usize = 8 << 10;
+const MAX_TASK_ID_BYTES: usize = 128;
+
+/// The task of a request: JSON `{"task_id", "cwd"}`, as it is or in base64url. Other members are left
+/// alone.
+///
+/// The directory is `cwd` where it is given, else `tasks/{task_id}`, else the root.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TaskState {
+    /// The task, if the caller named one.
+    pub task_id: Option<String>,
+    /// The directory that the paths of the request are relative to.
+    pub cwd: RelPath,
+}
+
+#[derive(Deserialize)]
+struct Header {
+    task_id: Option<String>,
+    cwd: Option<RelPath>,
+}
+
+impl TaskState {
+    /// Reads the value of the header.
+    ///
+    /// ```
+    /// use aion_machine_server::TaskState;
+    /// let state = TaskState::parse(r#"{"task_id": "t1", "cwd": "jobs/t1"}"#)?;
+    /// assert_eq!(state.cwd.as_str(), "jobs/t1");
+    /// assert_eq!(TaskState::parse(r#"{"task_id": "t1"}"#)?.cwd.as_str(), "tasks/t1");
+    /// assert!(TaskState::parse(r#"{"cwd": "../elsewhere"}"#).is_err());
+    /// # Ok::<(), aion_service::Problem>(())
+    /// ```
+    ///
+    /// # Errors
+    /// A problem if it is not such JSON, or a path in it is not acceptable.
+    pub fn parse(text: &str) -> Result<Self, Problem> {
+        if text.len() > MAX_HEADER_BYTES {
+            return Err(invalid("it is too long"));
+        }
+        let plain = text.trim_start().starts_with('{');
+        let json = if plain {
+            text.as_bytes().to_vec()
+        } else {
+            decode(text)?
+        };
+        let header: Header = serde_json::from_slice(&json).map_err(|e| invalid(&e.to_string()))?;
+        let cwd = match (header.cwd, &header.task_id) {
+            (Some(cwd), _) => cwd,
+            (None, Some(task_id)) => scratch(task_id)?,
+            (None, None) => RelPath::root(),
+        };
+        Ok(Self {
+            task_id: header.task_id,
+            cwd,
+        })
+    }
+
+    /// The task of a request that may say nothing about it.
+    pub(crate) fn parse_optional(text: Option<&str>) -> Result<Self, Problem> {
+        text.map_or_else(|| Ok(Self::default()), Self::parse)
+    }
+}
+
+fn decode(text: &str) -> Result<Vec<u8>, Problem> {
+    let decoded = URL_SAFE_NO_PAD.decode(text.trim_end_matches('='));
+    decoded.map_err(|_| invalid("it is neither JSON nor base64url"))
+}
+
+/// The directory of a task that has not been given one.
+fn scratch(task_id: &str) -> Result<RelPath, Problem> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    if task_id.is_empty() || task_id.len() > MAX_TASK_ID_BYTES || !task_id.bytes().all(plain) {
+        return Err(invalid("the task id is not made of letters, digits, `-` and `_`"));
+    }
+    RelPath::parse(&format!("tasks/{task_id}")).map_err(|e| invalid(&e.to_string()))
+}
+
+fn invalid(why: &str) -> Problem {
+    Problem::bad_request("invalid_task_state", format!("X-Task-State: {why}"))
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for TaskState {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let Some(value) = parts.headers.get(aion_service::TASK_STATE_HEADER) else {
+            return Ok(Self::default());
+        };
+        Self::parse(value.to_str().map_err(|_| invalid("it is not ASCII"))?)
+    }
+}

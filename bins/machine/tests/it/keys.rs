@@ -1,0 +1,211 @@
+//! Idempotency keys, also over the end of the process.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::{Server, call};
+
+fn append(word: &str) -> Value {
+    json!({"argv": ["sh", "-c", format!("echo {word} >> log; cat log")]})
+}
+
+#[tokio::test]
+async fn the_same_key_has_one_effect_and_one_answer() {
+    let server = Server::new();
+    let first = server.ok(call("exec", append("x")).key("k1")).await;
+    let again = server.ok(call("exec", append("x")).key("k1")).await;
+    assert_eq!((&first, &first["stdout"]), (&again, &json!("x\n")));
+    let other = server.problem(call("exec", append("y")).key("k1")).await;
+    assert_eq!(other, (409, "idempotency_key_reused".to_owned()));
+    let elsewhere = server
+        .problem(call("exec", append("x")).key("k1").task(r#"{"cwd": "b"}"#))
+        .await;
+    assert_eq!(elsewhere, (409, "idempotency_key_reused".to_owned()));
+    let server = server.restart();
+    assert_eq!(server.ok(call("exec", append("x")).key("k1")).await, first);
+    assert_eq!(std::fs::read_to_string(server.file("log")).unwrap(), "x\n");
+    server.ok(call("exec", append("x")).key("k2")).await;
+    assert_eq!(std::fs::read_to_string(server.file("log")).unwrap(), "x\nx\n");
+}
+
+#[tokio::test]
+async fn an_edit_is_not_done_twice_and_a_failure_is_not_kept() {
+    let server = Server::new();
+    let edit = json!({"path": "t", "old": "a", "new": "aa"});
+    assert_eq!(
+        server.problem(call("edit_file", edit.clone()).key("e")).await,
+        (404, "not_found".to_owned())
+    );
+    server
+        .ok(call("write_file", json!({"path": "t", "content": "a"})).key("w"))
+        .await;
+    let done = server.ok(call("edit_file", edit.clone()).key("e")).await;
+    assert_eq!(server.ok(call("edit_file", edit).key("e")).await, done);
+    assert_eq!(std::fs::read_to_string(server.file("t")).unwrap(), "aa");
+    let wrote = server
+        .ok(call("write_file", json!({"path": "t", "content": "a"})).key("w"))
+        .await;
+    assert_eq!(wrote["created"], true, "the answer of then");
+    assert_eq!(
+        std::fs::read_to_string(server.file("t")).unwrap(),
+        "aa",
+        "nothing was written again"
+    );
+}
+
+#[tokio::test]
+async fn a_key_in_use_is_told_to_wait() {
+    let server = Server::new();
+    let slow = json!({"argv": ["sleep", "0.5"]});
+    let (first, second) = tokio::join!(server.ok(call("exec", slow.clone()).key("k")), async {
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        server.problem(call("exec", slow.clone()).key("k")).await
+    });
+    assert_eq!(first["exit_code"], 0);
+    assert_eq!(second, (409, "idempotency_key_in_use".to_owned()));
+    assert_eq!(
+        server
+            .problem(call("exec", json!({"argv": ["true"]})).key(""))
+            .await
+            .0,
+        400
+    );
+}
+
+/// What the journal says of a write that was begun: done if the file says so, else done now.
+#[tokio::test]
+async fn a_begun_write_is_settled_by_looking() {
+    for happened in [true, false] {
+        let server = Server::new();
+        let body = json!({"path": "t", "content": "new", "mode": "create_new"});
+        let done = server.ok(call("write_file", body.clone()).key("k")).await;
+        let journal = server.dir.path().join("keys/idempotency.jsonl");
+        let lines = std::fs::read_to_string(&journal).unwrap();
+        let begun: Vec<_> = lines.lines().filter(|line| line.contains("begun")).collect();
+        assert_eq!((begun.len(), lines.lines().count()), (1, 2));
+        let dir = {
+            let Server { dir, router } = server;
+            drop(router);
+            dir
+        };
+        std::fs::write(&journal, format!("{}\n", begun[0])).unwrap();
+        if !happened {
+            std::fs::remove_file(dir.path().join("work/t")).unwrap();
+        }
+        let server = Server::over(dir);
+        assert_eq!(
+            server.ok(call("write_file", body).key("k")).await,
+            done,
+            "happened: {happened}"
+        );
+        assert_eq!(std::fs::read_to_string(server.file("t")).unwrap(), "new");
+    }
+}
+
+/// The real binary, killed while it executes: nothing runs on, and the key does not start it again.
+#[tokio::test]
+async fn a_killed_server_does_not_start_an_execution_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let body = json!({"argv": ["sh", "-c", "echo started >> log; sleep 61.777"]}).to_string();
+    let mut server = Running::start(dir.path());
+    let address = server.address.clone();
+    let asking = std::thread::spawn({
+        let body = body.clone();
+        move || post(&address, "/v1/exec", &body)
+    });
+    let log = dir.path().join("work/log");
+    for _ in 0..250 {
+        if log.exists() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(std::fs::read_to_string(&log).unwrap(), "started\n");
+    server.child.kill().unwrap();
+    server.child.wait().unwrap();
+    let _ = asking.join();
+    for _ in 0..100 {
+        if !sleeps() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(!sleeps(), "the program outlived the server");
+    let server = Running::start(dir.path());
+    let answer = post(&server.address, "/v1/exec", &body);
+    assert!(
+        answer.contains("409") && answer.contains("outcome_unknown"),
+        "{answer}"
+    );
+    assert_eq!(std::fs::read_to_string(&log).unwrap(), "started\n");
+    let read = post(&server.address, "/v1/read_file", r#"{"path": "log"}"#);
+    assert!(read.contains("200 OK") && read.contains("started"), "{read}");
+}
+
+fn sleeps() -> bool {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let lines = entries.filter_map(|e| std::fs::read(e.path().join("cmdline")).ok());
+    lines
+        .map(|line| String::from_utf8_lossy(&line).into_owned())
+        .any(|line| line.starts_with("sleep\u{0}61.777"))
+}
+
+/// The server's own binary on a free port.
+struct Running {
+    child: Child,
+    address: String,
+}
+
+impl Running {
+    fn start(dir: &std::path::Path) -> Self {
+        let free = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_aion-machine-server"))
+            .args(["--listen", &free.to_string()])
+            .env("DATA_ROOT", dir.join("work"))
+            .env("AION_MACHINE_JOURNAL", dir.join("keys"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let running = Self {
+            child,
+            address: free.to_string(),
+        };
+        for _ in 0..250 {
+            if TcpStream::connect(&running.address).is_ok() {
+                return running;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("the server does not listen");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// One request over a socket; the raw answer.
+fn post(address: &str, path: &str, body: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\nidempotency-key: one\r\n\
+         content-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(body.as_bytes()).unwrap();
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer);
+    answer
+}

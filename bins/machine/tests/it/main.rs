@@ -1,0 +1,6 @@
+//! The service: every operation through its router, the header, the keys, and a kill in the middle.
+#![allow(clippy::unwrap_used)]
+
+mod keys;
+mod operations;
+mod support;
