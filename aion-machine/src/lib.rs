@@ -26,6 +26,8 @@
 //! # }
 //! ```
 //!
+//! It is for Linux, 5.6 and later; the strongest confinement needs 5.19 and user namespaces.
+//!
 //! To execute programs, call [`supervisor::run_if_requested`] first in `main`:
 //!
 //! ```no_run

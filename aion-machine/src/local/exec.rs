@@ -6,6 +6,7 @@
 
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -18,7 +19,7 @@ use super::root::Root;
 use super::{LocalOptions, Supervisor};
 use crate::exec::MAX_WALL_MS;
 use crate::supervisor::{self, Plan, Report};
-use crate::{Enforcement, Error, ExecOutput, ExecRequest, Result};
+use crate::{Enforcement, Error, ExecOutput, ExecRequest, Namespaces, Result};
 
 /// Longer than this after the end of its time, the supervisor itself is killed.
 const SUPERVISOR_GRACE: Duration = Duration::from_secs(10);
@@ -29,10 +30,56 @@ const MAX_ARG_BYTES: usize = 128 << 10;
 const MAX_STDIN_BYTES: usize = 16 << 20;
 const MAX_REPORT_BYTES: u64 = 64 << 10;
 
+/// Why namespaces are of no use on this host, once that has been seen.
+pub(crate) type NoNamespaces = OnceLock<String>;
+
 /// Executes a request in a workspace.
-pub(crate) async fn run(root: &Root, options: &LocalOptions, request: ExecRequest) -> Result<ExecOutput> {
+pub(crate) async fn run(
+    root: &Root,
+    options: &LocalOptions,
+    missing: &NoNamespaces,
+    request: ExecRequest,
+) -> Result<ExecOutput> {
     check(&request)?;
-    let plan = plan(root, options, &request)?;
+    let mut plan = plan(root, options, &request)?;
+    if options.namespaces == Namespaces::Never {
+        plan.gaps
+            .push("namespaces: turned off by the configuration".to_owned());
+    } else if let Some(reason) = missing.get() {
+        do_without(&mut plan, reason);
+    }
+    if let Attempt::Ended(output) = attempt(options, &plan, &request, missing).await? {
+        return Ok(*output);
+    }
+    do_without(
+        &mut plan,
+        missing.get().map_or("namespaces: of no use here", String::as_str),
+    );
+    match attempt(options, &plan, &request, missing).await? {
+        Attempt::Ended(output) => Ok(*output),
+        Attempt::NoNamespaces => Err(Error::supervisor(
+            "it entered namespaces that it was told to avoid",
+        )),
+    }
+}
+
+fn do_without(plan: &mut Plan, reason: &str) {
+    plan.namespaces = Namespaces::Never;
+    plan.gaps.push(reason.to_owned());
+}
+
+/// What came of starting a supervisor.
+enum Attempt {
+    Ended(Box<ExecOutput>),
+    NoNamespaces,
+}
+
+async fn attempt(
+    options: &LocalOptions,
+    plan: &Plan,
+    request: &ExecRequest,
+    missing: &NoNamespaces,
+) -> Result<Attempt> {
     let started = Instant::now();
     let (mut child, socket) = start(options)?;
     let limits = &request.limits;
@@ -44,13 +91,17 @@ pub(crate) async fn run(root: &Root, options: &LocalOptions, request: ExecReques
     };
     let time = Duration::from_millis(limits.wall_ms) + SUPERVISOR_GRACE;
     let reports = {
-        let talk = tokio::time::timeout(time, converse(&mut child, socket, &plan, &request.stdin));
+        let talk = tokio::time::timeout(time, converse(&mut child, socket, plan, &request.stdin));
         let outputs = async { tokio::join!(drain(out, &mut stdout), drain(err, &mut stderr)) };
         finish_together(talk, outputs).await
     };
     let reports = reports.map_err(|_| Error::supervisor("it did not end in time"))??;
-    let ended = judge(&request, reports)?;
-    Ok(ExecOutput {
+    if let Some(Report::NoNamespaces { reason }) = reports.first() {
+        missing.get_or_init(|| reason.clone());
+        return Ok(Attempt::NoNamespaces);
+    }
+    let ended = judge(request, reports)?;
+    Ok(Attempt::Ended(Box::new(ExecOutput {
         exit_code: ended.code,
         signal: ended.signal,
         timed_out: ended.timed_out,
@@ -58,7 +109,7 @@ pub(crate) async fn run(root: &Root, options: &LocalOptions, request: ExecReques
         stderr: stderr.finish(),
         duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
         enforcement: ended.enforcement,
-    })
+    })))
 }
 
 /// Waits for the conversation, and then a little for the rest of the outputs.
@@ -118,6 +169,7 @@ fn plan(root: &Root, options: &LocalOptions, request: &ExecRequest) -> Result<Pl
         limits: request.limits.clone(),
         required: options.required,
         namespaces: options.namespaces,
+        gaps: Vec::new(),
     })
 }
 
@@ -197,7 +249,9 @@ fn judge(request: &ExecRequest, reports: Vec<Report>) -> Result<Ended> {
                     path: request.cwd.clone(),
                 });
             }
-            Report::Failed { reason } => return Err(Error::Supervisor { reason }),
+            Report::NoNamespaces { reason } | Report::Failed { reason } => {
+                return Err(Error::Supervisor { reason });
+            }
             Report::Ended {
                 code,
                 signal,

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{AtFlags, Dir, Mode, OFlags, RenameFlags, Stat as RawStat};
+use rustix::fs::{AtFlags, Dir, Gid, Mode, OFlags, RenameFlags, Stat as RawStat, Uid};
 use rustix::io::Errno;
 
 use super::Durability;
@@ -18,6 +18,8 @@ use crate::{
 
 /// Names of unfinished writes begin with this; they are left out of listings and searches.
 pub(crate) const TEMPORARY_PREFIX: &str = ".aion.tmp.";
+/// How far a file above the size limit is read in search of a line, in bytes.
+const MAX_SCANNED_BYTES: u64 = 256 << 20;
 /// How deep a tree may be that is removed.
 const MAX_REMOVE_DEPTH: usize = 256;
 
@@ -154,7 +156,7 @@ fn part_of_large(file: File, options: &ReadOptions) -> std::io::Result<Part> {
 }
 
 fn lines_of_large(file: File, first: u64, count: u64, max_bytes: usize) -> std::io::Result<Part> {
-    let mut reader = BufReader::with_capacity(1 << 16, file);
+    let mut reader = BufReader::with_capacity(1 << 16, file.take(MAX_SCANNED_BYTES));
     for _ in 1..first {
         if reader.skip_until(b'\n')? == 0 {
             break;
@@ -358,6 +360,7 @@ fn write_temporary(
         other => other?,
     };
     if let Some(old) = target.old {
+        keep_owner(&fd, &old.stat)?;
         rustix::fs::fchmod(&fd, Mode::from_raw_mode(old.stat.st_mode & 0o777))?;
     }
     let mut file = File::from(fd);
@@ -366,6 +369,19 @@ fn write_temporary(
         file.sync_data()?;
     }
     Ok(())
+}
+
+/// A replaced file stays its owner's, where this process may give files away.
+fn keep_owner(fd: &OwnedFd, old: &RawStat) -> std::io::Result<()> {
+    let new = rustix::fs::fstat(fd)?;
+    if (new.st_uid, new.st_gid) == (old.st_uid, old.st_gid) {
+        return Ok(());
+    }
+    let (uid, gid) = (Uid::from_raw(old.st_uid), Gid::from_raw(old.st_gid));
+    match rustix::fs::fchown(fd, Some(uid), Some(gid)) {
+        Err(Errno::PERM) => Ok(()),
+        other => Ok(other?),
+    }
 }
 
 fn rename_in(target: &Target<'_>, temporary: &str) -> std::io::Result<()> {
@@ -499,6 +515,8 @@ pub(crate) fn rename(root: &Root, from: &RelPath, to: &RelPath, mode: RenameMode
         RenameMode::NoReplace => RenameFlags::NOREPLACE,
         RenameMode::Replace => RenameFlags::empty(),
     };
-    rustix::fs::renameat_with(&from_dir, from_name, &to_dir, to_name, flags)
-        .map_err(|e| Error::from_io("rename", to, e.into()))
+    match rustix::fs::renameat_with(&from_dir, from_name, &to_dir, to_name, flags) {
+        Err(Errno::INVAL) => Err(Error::invalid("a directory cannot be moved into itself")),
+        other => other.map_err(|e| Error::from_io("rename", to, e.into())),
+    }
 }

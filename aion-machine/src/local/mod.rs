@@ -155,6 +155,7 @@ struct Shared {
     /// One writer at a time, so that a condition still holds when the write happens.
     writer: Mutex<()>,
     executions: Semaphore,
+    no_namespaces: exec::NoNamespaces,
 }
 
 impl LocalMachine {
@@ -173,6 +174,7 @@ impl LocalMachine {
                 options,
                 writer: Mutex::new(()),
                 executions,
+                no_namespaces: exec::NoNamespaces::new(),
             }),
         })
     }
@@ -217,9 +219,14 @@ impl Machine for LocalMachine {
 
     async fn probe(&self) -> Result<Enforcement> {
         let request = ExecRequest::new(["true"]);
-        Ok(exec::run(&self.shared.root, &self.shared.options, request)
-            .await?
-            .enforcement)
+        Ok(exec::run(
+            &self.shared.root,
+            &self.shared.options,
+            &self.shared.no_namespaces,
+            request,
+        )
+        .await?
+        .enforcement)
     }
 }
 
@@ -356,7 +363,7 @@ impl Workspace for LocalWorkspace {
                 limit: shared.options.max_executions,
             });
         };
-        exec::run(&self.held.root, &shared.options, request).await
+        exec::run(&self.held.root, &shared.options, &shared.no_namespaces, request).await
     }
 
     async fn snapshot(&self) -> Result<SnapshotId> {

@@ -9,6 +9,18 @@
 //! aion_machine::supervisor::run_if_requested();
 //! // ... the program itself
 //! ```
+//!
+//! # What holds, and what does not yet
+//! With namespaces: the program has a root file system of its own (the system's directories read-only, a
+//! few files of `/etc`, its workspace at `/workspace`, a private `/tmp` that is its `HOME`), its own
+//! processes, network, host name and message queues, no capabilities, a Landlock domain and a system
+//! call filter. Without: the Landlock domain and the filter, which then also refuses sockets and changes
+//! of modes and owners; the host's processes and the names of its files can be seen, and a program can
+//! outlive a supervisor that is killed. [`Enforcement`](crate::Enforcement) says which of it held.
+//!
+//! Not yet: limits of memory and processes for the whole tree (no cgroups; the kernel does not count the
+//! processes of uid 0), a limit of what the workspace takes on the disk, another user than the service's
+//! own, and a way to the network for those who may use it.
 
 mod confine;
 mod filter;

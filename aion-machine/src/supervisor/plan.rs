@@ -32,6 +32,8 @@ pub(crate) struct Plan {
     pub(crate) limits: ExecLimits,
     pub(crate) required: Tier,
     pub(crate) namespaces: Namespaces,
+    /// What is known to be missing.
+    pub(crate) gaps: Vec<String>,
 }
 
 /// What the supervisor says, one JSON document a line.
@@ -40,6 +42,9 @@ pub(crate) struct Plan {
 pub(crate) enum Report {
     /// The walls stand; the program is started next.
     Confined { enforcement: Enforcement },
+    /// Namespaces were entered and turned out to be of no use; nothing was started. It can be tried
+    /// without them, by a new supervisor, since there is no way back for this one.
+    NoNamespaces { reason: String },
     /// They do not stand as high as they must; nothing was started.
     Refused { gaps: Vec<String> },
     /// The program cannot be executed.

@@ -100,13 +100,9 @@ fn read_stdin(from: &mut File, len: u64) -> io::Result<OwnedFd> {
 }
 
 fn watch_over(context: &mut Context) -> io::Result<Option<Report>> {
+    context.gaps = std::mem::take(&mut context.plan.gaps);
     let isolated = match context.plan.namespaces {
-        Namespaces::Never => {
-            context
-                .gaps
-                .push("namespaces: turned off by the configuration".to_owned());
-            false
-        }
+        Namespaces::Never => false,
         Namespaces::WherePossible => enter_namespaces(context)?,
     };
     let deadline = Instant::now() + Duration::from_millis(context.plan.limits.wall_ms);
@@ -136,9 +132,15 @@ fn enter_namespaces(context: &mut Context) -> io::Result<bool> {
             .push(format!("namespaces: the kernel does not allow them here ({e})"));
         return Ok(false);
     }
-    std::fs::write("/proc/self/setgroups", "deny")?;
-    std::fs::write("/proc/self/uid_map", format!("{uid} {uid} 1"))?;
-    std::fs::write("/proc/self/gid_map", format!("{gid} {gid} 1"))?;
+    let mapped = std::fs::write("/proc/self/setgroups", "deny")
+        .and_then(|()| std::fs::write("/proc/self/uid_map", format!("{uid} {uid} 1")))
+        .and_then(|()| std::fs::write("/proc/self/gid_map", format!("{gid} {gid} 1")));
+    if let Err(e) = mapped {
+        // Some systems let everybody make a user namespace, and then no use of it.
+        let reason = format!("namespaces: users cannot be mapped in them here ({e})");
+        context.report(&Report::NoNamespaces { reason });
+        sys::exit_now(1);
+    }
     Ok(true)
 }
 

@@ -279,6 +279,11 @@ pub async fn renaming_does_not_replace_unasked(work: &dyn Workspace) {
         .unwrap_err();
     assert_eq!(gone.code(), "not_found");
     put(work, "d/x", "X").await;
+    let inside = work
+        .rename(&path("d"), &path("d/y"), RenameMode::NoReplace)
+        .await
+        .unwrap_err();
+    assert_eq!(inside.code(), "invalid_request");
     work.rename(&path("d"), &path("e"), RenameMode::NoReplace)
         .await
         .unwrap();

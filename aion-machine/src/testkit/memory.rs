@@ -98,14 +98,16 @@ impl State {
     }
 
     fn create_dirs(&mut self, path: &RelPath) -> Result<()> {
+        let mut missing = Vec::new();
         let mut at = Some(path.clone());
         while let Some(dir) = at.filter(|dir| !dir.is_root()) {
             if self.files.contains_key(&dir) {
                 return Err(wrong_kind(&dir, "file", "directory"));
             }
             at = dir.parent();
-            self.dirs.insert(dir);
+            missing.push(dir);
         }
+        self.dirs.extend(missing);
         Ok(())
     }
 
@@ -309,6 +311,9 @@ impl Workspace for MemoryWorkspace {
     async fn rename(&self, from: &RelPath, to: &RelPath, mode: RenameMode) -> Result<()> {
         let mut state = self.state();
         state.stat(from)?;
+        if is_below(to, from) {
+            return Err(Error::invalid("a directory cannot be moved into itself"));
+        }
         state.directory(&to.parent().unwrap_or_else(RelPath::root))?;
         if mode == RenameMode::NoReplace && state.kind(to).is_some() {
             return Err(Error::Exists { path: to.clone() });

@@ -558,3 +558,30 @@ async fn workspaces_do_not_see_each_other() {
     assert!(!two.exec(look).await.unwrap().success());
     assert!(RelPath::parse("../1/t").is_err());
 }
+
+/// A host that lets everybody make a user namespace, and then no use of it: an unreadable supervisor
+/// may not map users. Root may, so this shows something for other users only.
+#[tokio::test]
+async fn namespaces_of_no_use_are_done_without() {
+    use std::os::unix::fs::PermissionsExt;
+    if rustix::process::getuid().is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let Supervisor::Program(program) = options().supervisor else {
+        panic!("the tests name a program")
+    };
+    let unreadable = dir.path().join("supervisor");
+    std::fs::copy(program, &unreadable).unwrap();
+    std::fs::set_permissions(&unreadable, std::fs::Permissions::from_mode(0o111)).unwrap();
+    let place = Place::with(options().with_supervisor(Supervisor::Program(unreadable))).await;
+    for _ in 0..2 {
+        let out = place.sh("true").await.unwrap();
+        assert_eq!(out.enforcement.tier(), Tier::Landlock);
+        assert!(
+            out.enforcement.gaps.iter().any(|gap| gap.contains("mapped")),
+            "{:?}",
+            out.enforcement.gaps
+        );
+    }
+}

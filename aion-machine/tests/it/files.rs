@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use aion_machine::testkit::MemoryWorkspace;
 use aion_machine::{
-    Edit, Encoding, Error, LocalOptions, PathError, ReadOptions, ReadRange, RelPath, RemoveMode, Workspace,
-    WriteRequest,
+    Edit, Encoding, Error, LocalOptions, PathError, ReadOptions, ReadRange, RelPath, RemoveMode, RenameMode,
+    Workspace, WriteMode, WriteRequest,
 };
 use proptest::prelude::*;
 
@@ -374,4 +374,82 @@ async fn readers_never_see_half_a_write() {
         assert!(contents.contains(&read), "{} bytes", read.len());
     }
     writer.await.unwrap();
+}
+
+/// One random operation on few names, so that they meet.
+#[derive(Debug, Clone)]
+enum Op {
+    Write(RelPath, String),
+    CreateNew(RelPath, String),
+    Edit(RelPath, String, String),
+    Mkdir(RelPath),
+    Remove(RelPath, RemoveMode),
+    Rename(RelPath, RelPath, RenameMode),
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let name = || prop::sample::select(vec!["a", "b", "a/x", "b/x", "a/x/y"]).prop_map(path);
+    let text = || prop::sample::select(vec!["", "1", "2", "12", "1\n1\n"]).prop_map(str::to_owned);
+    let remove = prop::sample::select(vec![RemoveMode::One, RemoveMode::Tree]);
+    let rename = prop::sample::select(vec![RenameMode::NoReplace]);
+    prop_oneof![
+        (name(), text()).prop_map(|(p, t)| Op::Write(p, t)),
+        (name(), text()).prop_map(|(p, t)| Op::CreateNew(p, t)),
+        (name(), text(), text()).prop_map(|(p, a, b)| Op::Edit(p, a, b)),
+        name().prop_map(Op::Mkdir),
+        (name(), remove).prop_map(|(p, m)| Op::Remove(p, m)),
+        (name(), name(), rename).prop_map(|(a, b, m)| Op::Rename(a, b, m)),
+    ]
+}
+
+/// Carries an operation out; what it answers, in words.
+async fn apply(work: &dyn Workspace, op: Op) -> String {
+    let wrote = |done: Result<aion_machine::WriteOutput, Error>| match done {
+        Ok(out) => format!("{out:?}"),
+        Err(error) => error.code().to_owned(),
+    };
+    let unit = |done: Result<(), Error>| done.map_or_else(|e| e.code().to_owned(), |()| "done".to_owned());
+    match op {
+        Op::Write(path, text) => wrote(work.write(&path, WriteRequest::new(text)).await),
+        Op::CreateNew(path, text) => wrote(
+            work.write(&path, WriteRequest::new(text).with_mode(WriteMode::CreateNew))
+                .await,
+        ),
+        Op::Edit(path, old, new) => wrote(work.edit(&path, &[Edit::new(old, new)]).await),
+        Op::Mkdir(path) => unit(work.mkdir(&path).await),
+        Op::Remove(path, mode) => unit(work.remove(&path, mode).await),
+        Op::Rename(from, to, mode) => unit(work.rename(&from, &to, mode).await),
+    }
+}
+
+/// All files with their contents.
+async fn contents(work: &dyn Workspace) -> Vec<(String, Vec<u8>)> {
+    let mut all = Vec::new();
+    for hit in work.glob(aion_machine::GlobRequest::new("*")).await.unwrap().hits {
+        let read = work.read(&hit.path, ReadOptions::default()).await.unwrap();
+        all.push((hit.path.to_string(), read.bytes));
+    }
+    all
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    /// This host answers like the model in memory, and has the same files after every operation.
+    #[test]
+    fn the_host_does_what_the_model_does(ops in prop::collection::vec(op(), 1..25)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (place, model) = (Place::new().await, MemoryWorkspace::open());
+            for op in ops {
+                let shown = format!("{op:?}");
+                let (got, want) = (apply(&*place.work, op.clone()).await, apply(&*model, op).await);
+                // What kind of "no" it is may differ where several reasons hold.
+                let both_refuse = !got.starts_with("WriteOutput") && !want.starts_with("WriteOutput")
+                    && got != "done" && want != "done";
+                assert!(got == want || both_refuse, "{shown}: {got}, the model: {want}");
+                assert_eq!(contents(&*place.work).await, contents(&*model).await, "{shown}");
+            }
+        });
+    }
 }
