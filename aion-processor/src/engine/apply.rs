@@ -79,6 +79,12 @@ pub(crate) enum Outcome {
     Error(String),
 }
 
+/// What a holder's last word finds.
+enum Held {
+    Row(Box<Row>),
+    Before(Done),
+}
+
 /// Carries out `op` at `now`.
 pub(crate) async fn apply<R: Rows>(rows: &mut R, limits: &Limits, now: Timestamp, op: &Op) -> Result<Done> {
     let mut engine = Engine { rows, limits, now };
@@ -151,13 +157,18 @@ impl<R: Rows> Engine<'_, R> {
     /// The row, if `fence` holds it.
     async fn held(&mut self, fence: Fence) -> Result<Row> {
         let row = self.load(fence.task).await?;
-        if row.status != Status::Running || row.lease_epoch != fence.epoch {
-            return Err(Error::LeaseLost {
-                task: fence.task,
-                given: fence.epoch,
-            });
-        }
+        self.check_fence(&row, fence.epoch)?;
         Ok(row)
+    }
+
+    fn check_fence(&self, row: &Row, epoch: u64) -> Result<()> {
+        if row.status == Status::Running && row.lease_epoch == epoch {
+            return Ok(());
+        }
+        Err(Error::LeaseLost {
+            task: row.id,
+            given: epoch,
+        })
     }
 
     /// Changes the status, writes event and row, and keeps the ready queue in order.
@@ -309,10 +320,8 @@ impl<R: Rows> Engine<'_, R> {
     }
 
     fn may_append(&self, row: &Row, epoch: Option<u64>) -> Result<()> {
-        if let Some(given) = epoch
-            && (row.status != Status::Running || row.lease_epoch != given)
-        {
-            return Err(Error::LeaseLost { task: row.id, given });
+        if let Some(epoch) = epoch {
+            return self.check_fence(row, epoch);
         }
         if row.status.is_terminal() {
             return Err(Error::IllegalTransition {
@@ -325,10 +334,10 @@ impl<R: Rows> Engine<'_, R> {
 
     async fn complete(&mut self, fence: Fence, result: &Json) -> Result<Done> {
         check::json("result", result, self.limits.max_payload_bytes)?;
-        if let Some(done) = self.repeated(fence, Status::Completed).await? {
-            return Ok(done);
-        }
-        let row = self.held(fence).await?;
+        let row = match self.held_unless(fence, Status::Completed).await? {
+            Held::Row(row) => *row,
+            Held::Before(done) => return Ok(done),
+        };
         self.end(
             row,
             Input::Complete,
@@ -339,10 +348,10 @@ impl<R: Rows> Engine<'_, R> {
     }
 
     async fn fail(&mut self, fence: Fence, error: &str, retry: Retry) -> Result<Done> {
-        if let Some(done) = self.repeated(fence, Status::Failed).await? {
-            return Ok(done);
-        }
-        let mut row = self.held(fence).await?;
+        let mut row = match self.held_unless(fence, Status::Failed).await? {
+            Held::Row(row) => *row,
+            Held::Before(done) => return Ok(done),
+        };
         let error = check::cut(error, self.limits.max_error_bytes);
         let Some(delay_ms) = self.retry_delay(&row, retry) else {
             return self
@@ -377,12 +386,24 @@ impl<R: Rows> Engine<'_, R> {
         }
     }
 
-    /// The answer, if this very holder has ended the task like this before: its first answer was
-    /// lost on the way.
-    async fn repeated(&mut self, fence: Fence, status: Status) -> Result<Option<Done>> {
+    /// The row that `fence` holds, or the answer if this very holder has brought the task to `end`
+    /// before: then its first answer was lost on the way.
+    async fn held_unless(&mut self, fence: Fence, end: Status) -> Result<Held> {
         let row = self.load(fence.task).await?;
-        let same = row.status == status && row.lease_epoch == fence.epoch;
-        Ok(same.then(|| Done::Head(row.head())))
+        if row.lease_epoch != fence.epoch {
+            return Err(Error::LeaseLost {
+                task: fence.task,
+                given: fence.epoch,
+            });
+        }
+        match row.status {
+            Status::Running => Ok(Held::Row(Box::new(row))),
+            status if status == end => Ok(Held::Before(Done::Head(row.head()))),
+            _ => Err(Error::LeaseLost {
+                task: fence.task,
+                given: fence.epoch,
+            }),
+        }
     }
 
     async fn release(&mut self, fence: Fence, delay_ms: u64) -> Result<Done> {
@@ -419,10 +440,10 @@ impl<R: Rows> Engine<'_, R> {
     }
 
     async fn stop(&mut self, fence: Fence) -> Result<Done> {
-        if let Some(done) = self.repeated(fence, Status::Cancelled).await? {
-            return Ok(done);
-        }
-        let row = self.held(fence).await?;
+        let row = match self.held_unless(fence, Status::Cancelled).await? {
+            Held::Row(row) => *row,
+            Held::Before(done) => return Ok(done),
+        };
         if !row.cancel_requested {
             return Err(Error::IllegalTransition {
                 from: row.status,

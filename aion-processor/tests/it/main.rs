@@ -1,5 +1,10 @@
-//! The stores from outside: the conformance suite on each of them, and what only a file can do.
-#![cfg(feature = "testkit")]
+//! The stores from outside: the conformance suite on each of them, memory as the model of SQLite,
+//! and what only a file can do.
+
+mod crash;
+mod file;
+mod measure;
+mod model;
 
 mod memory {
     use aion_processor::{MemTaskStore, task_store_tests};

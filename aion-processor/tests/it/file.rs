@@ -1,0 +1,273 @@
+//! What only a file can do: be full, be newer, be foreign, be shared.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aion_processor::{
+    ClaimReq, Done, Durability, Error, Limits, NewTask, Op, Processor, Replay, Replayed, SqliteOptions,
+    SqliteTaskStore, TaskQuery, TaskStore, Write,
+};
+use aion_types::{Clock, HandlerId, Json, Status, SystemClock, TaskId};
+use sqlx::Connection;
+
+fn task() -> NewTask {
+    NewTask::new(TaskId::generate(SystemClock.now()), "test", "A task")
+}
+
+async fn open(path: &Path, options: SqliteOptions) -> Arc<SqliteTaskStore> {
+    Arc::new(SqliteTaskStore::open(path, options).await.unwrap())
+}
+
+async fn sql(path: &Path, statement: &'static str) {
+    let url = format!("sqlite://{}?mode=rwc", path.display());
+    let mut conn = sqlx::SqliteConnection::connect(&url).await.unwrap();
+    sqlx::raw_sql(statement).execute(&mut conn).await.unwrap();
+    conn.close().await.unwrap();
+}
+
+/// The tree equals what its log tells, and SQLite finds nothing wrong.
+pub(crate) async fn assert_sound(path: &Path, processor: &Processor) {
+    let mut replay = Replay::default();
+    let mut after = 0;
+    loop {
+        let page = processor.events(after, 1_000).await.unwrap();
+        for event in &page.events {
+            replay.push(event).unwrap();
+        }
+        if page.events.is_empty() {
+            break;
+        }
+        after = page.next;
+    }
+    let mut query = TaskQuery::new().with_limit(1_000);
+    let mut counted = [0; 7];
+    loop {
+        let page = processor.tasks(query.clone()).await.unwrap();
+        for task in &page.tasks {
+            assert_eq!(replay.get(task.id), Some(&Replayed::from(task)));
+            counted[task.status as usize] += 1;
+        }
+        let Some(next) = page.next else { break };
+        query.cursor = Some(next);
+    }
+    assert_eq!(replay.tasks().count() as u64, counted.iter().sum::<u64>());
+    assert_eq!(processor.counts().await.unwrap().0, counted);
+    let url = format!("sqlite://{}?mode=ro", path.display());
+    let mut conn = sqlx::SqliteConnection::connect(&url).await.unwrap();
+    let verdict: String = sqlx::query_scalar("PRAGMA integrity_check")
+        .fetch_one(&mut conn)
+        .await
+        .unwrap();
+    assert_eq!(verdict, "ok");
+}
+
+/// What was written is there after the file is closed and opened again.
+#[tokio::test]
+async fn a_file_keeps_everything() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("processor.db");
+    let store = open(&path, SqliteOptions::default()).await;
+    let processor = Processor::over(store.clone());
+    let made = processor
+        .create(task().with_payload(Json::from("x")))
+        .await
+        .unwrap();
+    let info = store.open_schema().await.unwrap();
+    assert!(
+        info.engine.starts_with("sqlite 3.") && info.version == 1,
+        "{info:?}"
+    );
+    store.close().await;
+    assert!(
+        matches!(processor.create(task()).await, Err(Error::Unavailable(_))),
+        "a closed store takes nothing"
+    );
+    let again = Processor::open(&path).await.unwrap();
+    assert_eq!(again.get(made.id).await.unwrap(), made);
+    let next = again.create(task()).await.unwrap();
+    assert_eq!(
+        again
+            .events(0, 10)
+            .await
+            .unwrap()
+            .events
+            .last()
+            .map(|event| event.seq),
+        Some(4)
+    );
+    assert_eq!(again.get(next.id).await.unwrap().status, Status::Ready);
+}
+
+/// A full file refuses what does not fit, keeps the rest, and goes on when there is room again.
+#[tokio::test]
+async fn a_full_file_keeps_what_it_has() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("processor.db");
+    let store = open(&path, SqliteOptions::default().with_max_pages(120)).await;
+    let processor = Processor::over(store.clone());
+    let mut acknowledged = Vec::new();
+    let error = loop {
+        match processor
+            .create(task().with_payload("x".repeat(3_000).into()))
+            .await
+        {
+            Ok(task) => acknowledged.push(task.id),
+            Err(error) => break error,
+        }
+        assert!(acknowledged.len() < 1_000);
+    };
+    assert!(matches!(error, Error::Full), "{error:?}");
+    assert!(acknowledged.len() > 10);
+    for id in &acknowledged {
+        assert_eq!(processor.get(*id).await.unwrap().status, Status::Ready);
+    }
+    assert_sound(&path, &processor).await;
+    store.close().await;
+    let roomy = Processor::new(
+        SqliteTaskStore::open(&path, SqliteOptions::default())
+            .await
+            .unwrap(),
+    );
+    roomy.create(task()).await.unwrap();
+    assert_sound(&path, &roomy).await;
+}
+
+/// Of a group, only the operation that does not fit fails.
+#[tokio::test]
+async fn one_that_does_not_fit_takes_no_other_along() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("processor.db");
+    let store = open(&path, SqliteOptions::default().with_max_pages(100)).await;
+    let processor = Processor::over(store);
+    let large = task().with_payload("x".repeat(900_000).into());
+    let news = [task(), large, task()];
+    let writes = news
+        .iter()
+        .map(|new| Op::Create(Box::new(new.clone())).into())
+        .collect();
+    let done = processor.store().apply(writes).await.unwrap();
+    assert!(matches!(&done[0], Ok(Done::Record(made)) if made.id == news[0].id));
+    assert!(matches!(done[1], Err(Error::Full)), "{:?}", done[1]);
+    assert!(matches!(&done[2], Ok(Done::Record(made)) if made.id == news[2].id));
+    assert_eq!(processor.find(news[1].id).await.unwrap(), None);
+    assert_sound(&path, &processor).await;
+}
+
+/// Files of a newer program, of another program and of no program are refused and left alone.
+#[tokio::test]
+async fn foreign_files_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let newer = directory.path().join("newer.db");
+    open(&newer, SqliteOptions::default()).await.close().await;
+    sql(&newer, "PRAGMA user_version = 7").await;
+    let refused = SqliteTaskStore::open(&newer, SqliteOptions::default()).await;
+    assert!(
+        matches!(refused, Err(Error::NewerDatabase { found: 7, newest: 1 })),
+        "{refused:?}"
+    );
+
+    let other = directory.path().join("other.db");
+    sql(&other, "CREATE TABLE theirs (x); PRAGMA user_version = 1").await;
+    let refused = SqliteTaskStore::open(&other, SqliteOptions::default()).await;
+    assert!(matches!(refused, Err(Error::Corrupt(_))), "{refused:?}");
+
+    let text = directory.path().join("notes.txt");
+    std::fs::write(
+        &text,
+        "not a database at all, but long enough to look at".repeat(40),
+    )
+    .unwrap();
+    let refused = SqliteTaskStore::open(&text, SqliteOptions::default()).await;
+    assert!(matches!(refused, Err(Error::Corrupt(_))), "{refused:?}");
+    assert!(
+        std::fs::read_to_string(&text)
+            .unwrap()
+            .starts_with("not a database")
+    );
+
+    let nowhere = directory.path().join("missing").join("processor.db");
+    let refused = SqliteTaskStore::open(&nowhere, SqliteOptions::default()).await;
+    assert!(matches!(refused, Err(Error::Unavailable(_))), "{refused:?}");
+}
+
+/// One store owns the file; the next one gets it when the first has gone.
+#[tokio::test]
+async fn a_file_has_one_owner() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("processor.db");
+    let first = open(&path, SqliteOptions::default()).await;
+    let refused = SqliteTaskStore::open(&path, SqliteOptions::default()).await;
+    assert!(
+        matches!(&refused, Err(Error::InUse(found)) if *found == path),
+        "{refused:?}"
+    );
+    drop(first);
+    open(&path, SqliteOptions::default()).await;
+}
+
+/// A caller that goes away in the middle harms nobody.
+#[tokio::test]
+async fn dropped_callers_harm_nobody() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("processor.db");
+    let processor = Processor::open(&path).await.unwrap();
+    for n in 0..200 {
+        let create = processor.create(task());
+        let _ = tokio::time::timeout(Duration::from_micros(n * 5), create).await;
+    }
+    let last = processor.create(task()).await.unwrap();
+    assert_eq!(processor.get(last.id).await.unwrap().status, Status::Ready);
+    assert_sound(&path, &processor).await;
+}
+
+/// Sixteen workers on one file finish every task once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_workers_share_the_work() {
+    const TASKS: usize = 400;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("processor.db");
+    let processor = Processor::open(&path).await.unwrap();
+    let writes = |n| {
+        (0..n)
+            .map(|_| Write::from(Op::Create(Box::new(task()))).with_durability(Durability::Process))
+            .collect()
+    };
+    processor.store().apply(writes(TASKS)).await.unwrap();
+    let workers = (0..16).map(|n| {
+        let processor = processor.clone();
+        tokio::spawn(async move {
+            let claim = ClaimReq::new(HandlerId::new(format!("worker-{n}")).unwrap());
+            let mut finished = Vec::new();
+            while let Some(lease) = processor.claim(claim.clone()).await.unwrap().pop() {
+                processor.complete(lease.fence(), Json::Int(n)).await.unwrap();
+                finished.push(lease.task.id);
+            }
+            finished
+        })
+    });
+    let mut finished = Vec::new();
+    for worker in workers.collect::<Vec<_>>() {
+        finished.extend(worker.await.unwrap());
+    }
+    finished.sort();
+    finished.dedup();
+    assert_eq!(finished.len(), TASKS);
+    assert_eq!(
+        processor.counts().await.unwrap().of(Status::Completed),
+        TASKS as u64
+    );
+    assert_sound(&path, &processor).await;
+}
+
+/// The defaults bound what one call may carry.
+#[tokio::test]
+async fn calls_are_limited() {
+    let directory = tempfile::tempdir().unwrap();
+    let processor = Processor::open(directory.path().join("processor.db"))
+        .await
+        .unwrap();
+    let too_many = vec![Write::from(Op::Start(task().id)); Limits::default().max_ops + 1];
+    let refused = processor.store().apply(too_many).await;
+    assert!(matches!(refused, Err(Error::Limit { what: "writes", .. })));
+}
