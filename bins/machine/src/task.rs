@@ -68,7 +68,10 @@ impl TaskState {
 
     /// The task of a request that may say nothing about it.
     pub(crate) fn parse_optional(text: Option<&str>) -> Result<Self, Problem> {
-        text.map_or_else(|| Ok(Self::default()), Self::parse)
+        match text.map(str::trim) {
+            None | Some("") => Ok(Self::default()),
+            Some(text) => Self::parse(text),
+        }
     }
 }
 
@@ -94,9 +97,8 @@ impl<S: Send + Sync> FromRequestParts<S> for TaskState {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let Some(value) = parts.headers.get(aion_service::TASK_STATE_HEADER) else {
-            return Ok(Self::default());
-        };
-        Self::parse(value.to_str().map_err(|_| invalid("it is not ASCII"))?)
+        let value = parts.headers.get(aion_service::TASK_STATE_HEADER);
+        let text = value.map(|value| value.to_str().map_err(|_| invalid("it is not ASCII")));
+        Self::parse_optional(text.transpose()?)
     }
 }
