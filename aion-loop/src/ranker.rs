@@ -52,6 +52,6 @@ fn words(text: &str) -> BTreeSet<String> {
     let split = text.split(|c: char| !c.is_alphanumeric());
     split
         .filter(|word| word.len() > 1)
-        .map(|word| word.to_lowercase())
+        .map(str::to_lowercase)
         .collect()
 }

@@ -234,12 +234,20 @@ impl Services {
         Ok(Self::new(known, Toolset::new(tools)?, limits))
     }
 
+    /// The same services with fewer tools.
+    #[must_use]
+    pub fn with_tools(mut self, tools: Toolset) -> Self {
+        self.tools = tools;
+        self
+    }
+
     /// The tools of all services.
     pub fn tools(&self) -> &Toolset {
         &self.tools
     }
 
-    /// The states of all services, by name. A service that fails has `{"unavailable": true}`.
+    /// The states of all services in one object, each under its name, whether or not the service puts it
+    /// there itself. A service that fails has `{"unavailable": true}`.
     pub async fn state(&self, task_state: &str) -> Value {
         let states = self.links.values().map(|link| async move {
             let state = link
@@ -251,7 +259,7 @@ impl Services {
                 });
             (link.name.clone(), state)
         });
-        Value::Object(join_all(states).await.into_iter().collect::<Map<_, _>>())
+        merged(join_all(states).await)
     }
 
     /// Sends a call; repeats it where its answer is lost and repeating is safe.
@@ -295,6 +303,18 @@ impl Services {
             }
         }
     }
+}
+
+/// States side by side; a service that already names itself is not named twice.
+fn merged(states: Vec<(String, Value)>) -> Value {
+    let mut whole = Map::new();
+    for (name, state) in states {
+        match state {
+            Value::Object(members) if members.contains_key(&name) => whole.extend(members),
+            state => drop(whole.insert(name, state)),
+        }
+    }
+    Value::Object(whole)
 }
 
 fn prepare(

@@ -367,7 +367,7 @@ impl<'a> Drive<'a> {
     /// `R_T` from the task's log and the run's ledger.
     async fn persistence(&self) -> Option<TaskPersistence> {
         let mut evidence = self.processor.evidence(self.run.task()).await.ok()?;
-        fill(&mut evidence, &self.run);
+        fill_evidence(&mut evidence, &self.run);
         evidence.persistence().ok()
     }
 
@@ -393,7 +393,7 @@ impl<'a> Drive<'a> {
 }
 
 /// Adds what the run knows to what the task store knows.
-fn fill(evidence: &mut TaskEvidence, run: &LoopRun) {
+pub(crate) fn fill_evidence(evidence: &mut TaskEvidence, run: &LoopRun) {
     let (steps, accepted) = run.steps();
     evidence.steps = steps;
     evidence.accepted_steps = accepted;

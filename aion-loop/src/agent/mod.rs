@@ -23,6 +23,7 @@ use crate::run::{CallResult, Input, LoopRun, Outcome, RunOptions};
 use crate::services::Services;
 use crate::store::{LoopStore, RunRecord, RunStatus, StoreError};
 use crate::{Error, Result};
+pub(crate) use drive::fill_evidence;
 use drive::{Drive, Stop};
 
 /// How work on a task ended for this worker.
@@ -197,6 +198,16 @@ impl Agent {
             end = drive => end,
             lost = self.keep_lease(processor, lease, &cancelled) => Err(lost),
         }
+    }
+
+    /// Stores the run that [`work`](Self::work) will take up, so that its id is known before.
+    ///
+    /// # Errors
+    /// A failure of the store, or [`Error::ToolGone`].
+    pub async fn prepare(&self, task: &TaskRecord) -> Result<RunId> {
+        let run = self.take_up(task).await?;
+        self.save(&run, RunStatus::Active).await?;
+        Ok(run.id())
     }
 
     /// Says what became of the calls that a parked run waits for, so that it can go on.

@@ -126,11 +126,11 @@ impl OpenAiChat {
 
     /// Takes the key out of what a server says: some repeat it in their refusal.
     fn scrub(&self, mut error: ModelError) -> ModelError {
-        let text = match &mut error {
-            ModelError::Status { message: text, .. }
-            | ModelError::NotJson { snippet: text, .. }
-            | ModelError::Shape { snippet: text, .. } => text,
-            _ => return error,
+        let (ModelError::Status { message: text, .. }
+        | ModelError::NotJson { snippet: text, .. }
+        | ModelError::Shape { snippet: text, .. }) = &mut error
+        else {
+            return error;
         };
         if let Some(key) = &self.config.api_key {
             *text = text.replace(key.expose_secret(), "[key]");

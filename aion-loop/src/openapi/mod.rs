@@ -17,6 +17,7 @@ use crate::tool::Tool;
 #[derive(Debug, Clone)]
 pub struct OpenApiOptions {
     only: Option<BTreeSet<String>>,
+    without: BTreeSet<String>,
     keys: IdempotencyKeys,
     max_document_bytes: usize,
     max_schema_bytes: usize,
@@ -38,6 +39,7 @@ impl Default for OpenApiOptions {
     fn default() -> Self {
         Self {
             only: None,
+            without: BTreeSet::new(),
             keys: IdempotencyKeys::WhereDeclared,
             max_document_bytes: 4 << 20,
             max_schema_bytes: 256 << 10,
@@ -52,6 +54,13 @@ impl OpenApiOptions {
     #[must_use]
     pub fn with_only<T: Into<String>>(mut self, operations: impl IntoIterator<Item = T>) -> Self {
         self.only = Some(operations.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Leaves out the operations with these ids.
+    #[must_use]
+    pub fn without<T: Into<String>>(mut self, operations: impl IntoIterator<Item = T>) -> Self {
+        self.without = operations.into_iter().map(Into::into).collect();
         self
     }
 
@@ -166,6 +175,9 @@ pub fn tools_from_openapi(
         if let (Some(only), Some(id)) = (&options.only, &id)
             && !only.contains(id)
         {
+            continue;
+        }
+        if id.as_ref().is_some_and(|id| options.without.contains(id)) {
             continue;
         }
         match (operation::tool(document, &found, service, options), &options.only) {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::schema::{self, Definitions};
 use super::{IdempotencyKeys, OpenApiError, OpenApiOptions};
 use crate::canonical::clip;
-use crate::tool::{Place, Replay, Tool};
+use crate::tool::{Place, Replay, Tool, compile};
 
 /// Headers that the loop itself sets; they are no arguments.
 const OWN_HEADERS: [&str; 6] = [
@@ -131,13 +131,7 @@ pub(super) fn tool(
     };
     let takes_key = add_parameters(document, found, &mut definitions, &mut arguments)?;
     add_body(document, found, &mut definitions, &mut arguments)?;
-    let schema = whole_schema(
-        arguments.properties,
-        &arguments.required,
-        arguments.open,
-        &mut definitions,
-        options,
-    )?;
+    let schema = whole_schema(&arguments, &mut definitions, options)?;
     Ok(Tool {
         name: tool_name(&id),
         description: description(found.operation, options.max_description_bytes),
@@ -154,19 +148,18 @@ pub(super) fn tool(
 }
 
 fn whole_schema(
-    properties: Map<String, Value>,
-    required: &[String],
-    open: Value,
+    arguments: &Arguments,
     definitions: &mut Definitions<'_>,
     options: &OpenApiOptions,
 ) -> Result<Value, OpenApiError> {
-    let mut schema = json!({"type": "object", "properties": properties, "required": required,
-        "additionalProperties": open});
+    let mut schema = json!({"type": "object", "properties": arguments.properties,
+        "required": arguments.required, "additionalProperties": arguments.open});
     let defs = definitions.collect(options.max_schema_bytes)?;
     if !defs.is_empty() {
         schema["$defs"] = Value::Object(defs);
     }
     schema::check_size(&schema, "the schema", options.max_schema_bytes)?;
+    compile(&schema).map_err(OpenApiError::Malformed)?;
     Ok(schema)
 }
 

@@ -47,12 +47,24 @@ const ANNOTATIONS: [&str; 8] = [
     "$comment",
 ];
 
+/// Keywords that name schemas for references of their own kind, and would move the root of ours.
+const ANCHORS: [&str; 6] = [
+    "$id",
+    "$schema",
+    "$anchor",
+    "$dynamicAnchor",
+    "$recursiveAnchor",
+    "$vocabulary",
+];
+
 /// Where each reference of a document goes in a tool's `$defs`.
 pub(super) struct Definitions<'d> {
     document: &'d Value,
     max_depth: usize,
     names: BTreeMap<String, String>,
     pending: Vec<String>,
+    /// The definition that is walked: what `$recursiveRef` and `$dynamicRef` come back to.
+    current: Option<String>,
 }
 
 impl<'d> Definitions<'d> {
@@ -62,6 +74,7 @@ impl<'d> Definitions<'d> {
             max_depth,
             names: BTreeMap::new(),
             pending: Vec::new(),
+            current: None,
         }
     }
 
@@ -76,6 +89,7 @@ impl<'d> Definitions<'d> {
         let mut bytes = 0;
         while let Some(pointer) = self.pending.pop() {
             let target = settle(self.document, &pointer)?;
+            self.current = self.names.get(&pointer).cloned();
             let schema = self.walk(target, 0)?;
             bytes += size(&schema);
             if bytes > max_bytes {
@@ -98,11 +112,21 @@ impl<'d> Definitions<'d> {
         };
         let mut out = Map::new();
         for (key, value) in object {
-            if ANNOTATIONS.contains(&key.as_str()) || key.starts_with("x-") {
+            let key = key.as_str();
+            if ANNOTATIONS.contains(&key) || ANCHORS.contains(&key) || key.starts_with("x-") {
                 continue;
             }
-            out.insert(key.clone(), self.member(key, value, depth)?);
+            if matches!(key, "$recursiveRef" | "$dynamicRef") {
+                // Outside a definition there is nothing to come back to: any value is let through.
+                if let Some(name) = &self.current {
+                    out.insert("$ref".to_owned(), format!("#/$defs/{name}").into());
+                }
+                continue;
+            }
+            out.insert(key.to_owned(), self.member(key, value, depth)?);
         }
+        modern_bound(&mut out, "exclusiveMinimum", "minimum");
+        modern_bound(&mut out, "exclusiveMaximum", "maximum");
         Ok(Value::Object(out))
     }
 
@@ -158,6 +182,17 @@ impl<'d> Definitions<'d> {
             name = format!("{safe}_{n}");
         }
         name
+    }
+}
+
+/// Turns the flag that older drafts have into the bound itself.
+fn modern_bound(schema: &mut Map<String, Value>, exclusive: &str, inclusive: &str) {
+    let Some(Value::Bool(flag)) = schema.get(exclusive).cloned() else {
+        return;
+    };
+    schema.remove(exclusive);
+    if flag && let Some(bound) = schema.remove(inclusive) {
+        schema.insert(exclusive.to_owned(), bound);
     }
 }
 

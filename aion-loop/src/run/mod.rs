@@ -391,7 +391,7 @@ impl LoopRun {
                 );
                 self.end(Outcome::Finished { claim, summary });
             }
-            Decision::Invalid { reason, calls } => self.repair(reply, reason, calls, persistence),
+            Decision::Invalid { reason, calls } => self.repair(reply, reason, &calls, persistence),
         }
     }
 
@@ -446,7 +446,7 @@ impl LoopRun {
     }
 
     /// Tells the model what was wrong, and asks once more; gives up after too many times in a row.
-    fn repair(&mut self, reply: &ChatReply, reason: String, calls: Vec<ToolCall>, persistence: Option<Json>) {
+    fn repair(&mut self, reply: &ChatReply, reason: String, calls: &[ToolCall], persistence: Option<Json>) {
         self.core.repairs += 1;
         self.core.refusal = Some(reason.clone());
         let step = self.core.ledger.steps_used();

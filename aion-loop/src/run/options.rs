@@ -38,7 +38,6 @@ pub enum OnAmbiguous {
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-#[non_exhaustive]
 pub struct RunOptions {
     /// How tools are told and asked for.
     pub protocol: Protocol,

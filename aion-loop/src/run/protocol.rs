@@ -328,7 +328,7 @@ pub(super) fn decide(reply: &ChatReply, options: &RunOptions, tools: &Toolset) -
     if calls.is_empty() {
         return last_word(reply);
     }
-    check_calls(calls, options, tools)
+    check_calls(&calls, options, tools)
 }
 
 /// An answer in words: the end, unless it was cut off or says nothing.
@@ -343,7 +343,7 @@ fn last_word(reply: &ChatReply) -> Decision {
     }
 }
 
-fn check_calls(calls: Vec<ToolCall>, options: &RunOptions, tools: &Toolset) -> Decision {
+fn check_calls(calls: &[ToolCall], options: &RunOptions, tools: &Toolset) -> Decision {
     let refuse = |reason: String, calls: &[ToolCall]| Decision::Invalid {
         reason,
         calls: calls.to_vec(),
@@ -351,22 +351,22 @@ fn check_calls(calls: Vec<ToolCall>, options: &RunOptions, tools: &Toolset) -> D
     if calls.len() > options.max_calls {
         return refuse(format!("at most {} calls at a time", options.max_calls), &[]);
     }
-    if let [only] = calls.as_slice()
+    if let [only] = calls
         && only.name == FINISH
     {
         return match finish_of(&only.arguments) {
             Ok((claim, summary)) => Decision::Finish { claim, summary },
-            Err(reason) => refuse(reason, &calls),
+            Err(reason) => refuse(reason, calls),
         };
     }
     let mut checked = Vec::new();
-    for call in &calls {
+    for call in calls {
         if call.name == FINISH {
-            return refuse("finish must be called alone".to_owned(), &calls);
+            return refuse("finish must be called alone".to_owned(), calls);
         }
         match checked_arguments(call, tools) {
             Ok(arguments) => checked.push((call.name.clone(), arguments)),
-            Err(reason) => return refuse(format!("{}: {reason}", clip(&call.name, 64)), &calls),
+            Err(reason) => return refuse(format!("{}: {reason}", clip(&call.name, 64)), calls),
         }
     }
     Decision::Calls(checked)
