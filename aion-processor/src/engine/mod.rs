@@ -7,4 +7,5 @@ pub(crate) mod apply;
 pub(crate) mod check;
 pub mod machine;
 pub(crate) mod row;
+pub(crate) mod rows;
 pub(crate) mod tree;

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aion_types::{EventKind, Json, MessageRecord, Status, TaskId, Timestamp};
 
-use super::apply::{Engine, Outcome, Rows};
+use super::apply::Engine;
 use super::machine::Input;
 use super::row::Row;
+use super::rows::{Outcome, Rows};
 use crate::{Error, GatherPolicy, NewTask, Result};
 
 /// Why a task fails that waited in vain.

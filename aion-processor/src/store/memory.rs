@@ -12,9 +12,10 @@ use futures::stream::BoxStream;
 use tokio::sync::{Mutex, broadcast};
 
 use super::{DueReport, SchemaInfo, TaskStore, Wake, hints, page_size};
-use crate::engine::apply::{Outcome, Rows, apply, claim, due};
+use crate::engine::apply::{apply, claim, due};
 use crate::engine::check;
 use crate::engine::row::{Body, Row};
+use crate::engine::rows::{Outcome, Rows};
 use crate::query::{is_overdue, retries};
 use crate::{
     ChildCounts, ClaimReq, Cursor, Done, Error, EventPage, EventQuery, Lease, Limits, MessagePage,
@@ -57,6 +58,9 @@ impl MemTaskStore {
 
     fn hint(&self, world: &mut World) {
         let ready = std::mem::take(&mut world.made_ready);
+        if std::mem::replace(&mut world.hinted, world.events.len()) == world.events.len() {
+            return;
+        }
         // Nobody listening is fine: the hint is only a hint.
         let _ = self.wake.send(Wake {
             last_seq: world.events.len() as u64,
@@ -142,6 +146,8 @@ struct World {
     waits: BTreeSet<(u64, u64)>,
     message_count: usize,
     made_ready: u32,
+    /// Events that hints have told of.
+    hinted: usize,
     max_rows: usize,
 }
 

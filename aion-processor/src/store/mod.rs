@@ -32,7 +32,7 @@ pub trait TaskStore: fmt::Debug + Send + Sync + 'static {
 
     /// Carries out the operations in order, each on its own: one that is refused does not undo the
     /// others. An inner `Ok` means that the change is durable as asked, an inner error that it was
-    /// not made.
+    /// not made (unless [`is_unknown`](crate::Error::is_unknown) says that nobody knows).
     ///
     /// # Errors
     /// When it is not known what was done; whatever has an idempotency key may be sent again.

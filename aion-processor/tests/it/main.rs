@@ -1,5 +1,6 @@
 //! The stores from outside: the conformance suite on each of them, memory as the model of SQLite,
 //! and what only a file can do.
+#![allow(clippy::unwrap_used)]
 
 mod crash;
 mod file;

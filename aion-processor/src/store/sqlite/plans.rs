@@ -97,6 +97,11 @@ async fn searches_walk_an_index() {
             "task_kind (kind=? AND ord>?)",
         ),
         (
+            TaskQuery::new().with_queue("q"),
+            None,
+            "task_queue (queue=? AND ord>?)",
+        ),
+        (
             TaskQuery::new(),
             Some(Status::Running),
             "task_status (status=? AND ord>?)",

@@ -91,6 +91,8 @@ impl Reader<'_> {
             .map(|cursor| cursor.position_in(query.order))
             .transpose()?;
         let statuses: Vec<Option<Status>> = match query.statuses.as_slice() {
+            // Only a running task has a holder, so that the index of running tasks has them all.
+            [] if query.handler.is_some() => vec![Some(Status::Running)],
             [] => vec![None],
             some => Status::ALL
                 .into_iter()

@@ -5,8 +5,8 @@ use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Row as _, Sqlite, SqliteConnection};
 
 use super::codec::{self, hot, int, said, storage, texts, to_text};
-use crate::engine::apply::{Outcome, Rows};
 use crate::engine::row::{Body, Row};
+use crate::engine::rows::{Outcome, Rows};
 use crate::{ClaimReq, Error, Result};
 
 type Statement<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;

@@ -153,9 +153,11 @@ impl Writer {
         };
         match ended {
             Ok((answers, wake)) => {
-                self.next_seq = wake.last_seq + 1;
-                // Nobody listening is fine: the hint is only a hint.
-                let _ = self.wake.send(wake);
+                if wake.last_seq >= self.next_seq {
+                    self.next_seq = wake.last_seq + 1;
+                    // Nobody listening is fine: the hint is only a hint.
+                    let _ = self.wake.send(wake);
+                }
                 Ok(answers)
             }
             Err(error) => {

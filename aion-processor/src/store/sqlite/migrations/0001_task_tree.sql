@@ -47,6 +47,7 @@ CREATE INDEX task_child  ON task (parent, ord) WHERE parent IS NOT NULL;
 CREATE INDEX task_root   ON task (root, ord);
 CREATE INDEX task_status ON task (status, ord);
 CREATE INDEX task_kind   ON task (kind, ord);
+CREATE INDEX task_queue  ON task (queue, ord);
 CREATE INDEX task_ended  ON task (finished_at, ord) WHERE finished_at IS NOT NULL;
 CREATE UNIQUE INDEX task_key ON task (ifnull(parent, x''), idem_key) WHERE idem_key IS NOT NULL;
 
