@@ -1,0 +1,58 @@
+//! What a catalog or a ranking refuses.
+
+/// A refused item or query.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A text that is empty or too long.
+    #[error("{what} must have 1 to {limit} bytes, has {found}")]
+    Length {
+        /// Which text.
+        what: &'static str,
+        /// How many bytes it has.
+        found: usize,
+        /// How many it may have.
+        limit: usize,
+    },
+    /// A text with characters that it may not have.
+    #[error("{what} has a space or a control character")]
+    BadText {
+        /// Which text.
+        what: &'static str,
+    },
+    /// Renderings that are none, too many, or do not grow in cost.
+    #[error("an item has 1 to 3 renderings, each dearer than the one before")]
+    Renderings,
+    /// A number outside its range.
+    #[error("{what} must be {range}, got {value}")]
+    OutOfRange {
+        /// Which number.
+        what: &'static str,
+        /// The range in words.
+        range: &'static str,
+        /// What was given.
+        value: f64,
+    },
+    /// A limit that keeps everything bounded.
+    #[error("{what} is over the limit of {limit}")]
+    LimitReached {
+        /// What there is too much of.
+        what: &'static str,
+        /// The limit.
+        limit: usize,
+    },
+    /// A surface that a query names twice.
+    #[error("surface {0} is in the query twice")]
+    SurfaceTwice(String),
+    /// Floors of surfaces that together are over the budget.
+    #[error("the floors of the surfaces need {floors} tokens, the budget is {total}")]
+    FloorsOverBudget {
+        /// What the floors need.
+        floors: u64,
+        /// The budget.
+        total: u32,
+    },
+}
+
+/// A result whose error says what was refused and why.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

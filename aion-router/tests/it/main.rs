@@ -1,0 +1,6 @@
+//! Integration tests: the laws of a ranking, and what a catalog refuses.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod catalog;
+mod fixture;
+mod laws;
