@@ -1,0 +1,120 @@
+//! `aion-loop-server`: agents that work on the tasks of a processor, over HTTP.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aion_loop::store::SqliteLoopStore;
+use aion_loop::{
+    ChatModel, IdempotencyKeys, NetworkTransport, OpenAiChat, OpenAiConfig, OpenApiOptions, ServiceLimits,
+    ServiceLink, Services, Transport,
+};
+use aion_loop_server::{DEFAULT_PORT, Models, Runner, service};
+use aion_processor::Processor;
+use aion_service::ServeArgs;
+use clap::Parser;
+
+/// How often leases and delayed starts are looked after.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Operations that every Aion service has and no agent needs.
+const SHARED: [&str; 5] = ["get_state", "healthz", "readyz", "metrics", "openapi"];
+
+/// Agents that work on tasks, over HTTP. The model is the one of AION_OPENAI_BASEURL and AION_MODEL_NAME.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    /// The SQLite file with runs, steps and types of agent; made if it is not there
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "AION_LOOP_DATABASE",
+        default_value = "loop.db"
+    )]
+    database: PathBuf,
+    /// The SQLite file with the tasks; no other process may have it open
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "AION_PROCESSOR_DATABASE",
+        default_value = "processor.db"
+    )]
+    tasks: PathBuf,
+    /// A service whose operations are tools, such as machine=http://127.0.0.1:9202; may be repeated
+    #[arg(long = "service", value_name = "NAME=URL", value_parser = named_url)]
+    services: Vec<(String, String)>,
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+fn named_url(text: &str) -> Result<(String, String), String> {
+    let (name, url) = text.split_once('=').ok_or("write NAME=URL")?;
+    Ok((name.to_owned(), url.to_owned()))
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Cli::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report(&*error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
+    let serving = cli.serve.resolve(DEFAULT_PORT)?;
+    let transport: Arc<dyn Transport> = Arc::new(NetworkTransport::new(Duration::from_secs(10))?);
+    let processor = Processor::open(&cli.tasks).await?;
+    let store = Arc::new(SqliteLoopStore::open(&cli.database).await?);
+    let services = discover(&cli.services, &transport).await?;
+    let runner = Runner::new(processor.clone(), store, services, models(&transport)?);
+    let clock = tokio::spawn(async move { processor.keep_time(TICK).await });
+    let served = aion_service::run(service(runner.clone()), serving).await;
+    runner.stop().await;
+    clock.abort();
+    Ok(served?)
+}
+
+async fn discover(links: &[(String, String)], transport: &Arc<dyn Transport>) -> aion_loop::Result<Services> {
+    let options = OpenApiOptions::default()
+        .with_keys(IdempotencyKeys::WhereDeclared)
+        .without(SHARED);
+    let links = links.iter().map(|(name, url)| {
+        (
+            ServiceLink::new(name, url, Arc::clone(transport)),
+            options.clone(),
+        )
+    });
+    Services::discover(links, ServiceLimits::default()).await
+}
+
+/// The model of the environment, and others of the same server by name; none if it names none.
+fn models(transport: &Arc<dyn Transport>) -> Result<Models, aion_loop::ModelError> {
+    if std::env::var_os("AION_OPENAI_BASEURL").is_none() {
+        return Ok(Models::none());
+    }
+    let config = OpenAiConfig::from_env()?;
+    let chat = OpenAiChat::new(config.clone(), Arc::clone(transport))?;
+    let transport = Arc::clone(transport);
+    Ok(Models::one(Arc::new(chat)).with_maker(move |name| {
+        let config = OpenAiConfig {
+            model: name.to_owned(),
+            ..config.clone()
+        };
+        let chat = OpenAiChat::new(config, Arc::clone(&transport)).ok()?;
+        Some(Arc::new(chat) as Arc<dyn ChatModel>)
+    }))
+}
+
+/// The error with its causes, one a line.
+fn report(error: &dyn std::error::Error) {
+    eprintln!("aion-loop-server: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        eprintln!("  because: {error}");
+        cause = error.source();
+    }
+}
