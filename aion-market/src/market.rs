@@ -193,6 +193,11 @@ impl Market {
         &self.0.store
     }
 
+    /// The clock.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.0.clock
+    }
+
     /// Opens a market. Opening the same one twice gives the one that is there.
     ///
     /// # Errors

@@ -22,6 +22,7 @@ use crate::spec::{FAILED, OpenMarket, SUCCESS, market_of_task};
 use crate::store::{CursorMove, StoreError};
 
 const MAX_ATTEMPTS: usize = 16;
+const MESSAGES_PER_READ: usize = 200;
 
 /// How an [`Observer`] reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,12 +35,12 @@ pub struct ObserverOptions {
 }
 
 impl Default for ObserverOptions {
-    /// Cursor `tasks`, 256 events a read, at most 1,000 messages of a task and 64 forecasts a market.
+    /// Cursor `tasks`, 256 events a read, at most 5,000 messages of a task and 64 forecasts a market.
     fn default() -> Self {
         Self {
             cursor: "tasks".to_owned(),
             page: 256,
-            max_messages: 1_000,
+            max_messages: 5_000,
             max_forecasts: 64,
         }
     }
@@ -358,14 +359,27 @@ impl Observer {
         self.feed.task(id).await.map_err(Error::Feed)
     }
 
+    async fn all_messages(&self, task: TaskId) -> Result<Vec<MessageRecord>> {
+        let mut all: Vec<MessageRecord> = Vec::new();
+        while all.len() < self.options.max_messages {
+            let after = all.last().map_or(0, |message| message.seq);
+            let limit = MESSAGES_PER_READ.min(self.options.max_messages - all.len());
+            let page = self
+                .feed
+                .messages(task, after, limit)
+                .await
+                .map_err(Error::Feed)?;
+            if page.is_empty() {
+                break;
+            }
+            all.extend(page);
+        }
+        Ok(all)
+    }
+
     /// The messages up to the one of this event: by its number if the event says it, by time if not.
     async fn messages_until(&self, event: &EventRecord) -> Result<Vec<MessageRecord>> {
-        let limit = self.options.max_messages;
-        let mut messages = self
-            .feed
-            .messages(event.task_id, 0, limit)
-            .await
-            .map_err(Error::Feed)?;
+        let mut messages = self.all_messages(event.task_id).await?;
         match event.body.get("seq").and_then(aion_types::Json::as_f64) {
             Some(seq) => messages.retain(|message| message.seq as f64 <= seq),
             None => messages.retain(|message| message.created_at <= event.at),

@@ -1,1 +1,83 @@
-//! The market as an HTTP service on port 9400.
+//! The market as an HTTP service: markets, forecasts, trades, scores and trust over REST, on port 9400.
+//!
+//! [`service`] is pure construction over a [`Market`] and a [`TrustLedger`].
+//!
+//! ```
+//! use aion_market::Market;
+//! use aion_trust::TrustLedger;
+//!
+//! let service = aion_market_server::service(Market::in_memory(), TrustLedger::in_memory());
+//! let router = service.into_router(&aion_service::Limits::default());
+//! # let _ = router;
+//! assert!(aion_market_server::openapi_json().contains("\"open_market\""));
+//! ```
+//!
+//! # Reading order
+//! [`wire`] (what goes over the wire), then the operations: markets, orders, scores, state.
+
+mod markets;
+mod orders;
+mod problem;
+mod scores;
+mod state;
+pub mod wire;
+
+use std::sync::Arc;
+
+use aion_market::Market;
+use aion_service::{PathLimits, Service};
+use aion_trust::TrustLedger;
+use axum::extract::FromRef;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+/// The port of the market.
+pub const DEFAULT_PORT: u16 = 9400;
+/// Bytes of a batch of forecasts to score.
+const BATCH_BODY_BYTES: usize = 8 << 20;
+
+/// What the operations work on.
+#[derive(Debug, Clone)]
+struct Handles {
+    market: Market,
+    trust: TrustLedger,
+}
+
+impl FromRef<Handles> for Market {
+    fn from_ref(handles: &Handles) -> Self {
+        handles.market.clone()
+    }
+}
+
+impl FromRef<Handles> for TrustLedger {
+    fn from_ref(handles: &Handles) -> Self {
+        handles.trust.clone()
+    }
+}
+
+/// The service over these handles.
+pub fn service(market: Market, trust: TrustLedger) -> Service {
+    let state = Arc::new(state::MarketState::new(market.clone()));
+    let routes = operations().with_state(Handles { market, trust });
+    let batch = PathLimits::new().with_max_body_bytes(BATCH_BODY_BYTES);
+    Service::new("market", DEFAULT_PORT, routes, state).with_path_limits("/v1/scores", batch)
+}
+
+/// The OpenAPI document of the service, without opening anything.
+pub fn openapi_json() -> String {
+    service(Market::in_memory(), TrustLedger::in_memory()).openapi_json()
+}
+
+fn operations() -> OpenApiRouter<Handles> {
+    OpenApiRouter::new()
+        .routes(routes!(markets::open_market, markets::list_markets))
+        .routes(routes!(markets::get_market))
+        .routes(routes!(markets::resolve_market))
+        .routes(routes!(markets::get_report))
+        .routes(routes!(orders::forecast))
+        .routes(routes!(orders::quote))
+        .routes(routes!(orders::trade))
+        .routes(routes!(scores::leaderboard))
+        .routes(routes!(scores::calibration))
+        .routes(routes!(scores::score_batch))
+        .routes(routes!(scores::list_trust))
+}

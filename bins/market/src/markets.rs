@@ -1,0 +1,189 @@
+//! Markets: open, look, resolve.
+
+use aion_market::{MakerSpec, Market, MarketFilter, OpenMarket};
+use aion_service::{Json, Path, Problem, Query};
+use aion_trust::{TrustLedger, Vote};
+use aion_types::{MarketId, Timestamp};
+use axum::extract::State;
+use http::HeaderMap;
+
+use crate::orders::header_key;
+use crate::problem::{in_body, in_trust, invalid};
+use crate::wire::{
+    ListMarkets, MakerChoice, MarketInfo, MarketList, OpenMarketBody, ReportView, ResolveBody, distribution,
+};
+
+/// Opens a market. Opening the same one again is harmless and gives it as it is.
+#[utoipa::path(
+    post,
+    path = "/v1/markets",
+    operation_id = "open_market",
+    tag = "markets",
+    request_body = OpenMarketBody,
+    params(("idempotency-key" = Option<String>, Header, description = "Makes the id of a market on a question, if the body has none")),
+    responses(
+        (status = 200, description = "The market", body = MarketInfo),
+        (status = 409, description = "The id is taken by another market", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "A value is not valid", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn open_market(
+    State(market): State<Market>,
+    headers: HeaderMap,
+    Json(body): Json<OpenMarketBody>,
+) -> Result<Json<MarketInfo>, Problem> {
+    let key = header_key(&headers)?;
+    let open = request(body, market.clock().now(), key.as_deref())?;
+    Ok(Json(market.open(&open).await.map_err(in_body)?.into()))
+}
+
+fn request(body: OpenMarketBody, now: Timestamp, key: Option<&str>) -> Result<OpenMarket, Problem> {
+    let mut open = match (body.task_id, body.question) {
+        (Some(_), None) if body.id.is_some() => {
+            return Err(invalid("/id", "the market of a task has the id of the task"));
+        }
+        (Some(task), None) => OpenMarket::task(task, body.kind),
+        (None, Some(text)) => {
+            let id = body.id.unwrap_or_else(|| fresh_id(now, key));
+            OpenMarket::question(id, text, body.kind)
+        }
+        _ => return Err(invalid("", "give exactly one of task_id and question")),
+    };
+    if let Some(names) = body.outcomes {
+        open = open.with_outcomes(names);
+    }
+    if let Some(prior) = body.prior {
+        open = open.with_prior(distribution("/prior", &prior)?);
+    }
+    if let Some(at) = body.closes_at {
+        open = open.with_closes_at(Timestamp::from_ms(at));
+    }
+    match (body.maker, body.liquidity) {
+        (MakerChoice::PseudoCount, None) => Ok(open),
+        (MakerChoice::PseudoCount, Some(_)) => Err(invalid(
+            "/liquidity",
+            "only a market with maker lmsr has a liquidity",
+        )),
+        (MakerChoice::Lmsr, liquidity) => {
+            let maker = MakerSpec::lmsr(liquidity.unwrap_or(100.0));
+            Ok(open.with_maker(maker.map_err(|error| invalid("/liquidity", error.to_string()))?))
+        }
+    }
+}
+
+/// An id of this moment; or, under a key, always the same one.
+fn fresh_id(now: Timestamp, key: Option<&str>) -> MarketId {
+    let Some(key) = key else {
+        return MarketId::generate(now);
+    };
+    let mut random = [0; 10];
+    random.copy_from_slice(&blake3::hash(key.as_bytes()).as_bytes()[..10]);
+    MarketId::from_parts(Timestamp::from_ms(0), random)
+}
+
+/// Lists markets with their prices, newest id first.
+#[utoipa::path(
+    get,
+    path = "/v1/markets",
+    operation_id = "list_markets",
+    tag = "markets",
+    params(ListMarkets),
+    responses(
+        (status = 200, description = "A page of markets", body = MarketList),
+        (status = 422, description = "The limit is not valid", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn list_markets(
+    State(market): State<Market>,
+    Query(list): Query<ListMarkets>,
+) -> Result<Json<MarketList>, Problem> {
+    let limit = page(list.limit)?;
+    let mut filter = MarketFilter::default();
+    filter.status = list.status.map(Into::into);
+    filter.kind = list.kind;
+    filter.before = list.before;
+    let views = market.list(&filter, limit).await.map_err(in_body)?;
+    let next = views.last().map(|view| view.id).filter(|_| views.len() == limit);
+    Ok(Json(MarketList {
+        markets: views.into_iter().map(Into::into).collect(),
+        next,
+    }))
+}
+
+/// Checks the size of a page.
+pub(crate) fn page(limit: usize) -> Result<usize, Problem> {
+    if (1..=1_000).contains(&limit) {
+        return Ok(limit);
+    }
+    Err(Problem::unprocessable("over_limit", "limit must be in [1, 1000]").at("query:limit"))
+}
+
+/// Gives a market with its price.
+#[utoipa::path(
+    get,
+    path = "/v1/markets/{market_id}",
+    operation_id = "get_market",
+    tag = "markets",
+    params(("market_id" = String, Path, description = "The market; that of a task has the id of the task", format = "uuid")),
+    responses(
+        (status = 200, description = "The market", body = MarketInfo),
+        (status = 404, description = "There is no such market", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn get_market(
+    State(market): State<Market>,
+    Path(id): Path<MarketId>,
+) -> Result<Json<MarketInfo>, Problem> {
+    Ok(Json(market.get(id).await.map_err(in_body)?.into()))
+}
+
+/// Ends a market: scores everybody in bits and moves trust. Saying so twice is harmless.
+#[utoipa::path(
+    post,
+    path = "/v1/markets/{market_id}/resolve",
+    operation_id = "resolve_market",
+    tag = "markets",
+    params(("market_id" = String, Path, description = "The market", format = "uuid")),
+    request_body = ResolveBody,
+    responses(
+        (status = 200, description = "The scores", body = ReportView),
+        (status = 404, description = "There is no such market", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It ended otherwise", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "A value is not valid", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn resolve_market(
+    State(market): State<Market>,
+    State(trust): State<TrustLedger>,
+    Path(id): Path<MarketId>,
+    Json(body): Json<ResolveBody>,
+) -> Result<Json<ReportView>, Problem> {
+    let view = market.get(id).await.map_err(in_body)?;
+    let resolution = body.resolution(&view.spec.outcomes)?;
+    let report = market.resolve(id, &resolution).await.map_err(in_body)?;
+    // Whoever settled it before, by these votes or with others beside them, has moved the trust.
+    match trust.settle(&report, &Vote::of_report(&report)).await {
+        Ok(_) | Err(aion_trust::Error::SettledOtherwise(_)) => Ok(Json(report.into())),
+        Err(error) => Err(in_trust(error)),
+    }
+}
+
+/// Gives the scores of a market that ended, computed from its events.
+#[utoipa::path(
+    get,
+    path = "/v1/markets/{market_id}/report",
+    operation_id = "get_market_report",
+    tag = "markets",
+    params(("market_id" = String, Path, description = "The market", format = "uuid")),
+    responses(
+        (status = 200, description = "The scores", body = ReportView),
+        (status = 404, description = "There is no such market", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It has not ended", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn get_report(
+    State(market): State<Market>,
+    Path(id): Path<MarketId>,
+) -> Result<Json<ReportView>, Problem> {
+    Ok(Json(market.report(id).await.map_err(in_body)?.into()))
+}

@@ -1,0 +1,73 @@
+//! What an error of the libraries means to a client.
+
+use aion_market::Error;
+use aion_service::Problem;
+
+/// The problem of an operation whose input came in the body.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the signature that map_err asks for"
+)]
+pub(crate) fn in_body(error: Error) -> Problem {
+    let detail = error.to_string();
+    match &error {
+        Error::NotFound(id) => {
+            Problem::not_found("unknown_market", detail).about(format!("/v1/markets/{id}"))
+        }
+        Error::OtherTerms(_) => Problem::conflict("other_terms", detail),
+        Error::Closed { .. } => Problem::conflict("closed", detail),
+        Error::NotResolved(_) => Problem::conflict("not_resolved", detail),
+        Error::AlreadyResolved(_) => Problem::conflict("already_resolved", detail),
+        Error::KeyReused(_) => Problem::conflict("key_reused", detail),
+        Error::WrongMaker { .. } => Problem::conflict("wrong_maker", detail),
+        Error::VersionConflict { .. } => Problem::precondition_failed("version_conflict", detail),
+        Error::ExecutorMayNotBet(_) => Problem::forbidden("executor_may_not_bet", detail),
+        Error::ReservedAccount(_) => Problem::forbidden("reserved_account", detail),
+        Error::OverLimit { .. } => Problem::conflict("over_limit", detail),
+        Error::NoCredit { .. } => Problem::conflict("no_credit", detail),
+        Error::NotHeld { .. } => Problem::conflict("not_held", detail),
+        Error::LimitReached { .. } => Problem::unprocessable("limit_reached", detail),
+        Error::TooSmall => Problem::unprocessable("too_small", detail),
+        Error::OutOfRange { .. }
+        | Error::BadEntry { .. }
+        | Error::Shape { .. }
+        | Error::UnknownOutcome { .. }
+        | Error::Undefined { .. }
+        | Error::BadText { .. }
+        | Error::Value(_)
+        | Error::Overflow(_) => Problem::unprocessable("invalid", detail),
+        Error::Store(cause) => unavailable(cause),
+        other => Problem::internal(other),
+    }
+}
+
+/// The problem of an operation on trust.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the signature that map_err asks for"
+)]
+pub(crate) fn in_trust(error: aion_trust::Error) -> Problem {
+    match &error {
+        aion_trust::Error::Store(cause) => unavailable(cause),
+        other => Problem::internal(other),
+    }
+}
+
+/// A value of the body that cannot be.
+pub(crate) fn invalid(pointer: &str, detail: impl Into<String>) -> Problem {
+    Problem::unprocessable("invalid", detail).at(pointer)
+}
+
+fn unavailable(cause: &(dyn std::error::Error + 'static)) -> Problem {
+    let mut causes = vec![cause.to_string()];
+    let mut next = cause.source();
+    while let Some(error) = next {
+        causes.push(error.to_string());
+        next = error.source();
+    }
+    tracing::error!(cause = causes.join(": "), "the storage is not available");
+    Problem::unavailable(
+        "storage_unavailable",
+        "the storage is not available; try again shortly",
+    )
+}
