@@ -40,6 +40,7 @@
 //!
 //! - `network` (default): [`NetworkTransport`], services and model servers over TCP and TLS.
 //! - `sqlite`: `SqliteLoopStore`, runs and intents in one file.
+//! - `router`: `RouterRanker`, shortlists by the ranking of `aion-router`.
 //! - `testkit`: a scripted model server.
 //!
 //! # Reading order
@@ -63,6 +64,8 @@ pub mod model;
 pub mod openapi;
 mod ranker;
 mod report;
+#[cfg(feature = "router")]
+mod router;
 mod run;
 mod services;
 pub mod store;
@@ -85,6 +88,8 @@ pub use model::{
 pub use openapi::{Derived, IdempotencyKeys, OpenApiOptions, tools_from_openapi};
 pub use ranker::{OverlapRanker, ToolRanker};
 pub use report::{CallReport, PriceFeed, SharedObserver, StepObserver, StepReport};
+#[cfg(feature = "router")]
+pub use router::RouterRanker;
 pub use run::{
     Action, CallResult, CallStatus, Claim, FINISH, Input, LoopRun, OnAmbiguous, Outcome, PlannedCall,
     Protocol, RUN_FORMAT, RunOptions, RunSnapshot, UnsavedMessage,

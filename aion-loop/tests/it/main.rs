@@ -12,6 +12,7 @@ mod client;
 mod crash;
 mod machine;
 mod openapi;
+mod ranking;
 mod run;
 mod stores;
 mod traces;
