@@ -46,8 +46,8 @@ pub(crate) async fn claim<R: Rows>(
     check::claim(req, limits)?;
     let mut engine = Engine { rows, limits, now };
     let mut leases = Vec::new();
-    for row in engine.rows.ready(req).await? {
-        leases.push(engine.lease(row, req).await?);
+    for (row, body) in engine.rows.ready(req).await? {
+        leases.push(engine.lease(row, body, req).await?);
     }
     Ok(leases)
 }
@@ -206,10 +206,9 @@ impl<R: Rows> Engine<'_, R> {
         Ok(Done::Head(row.head()))
     }
 
-    async fn lease(&mut self, mut row: Row, req: &ClaimReq) -> Result<Lease> {
+    async fn lease(&mut self, mut row: Row, body: Body, req: &ClaimReq) -> Result<Lease> {
         self.change_holder(&mut row, Input::Claim, Some(req), Json::Null)
             .await?;
-        let body = self.rows.body(&row).await?;
         let until = row.lease_until.unwrap_or(self.now);
         Ok(Lease {
             epoch: row.lease_epoch,

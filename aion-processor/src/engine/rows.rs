@@ -53,8 +53,9 @@ pub(crate) trait Rows: Send {
         message: &MessageRecord,
         key: Option<&str>,
     ) -> impl Future<Output = Result<()>> + Send;
-    /// Ready tasks that the claim may take, in the order in which it takes them, at most `max`.
-    fn ready(&mut self, claim: &ClaimReq) -> impl Future<Output = Result<Vec<Row>>> + Send;
+    /// Ready tasks that the claim may take, with their bodies, in the order in which it takes them, at
+    /// most `max`.
+    fn ready(&mut self, claim: &ClaimReq) -> impl Future<Output = Result<Vec<(Row, Body)>>> + Send;
     /// Running tasks whose lease has ended.
     fn expired(&mut self, now: Timestamp, limit: u32) -> impl Future<Output = Result<Vec<Row>>> + Send;
     /// Tasks whose start time has come.

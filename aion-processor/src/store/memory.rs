@@ -398,14 +398,13 @@ impl Rows for World {
         Ok(())
     }
 
-    async fn ready(&mut self, claim: &ClaimReq) -> Result<Vec<Row>> {
+    async fn ready(&mut self, claim: &ClaimReq) -> Result<Vec<(Row, Body)>> {
         let mut found: Vec<_> = self
             .tasks
             .iter()
-            .map(|(row, _)| row)
-            .filter(|row| may_take(row, claim))
+            .filter(|(row, _)| may_take(row, claim))
             .collect();
-        found.sort_by_key(|row| (std::cmp::Reverse(row.priority), row.ready_seq));
+        found.sort_by_key(|(row, _)| (std::cmp::Reverse(row.priority), row.ready_seq));
         Ok(found.into_iter().take(claim.max as usize).cloned().collect())
     }
 

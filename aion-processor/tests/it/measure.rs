@@ -74,6 +74,19 @@ fn fsync_ms(directory: &std::path::Path) -> f64 {
     times[10].as_secs_f64() * 1e3
 }
 
+/// Seconds of processor time that this process has used, which other load does not change much.
+fn cpu_s() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    let ticks: u64 = after_name
+        .split(' ')
+        .skip(12)
+        .take(2)
+        .filter_map(|field| field.parse::<u64>().ok())
+        .sum();
+    ticks as f64 / 100.0
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement, not a test"]
 async fn cycles_per_second() {
@@ -87,6 +100,7 @@ async fn cycles_per_second() {
             let processor = Processor::new(store);
             fill(&processor).await;
             let flush = fsync_ms(directory.path());
+            let cpu = cpu_s();
             let rate = drain(&processor, workers, durability).await;
             println!(
                 "{durability:?}, {workers} workers: {rate:.0} claim+complete/s (fsync p50 {flush:.2} ms)"

@@ -186,13 +186,12 @@ impl Reader<'_> {
     }
 
     async fn counts(&self) -> Result<StatusCounts> {
-        let rows = sqlx::query("SELECT status, n FROM tally")
-            .fetch_all(self.pool)
-            .await
-            .map_err(storage)?;
+        let sql =
+            "SELECT preparing, ready, running, blocked, completed, failed, cancelled FROM tally WHERE id = 1";
+        let row = sqlx::query(sql).fetch_one(self.pool).await.map_err(storage)?;
         let mut counts = StatusCounts::default();
-        for row in &rows {
-            counts.0[codec::status(column(row, 0)?)? as usize] = column(row, 1)?.unsigned_abs();
+        for (index, count) in counts.0.iter_mut().enumerate() {
+            *count = column(&row, index)?.unsigned_abs();
         }
         Ok(counts)
     }

@@ -4,7 +4,7 @@ use aion_types::{EventKind, Json, MessageRecord, Status, TaskId, Timestamp};
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Row as _, Sqlite, SqliteConnection};
 
-use super::codec::{self, hot, int, said, storage, texts, to_text};
+use super::codec::{self, HOT, hot, int, said, storage, texts, to_text};
 use crate::engine::row::{Body, Row};
 use crate::engine::rows::{Outcome, Rows};
 use crate::{ClaimReq, Error, Result};
@@ -13,25 +13,31 @@ type Statement<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
 
 /// The statements that every claim, completion and look at the clock runs; their plans are tested.
 pub(super) mod hot_sql {
-    use super::hot;
+    use super::{hot, texts};
 
     pub(crate) const BY_ID: &str = concat!("SELECT ", hot!(), " FROM task t WHERE t.uid = ?1");
     pub(crate) const READY: &str = concat!(
         "SELECT ",
         hot!(),
-        " FROM task t INDEXED BY task_ready WHERE t.status = 1 ORDER BY t.priority DESC, t.ready_seq LIMIT ?1"
+        ", ",
+        texts!(),
+        " FROM task t INDEXED BY task_ready CROSS JOIN task_body b ON b.task = t.ord WHERE t.status = 1 ORDER BY t.priority DESC, t.ready_seq LIMIT ?1"
     );
     pub(crate) const READY_QUEUE: &str = concat!(
         "SELECT ",
         hot!(),
-        " FROM task t INDEXED BY task_ready_queue WHERE t.status = 1 AND t.queue = ?1 \
+        ", ",
+        texts!(),
+        " FROM task t INDEXED BY task_ready_queue CROSS JOIN task_body b ON b.task = t.ord WHERE t.status = 1 AND t.queue = ?1 \
          AND (?2 = '[]' OR t.kind IN (SELECT value FROM json_each(?2))) \
          ORDER BY t.priority DESC, t.ready_seq LIMIT ?3"
     );
     pub(crate) const READY_KIND: &str = concat!(
         "SELECT ",
         hot!(),
-        " FROM task t INDEXED BY task_ready_kind WHERE t.status = 1 AND t.kind = ?1 \
+        ", ",
+        texts!(),
+        " FROM task t INDEXED BY task_ready_kind CROSS JOIN task_body b ON b.task = t.ord WHERE t.status = 1 AND t.kind = ?1 \
          ORDER BY t.priority DESC, t.ready_seq LIMIT ?2"
     );
     pub(crate) const EXPIRED: &str = concat!(
@@ -62,6 +68,10 @@ const PUT: &str = "UPDATE task SET status = ?2, ready_seq = ?3, handler = ?4, le
 /// A heartbeat, a message or a counter touches one index at most.
 const PUT_QUIET: &str = "UPDATE task SET lease_until = ?2, cancel_requested = ?3, open_children = ?4, \
      waiting_on = ?5, gather_failed = ?6, messages = ?7, version = ?8, updated_at = ?9 WHERE ord = ?1";
+
+/// How many tasks are in each status, changed by so many, in the order of their life.
+const ADD_TO_TALLY: &str = "UPDATE tally SET preparing = preparing + ?1, ready = ready + ?2, running = running + ?3, \
+     blocked = blocked + ?4, completed = completed + ?5, failed = failed + ?6, cancelled = cancelled + ?7 WHERE id = 1";
 
 /// One transaction on its way: what it has written so far.
 #[derive(Debug)]
@@ -106,14 +116,24 @@ impl<'c> Tx<'c> {
         rows.iter().map(codec::row).collect()
     }
 
+    /// Hot rows with their bodies.
+    async fn whole(&mut self, statement: Statement<'_>) -> Result<Vec<(Row, Body)>> {
+        let rows = statement.fetch_all(&mut *self.conn).await.map_err(storage)?;
+        rows.iter()
+            .map(|row| Ok((codec::row(row)?, codec::body(row, HOT)?)))
+            .collect()
+    }
+
     /// Writes the changed numbers of tasks in each status.
     pub(super) async fn flush_tally(&mut self) -> Result<()> {
-        let changed: Vec<_> = (0_i64..).zip(self.tally).filter(|(_, by)| *by != 0).collect();
-        for (status, by) in changed {
-            let statement = sqlx::query("UPDATE tally SET n = n + ?2 WHERE status = ?1");
-            self.write(statement.bind(status).bind(by)).await?;
+        if self.tally.iter().all(|by| *by == 0) {
+            return Ok(());
         }
-        Ok(())
+        let statement = self
+            .tally
+            .iter()
+            .fold(sqlx::query(ADD_TO_TALLY), |statement, by| statement.bind(*by));
+        self.write(statement).await
     }
 
     fn count(&mut self, was: Option<Status>, is: Status) {
@@ -127,37 +147,40 @@ impl<'c> Tx<'c> {
         self.ready += u32::from(is == Status::Ready);
     }
 
-    async fn ready_in_queues(&mut self, claim: &ClaimReq) -> Result<Vec<Row>> {
+    async fn ready_in_queues(&mut self, claim: &ClaimReq) -> Result<Vec<(Row, Body)>> {
         let kinds = to_text(&claim.kinds)?;
         let mut found = Vec::new();
         for queue in &claim.queues {
             let statement = sqlx::query(hot_sql::READY_QUEUE)
                 .bind(queue.clone())
                 .bind(kinds.clone());
-            found.extend(self.rows(statement.bind(i64::from(claim.max))).await?);
+            found.extend(self.whole(statement.bind(i64::from(claim.max))).await?);
         }
         Ok(found)
     }
 
-    async fn ready_of_kinds(&mut self, claim: &ClaimReq) -> Result<Vec<Row>> {
+    async fn ready_of_kinds(&mut self, claim: &ClaimReq) -> Result<Vec<(Row, Body)>> {
         let mut found = Vec::new();
         for kind in &claim.kinds {
             let statement = sqlx::query(hot_sql::READY_KIND)
                 .bind(kind.clone())
                 .bind(i64::from(claim.max));
-            found.extend(self.rows(statement).await?);
+            found.extend(self.whole(statement).await?);
         }
         Ok(found)
     }
 
-    async fn ready_task(&mut self, claim: &ClaimReq, task: TaskId) -> Result<Vec<Row>> {
+    async fn ready_task(&mut self, claim: &ClaimReq, task: TaskId) -> Result<Vec<(Row, Body)>> {
         let fits = |row: &Row| {
             row.status == Status::Ready
                 && claim.max > 0
                 && (claim.queues.is_empty() || claim.queues.contains(&row.queue))
                 && (claim.kinds.is_empty() || claim.kinds.contains(&row.kind))
         };
-        Ok(self.row(task).await?.filter(fits).into_iter().collect())
+        match self.row(task).await?.filter(fits) {
+            Some(row) => Ok(vec![(row.clone(), self.body(&row).await?)]),
+            None => Ok(Vec::new()),
+        }
     }
 }
 
@@ -290,18 +313,18 @@ impl Rows for Tx<'_> {
         self.write(statement).await
     }
 
-    async fn ready(&mut self, claim: &ClaimReq) -> Result<Vec<Row>> {
+    async fn ready(&mut self, claim: &ClaimReq) -> Result<Vec<(Row, Body)>> {
         let mut found = match (claim.task, claim.queues.is_empty(), claim.kinds.is_empty()) {
             (Some(task), ..) => self.ready_task(claim, task).await?,
             (None, false, _) => self.ready_in_queues(claim).await?,
             (None, true, false) => self.ready_of_kinds(claim).await?,
             (None, true, true) => {
-                self.rows(sqlx::query(hot_sql::READY).bind(i64::from(claim.max)))
+                self.whole(sqlx::query(hot_sql::READY).bind(i64::from(claim.max)))
                     .await?
             }
         };
-        found.sort_by_key(|row| (std::cmp::Reverse(row.priority), row.ready_seq));
-        found.dedup_by_key(|row| row.ord);
+        found.sort_by_key(|(row, _)| (std::cmp::Reverse(row.priority), row.ready_seq));
+        found.dedup_by_key(|(row, _)| row.ord);
         found.truncate(claim.max as usize);
         Ok(found)
     }

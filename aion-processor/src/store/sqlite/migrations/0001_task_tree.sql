@@ -95,7 +95,13 @@ CREATE INDEX event_task ON event (task, seq);
 
 -- How many tasks are in each status, so that nobody counts rows.
 CREATE TABLE tally (
-    status INTEGER PRIMARY KEY,
-    n      INTEGER NOT NULL
+    id        INTEGER PRIMARY KEY CHECK (id = 1),
+    preparing INTEGER NOT NULL,
+    ready     INTEGER NOT NULL,
+    running   INTEGER NOT NULL,
+    blocked   INTEGER NOT NULL,
+    completed INTEGER NOT NULL,
+    failed    INTEGER NOT NULL,
+    cancelled INTEGER NOT NULL
 ) STRICT;
-INSERT INTO tally VALUES (0, 0), (1, 0), (2, 0), (3, 0), (4, 0), (5, 0), (6, 0);
+INSERT INTO tally VALUES (1, 0, 0, 0, 0, 0, 0, 0);
