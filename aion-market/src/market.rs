@@ -3,17 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use aion_types::{Clock, ForecasterId, MarketId, PPM_ONE, PpmDist, SystemClock, TaskId, Timestamp};
-use serde::Serialize;
+use aion_types::{Clock, ForecasterId, MarketId, PpmDist, SystemClock, TaskId, Timestamp};
 
 use crate::Result;
+use crate::draft::Draft;
 use crate::engine::{Decision, MarketState};
 use crate::error::Error;
-use crate::event::{Event, RequestKey, StoredEvent};
-use crate::ledger::{Entry, entries};
+use crate::event::StoredEvent;
+use crate::history::{CalibrationReport, History, calibration_of};
+use crate::ledger::Entry;
 use crate::maker::MakerSpec;
 use crate::order::{Fill, Forecast, Order, Quote, Trade};
-use crate::reliability::{Murphy, Reliability};
 use crate::report::{Report, uniform};
 use crate::resolution::Resolution;
 use crate::spec::{Defaults, OpenMarket, Prior, check_text, market_of_task};
@@ -69,75 +69,6 @@ impl MarketOptions {
         self.history = markets;
         self
     }
-}
-
-/// How markets of one kind ended.
-///
-/// ```
-/// use aion_market::History;
-///
-/// let history = History::of("agent.run", vec![3_000_000, 1_000_000]);
-/// assert_eq!(history.base_rate(2.0)?.parts(), [666_667, 333_333]);
-/// # Ok::<(), aion_market::Error>(())
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct History {
-    /// The kind.
-    pub kind: String,
-    /// How often each outcome happened, in millionths (a mixture counts in part).
-    pub counts_micro: Vec<u64>,
-}
-
-impl History {
-    /// These counts, in millionths.
-    pub fn of(kind: impl Into<String>, counts_micro: Vec<u64>) -> Self {
-        Self {
-            kind: kind.into(),
-            counts_micro,
-        }
-    }
-
-    /// How many markets there were.
-    pub fn resolved(&self) -> f64 {
-        self.counts_micro.iter().sum::<u64>() as f64 / f64::from(PPM_ONE)
-    }
-
-    /// The pseudo-count estimate `(n_k + k0/K) / (n + k0)`.
-    ///
-    /// # Errors
-    /// [`Error`] for fewer than two outcomes, or `k0` that is not finite and above 0.
-    pub fn base_rate(&self, k0: f64) -> Result<PpmDist> {
-        crate::error::check(
-            "pseudo-counts",
-            "finite and above 0",
-            k0,
-            k0.is_finite() && k0 > 0.0,
-        )?;
-        let share = k0 / self.counts_micro.len() as f64;
-        let weights: Vec<f64> = self
-            .counts_micro
-            .iter()
-            .map(|n| *n as f64 / f64::from(PPM_ONE) + share)
-            .collect();
-        Ok(PpmDist::from_weights(&weights)?)
-    }
-}
-
-/// How well the last forecasts of one forecaster matched what happened, over markets of two outcomes.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct CalibrationReport {
-    /// Who; `house` for the market's own last price.
-    pub forecaster: ForecasterId,
-    /// The reliability curve of the first outcome.
-    pub reliability: Reliability,
-    /// Expected calibration error.
-    pub ece: f64,
-    /// Mean one-sided Brier score.
-    pub brier: f64,
-    /// Its parts.
-    pub murphy: Murphy,
-    /// Mean log loss, in bits.
-    pub loss_bits: f64,
 }
 
 /// Markets over a store: open, forecast, trade, resolve, and what came of it.
@@ -502,22 +433,7 @@ impl Market {
     pub(crate) async fn draft_new(&self, open: &OpenMarket) -> Result<Draft> {
         let (prior, strength) = self.prior(open).await?;
         let spec = open.spec(&Defaults::new(prior, MakerSpec::pseudo_count(strength)?)?)?;
-        let at = self.now();
-        let event = Event::MarketOpened { spec: Box::new(spec) };
-        let first = StoredEvent {
-            format: aion_types::Format::default(),
-            seq: 1,
-            at,
-            request: None,
-            event,
-        };
-        let state = MarketState::open(open.id(), &first)?;
-        Ok(Draft {
-            from: 0,
-            state,
-            events: vec![first],
-            entries: Vec::new(),
-        })
+        Draft::opening(open.id(), spec, self.now())
     }
 
     async fn prior(&self, open: &OpenMarket) -> Result<(PpmDist, f64)> {
@@ -579,77 +495,4 @@ impl Market {
         history.extend(draft.events.iter().cloned());
         Report::of(draft.state.id(), &history)
     }
-}
-
-/// A market with events that are not stored yet.
-#[derive(Debug)]
-pub(crate) struct Draft {
-    from: u64,
-    pub(crate) state: MarketState,
-    events: Vec<StoredEvent>,
-    entries: Vec<Entry>,
-}
-
-impl Draft {
-    fn of(state: MarketState) -> Self {
-        Self {
-            from: state.version(),
-            state,
-            events: Vec::new(),
-            entries: Vec::new(),
-        }
-    }
-
-    /// Appends an event.
-    pub(crate) fn push(&mut self, event: Event, request: Option<RequestKey>, at: Timestamp) -> Result<()> {
-        let (format, seq) = (aion_types::Format::default(), self.state.version() + 1);
-        let stored = StoredEvent {
-            format,
-            seq,
-            at,
-            request,
-            event,
-        };
-        self.entries.extend(entries(&self.state, &stored)?);
-        self.state.apply(&stored)?;
-        self.events.push(stored);
-        Ok(())
-    }
-
-    /// Appends what a request becomes, if it is new.
-    pub(crate) fn decide(&mut self, decision: Decision, at: Timestamp) -> Result<()> {
-        match decision {
-            Decision::Append { event, request } => self.push(event, request, at),
-            Decision::Recorded { .. } => Ok(()),
-        }
-    }
-}
-
-fn calibration_of(
-    forecaster: &ForecasterId,
-    rows: &[ScoreRow],
-    bins: usize,
-) -> Result<Option<CalibrationReport>> {
-    let first_of = |dist: &PpmDist| dist.get(0).map_or(0.0, |part| part.to_prob().get());
-    let binary = || rows.iter().filter(|row| row.last.outcomes() == 2);
-    let p: Vec<f64> = binary().map(|row| first_of(&row.last)).collect();
-    let o: Vec<f64> = binary().map(|row| first_of(row.target.dist())).collect();
-    if p.is_empty() {
-        return Ok(None);
-    }
-    let loss = p
-        .iter()
-        .zip(&o)
-        .map(|(p, o)| crate::divergence::cross_entropy(&[*o, 1.0 - o], &[*p, 1.0 - p]));
-    let nats: f64 = loss.sum::<Result<f64>>()?;
-    let reliability = Reliability::of(&p, &o, bins)?;
-    let murphy = reliability.murphy();
-    Ok(Some(CalibrationReport {
-        forecaster: forecaster.clone(),
-        ece: reliability.ece(),
-        brier: murphy.brier(),
-        murphy,
-        loss_bits: nats / std::f64::consts::LN_2 / p.len() as f64,
-        reliability,
-    }))
 }

@@ -10,10 +10,11 @@ use aion_types::{
 };
 
 use crate::Result;
+use crate::draft::Draft;
 use crate::engine::Decision;
 use crate::error::Error;
 use crate::feed::{TaskFeed, TaskView, token_ratio};
-use crate::market::{Draft, Market};
+use crate::market::Market;
 use crate::order::Forecast;
 use crate::predict::{Opinion, Predictor};
 use crate::report::Report;

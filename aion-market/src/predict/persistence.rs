@@ -18,13 +18,16 @@ const MAX_EXAMPLES: usize = 2_000;
 /// `p = sigmoid(a ln R_T + c)` with `R_T` from the harmonic means that the model reported of its
 /// tokens, and `(a, c)` refitted whenever a task ends.
 ///
-/// Has no opinion before the first assistant message that reports its persistence.
+/// Has no opinion before the first assistant message that reports its persistence. Its reports count
+/// for `(n + 1) / (n + 8) / k`: little while only few tasks `n` have calibrated it, and less for the
+/// `k`-th message of a task, since one message tells much of what the next one will (ours: the
+/// harmonic weights keep a long task from drowning the prior in one and the same evidence).
 #[derive(Debug)]
 pub struct PersistencePredictor {
     id: ForecasterId,
     market: Market,
     fit: FitOptions,
-    calibration: Mutex<Option<Calibration>>,
+    fitted: Mutex<Option<Fit>>,
 }
 
 impl PersistencePredictor {
@@ -38,7 +41,7 @@ impl PersistencePredictor {
             id,
             market,
             fit: FitOptions::default(),
-            calibration: Mutex::default(),
+            fitted: Mutex::default(),
         })
     }
 
@@ -64,19 +67,19 @@ impl PersistencePredictor {
             }
         }
         let fit = Calibration::fit(&ln_ratios, &outcomes, self.fit)?;
-        *self.calibration.lock().unwrap_or_else(PoisonError::into_inner) = Some(fit.calibration);
+        *self.fitted.lock().unwrap_or_else(PoisonError::into_inner) = Some(fit);
         Ok(fit)
     }
 
-    /// The calibration in force, fitted on the first call.
+    /// The fit in force, made on the first call and whenever a task ends.
     ///
     /// # Errors
     /// [`crate::Error::Store`] if the store fails.
-    pub async fn calibration(&self) -> Result<Calibration> {
-        let known = *self.calibration.lock().unwrap_or_else(PoisonError::into_inner);
+    pub async fn fitted(&self) -> Result<Fit> {
+        let known = *self.fitted.lock().unwrap_or_else(PoisonError::into_inner);
         match known {
-            Some(calibration) => Ok(calibration),
-            None => Ok(self.refit().await?.calibration),
+            Some(fit) => Ok(fit),
+            None => self.refit().await,
         }
     }
 }
@@ -93,12 +96,23 @@ impl Predictor for PersistencePredictor {
             return Ok(None);
         }
         let ln_ratio = evidence.persistence()?.ratio.ln();
-        let success = self.calibration().await?.prob_of_ln(ln_ratio)?;
-        Ok(Some(Opinion::new(success).with_ln_ratio(ln_ratio)))
+        let fit = self.fitted().await?;
+        let success = fit.calibration.prob_of_ln(ln_ratio)?;
+        let weight = weight(fit.n, evidence.messages.len());
+        Ok(Some(
+            Opinion::new(success).with_weight(weight).with_ln_ratio(ln_ratio),
+        ))
     }
 
     async fn learn(&self, _report: &Report) -> Result<(), PredictError> {
         self.refit().await?;
         Ok(())
     }
+}
+
+/// How much the report on the `messages`-th message counts after `tasks` tasks; never below what a
+/// market takes.
+fn weight(tasks: usize, messages: usize) -> f64 {
+    let (tasks, messages) = (tasks as f64, messages.max(1) as f64);
+    ((tasks + 1.0) / (tasks + 8.0) / messages).max(0.001)
 }

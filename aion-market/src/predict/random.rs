@@ -7,6 +7,9 @@ use super::{Opinion, PredictError, Predictor};
 use crate::Result;
 use crate::feed::TaskView;
 
+/// The least that a market takes: it is scored like the others and moves next to nothing.
+const WEIGHT: f64 = 0.001;
+
 /// A probability drawn uniformly from the seed and the task's id; the same pair gives the same one.
 #[derive(Debug, Clone)]
 pub struct Random {
@@ -43,9 +46,8 @@ impl Predictor for Random {
             bytes.copy_from_slice(half);
             splitmix64(state ^ u64::from_be_bytes(bytes))
         });
-        Ok(Some(Opinion::new(Prob::new(
-            (draw >> 11) as f64 / (1_u64 << 53) as f64,
-        )?)))
+        let success = Prob::new((draw >> 11) as f64 / (1_u64 << 53) as f64)?;
+        Ok(Some(Opinion::new(success).with_weight(WEIGHT)))
     }
 }
 

@@ -62,6 +62,14 @@ fn an_infinite_gain_and_loss_at_once_is_an_error_and_not_a_number() {
 }
 
 #[test]
+fn rounding_is_no_bad_input() {
+    let sum = 0.1 + 0.2 + 0.3 + 0.4 + f64::EPSILON;
+    assert!(sum > 1.0);
+    assert_eq!(divergence::kl(&[sum, 0.0], &[sum, 0.0]).unwrap(), 0.0);
+    assert!(score::log_score(&[sum, 0.0], 0).unwrap().abs() < 1e-15);
+}
+
+#[test]
 fn bad_input_is_named() {
     assert!(matches!(
         score::log_score(&[0.5, 0.6], 0),

@@ -17,6 +17,7 @@
 
 mod markets;
 mod orders;
+mod own;
 mod problem;
 mod scores;
 mod state;

@@ -8,6 +8,7 @@ use axum::extract::State;
 use http::HeaderMap;
 
 use crate::orders::header_key;
+use crate::own::refuse_own;
 use crate::problem::{in_body, in_trust, invalid};
 use crate::wire::{
     ListMarkets, MakerChoice, MarketInfo, MarketList, OpenMarketBody, ReportView, ResolveBody, distribution,
@@ -147,6 +148,7 @@ pub(crate) async fn get_market(
     request_body = ResolveBody,
     responses(
         (status = 200, description = "The scores", body = ReportView),
+        (status = 403, description = "The request comes from the work on the task", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "There is no such market", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "It ended otherwise", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "A value is not valid", body = Problem, content_type = "application/problem+json"),
@@ -156,8 +158,10 @@ pub(crate) async fn resolve_market(
     State(market): State<Market>,
     State(trust): State<TrustLedger>,
     Path(id): Path<MarketId>,
+    headers: HeaderMap,
     Json(body): Json<ResolveBody>,
 ) -> Result<Json<ReportView>, Problem> {
+    refuse_own(&headers, id)?;
     let view = market.get(id).await.map_err(in_body)?;
     let resolution = body.resolution(&view.spec.outcomes)?;
     let report = market.resolve(id, &resolution).await.map_err(in_body)?;

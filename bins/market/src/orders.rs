@@ -6,6 +6,7 @@ use aion_types::MarketId;
 use axum::extract::State;
 use http::HeaderMap;
 
+use crate::own::refuse_own;
 use crate::problem::{in_body, invalid};
 use crate::wire::{
     FillView, ForecastBody, QuoteBody, QuoteView, SeenPrice, TradeBody, distribution, micro, order,
@@ -37,6 +38,7 @@ pub(crate) async fn forecast(
     headers: HeaderMap,
     Json(body): Json<ForecastBody>,
 ) -> Result<Json<FillView>, Problem> {
+    refuse_own(&headers, id)?;
     let dist = distribution("/probabilities", &body.probabilities)?;
     let mut forecast = Forecast::new(body.forecaster, dist)
         .with_weight(body.weight)
@@ -107,6 +109,7 @@ pub(crate) async fn trade(
     headers: HeaderMap,
     Json(body): Json<TradeBody>,
 ) -> Result<Json<FillView>, Problem> {
+    refuse_own(&headers, id)?;
     let mut trade = Trade::new(body.forecaster, order(body.shares, body.move_to)?);
     if let Some(limit) = body.max_cost {
         trade = trade.with_max_cost_micro(micro("/max_cost", limit)?);

@@ -2,12 +2,13 @@
 //!
 //! An agent does not see the price of the task that it works on: it would bet on itself.
 
-use aion_market::{Market, MarketFilter, MarketStatus, MarketView, Subject, market_of_task, sequential};
+use aion_market::{Market, MarketFilter, MarketStatus, MarketView, Subject, sequential};
 use aion_service::{Problem, StateQuery, StateSource};
-use aion_types::{Bits, MarketId, TaskId};
+use aion_types::{Bits, MarketId};
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
+use crate::own::own_market;
 use crate::problem::in_body;
 
 /// Open markets, and markets that ended last, shown at most.
@@ -56,7 +57,7 @@ impl MarketState {
 #[async_trait]
 impl StateSource for MarketState {
     async fn state(&self, query: &StateQuery) -> Result<Value, Problem> {
-        let own = query.task_state.as_deref().and_then(task_of).map(market_of_task);
+        let own = query.task_state.as_deref().and_then(own_market);
         self.brief(own).await.map_err(in_body)
     }
 
@@ -67,15 +68,6 @@ impl StateSource for MarketState {
             .map(drop)
             .map_err(|error| error.to_string())
     }
-}
-
-/// The task that `X-Task-State` names: its id, or a JSON object with the member `task_id`.
-fn task_of(text: &str) -> Option<TaskId> {
-    if let Ok(id) = text.trim().parse() {
-        return Some(id);
-    }
-    let value: Value = serde_json::from_str(text).ok()?;
-    value.get("task_id")?.as_str()?.parse().ok()
 }
 
 fn open_line(view: &MarketView) -> Value {

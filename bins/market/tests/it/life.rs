@@ -215,3 +215,40 @@ async fn lists_go_on_where_a_page_ended() {
     let none = client.get("/v1/markets?status=resolved&kind=weather").await.1;
     assert_eq!(none["markets"], json!([]));
 }
+
+#[tokio::test]
+async fn whoever_works_on_a_task_cannot_bet_on_it_nor_end_its_market() {
+    let client = Client::new();
+    client
+        .ok("/v1/markets", json!({"task_id": TASK, "kind": "agent.run"}))
+        .await;
+    let path = format!("/v1/markets/{TASK}");
+    let from_the_task = |what: &str, body| {
+        let mut request = post(&format!("{path}/{what}"), &body);
+        let state = json!({"task_id": TASK, "cwd": "."}).to_string();
+        request
+            .headers_mut()
+            .insert("x-task-state", state.parse().unwrap());
+        request
+    };
+    let cases = [
+        (
+            "forecasts",
+            json!({"forecaster": "somebody-else", "probabilities": [0.9, 0.1]}),
+        ),
+        (
+            "trades",
+            json!({"forecaster": "somebody-else", "move_to": [0.9, 0.1]}),
+        ),
+        ("resolve", json!({"outcome": "SUCCESS"})),
+    ];
+    for (what, body) in cases {
+        let (status, problem) = client.ask(from_the_task(what, body)).await;
+        assert_eq!(
+            (status, problem["code"].as_str()),
+            (StatusCode::FORBIDDEN, Some("own_task")),
+            "{what}"
+        );
+    }
+    assert_eq!(client.get(&path).await.1["version"], 1);
+}

@@ -1,0 +1,306 @@
+//! The pure market: `state = fold(events)`, and what a request becomes.
+//!
+//! No I/O, no clock. A request is checked against the state and becomes an [`Event`] to append, or
+//! the number of the event that it became when it was sent before.
+
+mod decide;
+
+use std::collections::BTreeMap;
+
+use aion_types::{ForecasterId, MarketId, PpmDist, Timestamp};
+
+use crate::Result;
+use crate::error::Error;
+use crate::event::{Event, StoredEvent};
+use crate::maker::Maker;
+use crate::resolution::Resolution;
+use crate::spec::MarketSpec;
+
+pub use decide::Decision;
+
+/// What one account has spent and holds.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Holding {
+    /// Money spent less money received, in micro-units.
+    pub spent_micro: i64,
+    /// Micro-shares by outcome; none negative.
+    pub shares_micro: Vec<i64>,
+}
+
+/// A market at one version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MarketState {
+    id: MarketId,
+    version: u64,
+    spec: MarketSpec,
+    maker: Maker,
+    first: PpmDist,
+    price: PpmDist,
+    executor: Option<ForecasterId>,
+    resolution: Option<Resolution>,
+    opened_at: Timestamp,
+    resolved_at: Option<Timestamp>,
+    forecasts: u64,
+    trades: u64,
+    holdings: BTreeMap<ForecasterId, Holding>,
+    requests: BTreeMap<String, (u64, String)>,
+}
+
+impl MarketState {
+    /// The state after its first event.
+    ///
+    /// # Errors
+    /// [`Error::BadHistory`] if that is not the opening.
+    pub fn open(id: MarketId, first: &StoredEvent) -> Result<Self> {
+        let Event::MarketOpened { spec } = &first.event else {
+            return Err(Error::BadHistory {
+                seq: first.seq,
+                reason: "a history begins with the opening",
+            });
+        };
+        if first.seq != 1 {
+            return Err(Error::BadHistory {
+                seq: first.seq,
+                reason: "a history begins with event 1",
+            });
+        }
+        let maker = spec.maker.open(&spec.prior)?;
+        let price = maker.price()?;
+        Ok(Self {
+            id,
+            version: 1,
+            spec: (**spec).clone(),
+            maker,
+            first: price.clone(),
+            price,
+            executor: spec.executor.clone(),
+            resolution: None,
+            opened_at: first.at,
+            resolved_at: None,
+            forecasts: 0,
+            trades: 0,
+            holdings: BTreeMap::new(),
+            requests: BTreeMap::new(),
+        })
+    }
+
+    /// The state after a whole history; `None` of an empty one.
+    ///
+    /// # Errors
+    /// [`Error::BadHistory`] if no market can have produced it.
+    pub fn fold<'a>(id: MarketId, events: impl IntoIterator<Item = &'a StoredEvent>) -> Result<Option<Self>> {
+        let mut events = events.into_iter();
+        let Some(first) = events.next() else {
+            return Ok(None);
+        };
+        let mut state = Self::open(id, first)?;
+        events.try_for_each(|event| state.apply(event))?;
+        Ok(Some(state))
+    }
+
+    /// The market's id.
+    pub const fn id(&self) -> MarketId {
+        self.id
+    }
+
+    /// How many events made it.
+    pub const fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Its terms.
+    pub const fn spec(&self) -> &MarketSpec {
+        &self.spec
+    }
+
+    /// Its first price.
+    pub const fn first(&self) -> &PpmDist {
+        &self.first
+    }
+
+    /// Its price now.
+    pub const fn price(&self) -> &PpmDist {
+        &self.price
+    }
+
+    /// Its maker.
+    pub const fn maker(&self) -> &Maker {
+        &self.maker
+    }
+
+    /// Who may not bet.
+    pub const fn executor(&self) -> Option<&ForecasterId> {
+        self.executor.as_ref()
+    }
+
+    /// How it ended.
+    pub const fn resolution(&self) -> Option<&Resolution> {
+        self.resolution.as_ref()
+    }
+
+    /// When it opened.
+    pub const fn opened_at(&self) -> Timestamp {
+        self.opened_at
+    }
+
+    /// When it ended.
+    pub const fn resolved_at(&self) -> Option<Timestamp> {
+        self.resolved_at
+    }
+
+    /// How many reports it has taken.
+    pub const fn forecasts(&self) -> u64 {
+        self.forecasts
+    }
+
+    /// How many trades it has taken.
+    pub const fn trades(&self) -> u64 {
+        self.trades
+    }
+
+    /// What each account has spent and holds.
+    pub const fn holdings(&self) -> &BTreeMap<ForecasterId, Holding> {
+        &self.holdings
+    }
+
+    /// Applies the next event.
+    ///
+    /// # Errors
+    /// [`Error::BadHistory`] if it is not the next one of this market; the state is then unchanged.
+    pub fn apply(&mut self, stored: &StoredEvent) -> Result<()> {
+        let seq = stored.seq;
+        let bad = |reason| Err(Error::BadHistory { seq, reason });
+        if seq != self.version + 1 {
+            return bad("its number is not the next one");
+        }
+        if self.resolution.is_some() {
+            return bad("the market was resolved before");
+        }
+        if stored
+            .event
+            .move_of_price()
+            .is_some_and(|(before, _)| *before != self.price)
+        {
+            return bad("it starts from another price");
+        }
+        self.apply_event(stored)?;
+        self.version = seq;
+        if let Some(request) = &stored.request {
+            self.requests
+                .insert(request.key.clone(), (seq, request.digest.clone()));
+        }
+        Ok(())
+    }
+
+    fn apply_event(&mut self, stored: &StoredEvent) -> Result<()> {
+        let seq = stored.seq;
+        match &stored.event {
+            Event::MarketOpened { .. } => {
+                return Err(Error::BadHistory {
+                    seq,
+                    reason: "a market opens once",
+                });
+            }
+            Event::ForecastReported {
+                dist,
+                weight_micro,
+                after,
+                ..
+            } => {
+                self.count_report(seq, dist, *weight_micro, after)?;
+                self.forecasts += 1;
+            }
+            Event::Traded {
+                forecaster,
+                shares_micro,
+                cost_micro,
+                after,
+                ..
+            } => {
+                self.book_trade(forecaster, shares_micro, *cost_micro, seq)?;
+                self.price = after.clone();
+                self.trades += 1;
+            }
+            Event::HouseMoved {
+                dist,
+                weight_micro,
+                shares_micro,
+                cost_micro,
+                after,
+                ..
+            } => {
+                if shares_micro.is_empty() {
+                    self.count_report(seq, dist, *weight_micro, after)?;
+                } else {
+                    self.lmsr(seq)?.apply(shares_micro, *cost_micro)?;
+                    self.price = after.clone();
+                }
+            }
+            Event::ExecutorNamed { executor } => self.executor = Some(executor.clone()),
+            Event::Resolved { resolution } => {
+                resolution.target(self.spec.outcomes.len())?;
+                self.resolution = Some(resolution.clone());
+                self.resolved_at = Some(stored.at);
+            }
+        }
+        Ok(())
+    }
+
+    /// Pseudo-counts are integers, so the price on record must be the one that they give.
+    fn count_report(&mut self, seq: u64, dist: &PpmDist, weight_micro: u64, after: &PpmDist) -> Result<()> {
+        let Maker::PseudoCount(maker) = &self.maker else {
+            return Err(Error::BadHistory {
+                seq,
+                reason: "a report in a market of trades",
+            });
+        };
+        let mut maker = maker.clone();
+        maker.report(dist, weight_micro)?;
+        if maker.price()? != *after {
+            return Err(Error::BadHistory {
+                seq,
+                reason: "its price is not the one that its counts give",
+            });
+        }
+        self.maker = Maker::PseudoCount(maker);
+        self.price = after.clone();
+        Ok(())
+    }
+
+    fn book_trade(
+        &mut self,
+        forecaster: &ForecasterId,
+        shares: &[i64],
+        cost_micro: i64,
+        seq: u64,
+    ) -> Result<()> {
+        let mut holding = self.holding(forecaster);
+        for (held, bought) in holding.shares_micro.iter_mut().zip(shares) {
+            *held = held
+                .checked_add(*bought)
+                .ok_or(Error::Overflow("the shares of an account"))?;
+        }
+        let spent = holding.spent_micro.checked_add(cost_micro);
+        holding.spent_micro = spent.ok_or(Error::Overflow("the money of an account"))?;
+        self.lmsr(seq)?.apply(shares, cost_micro)?;
+        self.holdings.insert(forecaster.clone(), holding);
+        Ok(())
+    }
+
+    fn lmsr(&mut self, seq: u64) -> Result<&mut crate::maker::Lmsr> {
+        match &mut self.maker {
+            Maker::Lmsr(maker) => Ok(maker),
+            Maker::PseudoCount(_) => Err(Error::BadHistory {
+                seq,
+                reason: "a trade in a market of reports",
+            }),
+        }
+    }
+
+    fn holding(&self, forecaster: &ForecasterId) -> Holding {
+        self.holdings.get(forecaster).cloned().unwrap_or_else(|| Holding {
+            spent_micro: 0,
+            shares_micro: vec![0; self.spec.outcomes.len()],
+        })
+    }
+}
