@@ -81,14 +81,12 @@ pub enum Error {
         index: usize,
     },
     /// The text to be replaced occurs more than once, so it is not clear which one is meant.
-    #[error("edit {index}: the old text occurs {count} times in `{path}`; quote more of its surroundings")]
+    #[error("edit {index}: the old text occurs more than once in `{path}`; quote more of its surroundings")]
     EditAmbiguous {
         /// The path that was asked for.
         path: RelPath,
         /// Which edit of the request, from 0.
         index: usize,
-        /// How often the text occurs.
-        count: usize,
     },
     /// The file has other names, which a write would cut off or, worse, write through.
     #[error("`{path}` has {links} hard links; it is not written to")]

@@ -9,6 +9,9 @@ use crate::{Enforcement, RelPath};
 /// The longest time that an execution can be given, in milliseconds.
 pub const MAX_WALL_MS: u64 = 3_600_000;
 
+/// The most of the beginning, and of the end, of an output that can be kept, in bytes.
+pub const MAX_OUTPUT_BYTES: usize = 4 << 20;
+
 /// What an execution may use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -28,9 +31,9 @@ pub struct ExecLimits {
     pub processes: u64,
     /// Size of the private `/tmp` in bytes, where there is one.
     pub tmp_bytes: u64,
-    /// How much of the beginning of each output stream is kept, in bytes.
+    /// How much of the beginning of each output stream is kept, in bytes, at most [`MAX_OUTPUT_BYTES`].
     pub head_bytes: usize,
-    /// How much of the end is kept.
+    /// How much of the end is kept, at most [`MAX_OUTPUT_BYTES`].
     pub tail_bytes: usize,
 }
 

@@ -72,7 +72,7 @@ pub use self::enforcement::{
     Enforcement, FileConfinement, NetworkConfinement, ProcessConfinement, ResourceLimit, Tier,
 };
 pub use self::error::{Error, Result};
-pub use self::exec::{Captured, ExecLimits, ExecOutput, ExecRequest, MAX_WALL_MS};
+pub use self::exec::{Captured, ExecLimits, ExecOutput, ExecRequest, MAX_OUTPUT_BYTES, MAX_WALL_MS};
 pub use self::files::{
     Edit, Encoding, EntryKind, Etag, Listing, Occurrences, Parents, ReadOptions, ReadOutput, ReadRange,
     RemoveMode, RenameMode, Stat, WriteMode, WriteOutput, WriteRequest,

@@ -17,13 +17,11 @@ use super::capture::{Capture, drain};
 use super::env;
 use super::root::Root;
 use super::{LocalOptions, Supervisor};
-use crate::exec::MAX_WALL_MS;
+use crate::exec::{MAX_OUTPUT_BYTES, MAX_WALL_MS};
 use crate::supervisor::{self, Plan, Report};
 use crate::{Enforcement, Error, ExecOutput, ExecRequest, Namespaces, Result};
 
-/// Longer than this after the end of its time, the supervisor itself is killed.
-const SUPERVISOR_GRACE: Duration = Duration::from_secs(10);
-/// How long outputs are read after everything has ended.
+/// How long outputs are read after everything has ended, and how long a late supervisor may take to end.
 const DRAIN_GRACE: Duration = Duration::from_secs(2);
 const MAX_ARGV: usize = 1024;
 const MAX_ARG_BYTES: usize = 128 << 10;
@@ -89,9 +87,15 @@ async fn attempt(
     let (Some(out), Some(err)) = pipes else {
         return Err(Error::supervisor("it has no output pipes"));
     };
-    let time = Duration::from_millis(limits.wall_ms) + SUPERVISOR_GRACE;
+    let time = Duration::from_millis(limits.wall_ms).saturating_add(options.supervisor_grace);
     let reports = {
-        let talk = tokio::time::timeout(time, converse(&mut child, socket, plan, &request.stdin));
+        let talk = async {
+            let talk = tokio::time::timeout(time, converse(&mut child, socket, plan, &request.stdin)).await;
+            if talk.is_err() {
+                end_late(&mut child).await;
+            }
+            talk
+        };
         let outputs = async { tokio::join!(drain(out, &mut stdout), drain(err, &mut stderr)) };
         finish_together(talk, outputs).await
     };
@@ -124,6 +128,18 @@ async fn finish_together<T>(talk: impl Future<Output = T>, outputs: impl Future)
     }
 }
 
+/// Ends a supervisor that is late. That its line is closed asks it to kill everything; one that does not
+/// even do that is killed, and what it started for itself is killed by the kernel with it.
+async fn end_late(child: &mut Child) {
+    if tokio::time::timeout(DRAIN_GRACE, child.wait()).await.is_ok() {
+        return;
+    }
+    let killed = tokio::time::timeout(DRAIN_GRACE, child.kill()).await;
+    if !matches!(killed, Ok(Ok(()))) {
+        tracing::warn!(pid = child.id(), "a late supervisor could not be killed");
+    }
+}
+
 fn check(request: &ExecRequest) -> Result<()> {
     let program = request.argv.first().map_or("", String::as_str);
     if program.is_empty() {
@@ -147,6 +163,11 @@ fn check(request: &ExecRequest) -> Result<()> {
     if !(1..=MAX_WALL_MS).contains(&request.limits.wall_ms) {
         return Err(Error::invalid(format!(
             "the time is not between 1 and {MAX_WALL_MS} ms"
+        )));
+    }
+    if request.limits.head_bytes.max(request.limits.tail_bytes) > MAX_OUTPUT_BYTES {
+        return Err(Error::invalid(format!(
+            "more than {MAX_OUTPUT_BYTES} bytes of an end of an output are to be kept"
         )));
     }
     Ok(())

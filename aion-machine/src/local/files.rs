@@ -218,8 +218,7 @@ pub(crate) fn edit(root: &Root, path: &RelPath, edits: &[Edit], limits: &FileLim
         return Err(Error::NotFound { path: path.clone() });
     };
     let text = std::str::from_utf8(&old.content).map_err(|_| Error::NotText { path: path.clone() })?;
-    let new = crate::apply_edits(path, text, edits)?.into_bytes();
-    check_size(path, new.len() as u64, limits)?;
+    let new = crate::apply_edits(path, text, edits, limits.max_file_bytes)?.into_bytes();
     if new != old.content {
         let target = Target {
             dir: &dir,

@@ -11,6 +11,7 @@ mod walk;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::Semaphore;
@@ -67,6 +68,8 @@ pub struct LocalOptions {
     pub read_only: Vec<PathBuf>,
     /// How many executions run at once.
     pub max_executions: usize,
+    /// How long after the end of an execution's time its supervisor may still be about to clean up.
+    pub supervisor_grace: Duration,
     /// Larger files are neither written nor edited, in bytes.
     pub max_file_bytes: u64,
     /// Longest diff that a write returns, in bytes.
@@ -83,6 +86,7 @@ impl Default for LocalOptions {
             namespaces: Namespaces::WherePossible,
             read_only: Vec::new(),
             max_executions: 8,
+            supervisor_grace: Duration::from_secs(10),
             max_file_bytes: 10 << 20,
             max_diff_bytes: crate::diff::MAX_DIFF_BYTES,
             durability: Durability::None,
@@ -123,6 +127,13 @@ impl LocalOptions {
     #[must_use]
     pub fn with_max_executions(mut self, max_executions: usize) -> Self {
         self.max_executions = max_executions;
+        self
+    }
+
+    /// Ends a supervisor that is later than this after the end of its execution's time.
+    #[must_use]
+    pub fn with_supervisor_grace(mut self, supervisor_grace: Duration) -> Self {
+        self.supervisor_grace = supervisor_grace;
         self
     }
 

@@ -115,7 +115,11 @@ impl<'a> Walk<'a> {
         let rules = self.rules.len();
         self.load_rules(dir, path);
         for (name, kind) in entries {
-            let below = path.join(&RelPath::parse(&name)?)?;
+            // Names can be nested deeper than any path can say.
+            let Ok(below) = RelPath::parse(&name).and_then(|name| path.join(&name)) else {
+                self.truncated = true;
+                continue;
+            };
             if self.is_ignored(&below, kind) {
                 continue;
             }

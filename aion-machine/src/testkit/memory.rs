@@ -16,6 +16,9 @@ use crate::{
     WriteOutput, WriteRequest,
 };
 
+/// No edit leaves more, as by default on a host.
+const MAX_FILE_BYTES: u64 = 10 << 20;
+
 /// Files in memory. It executes nothing.
 #[derive(Debug, Default)]
 pub struct MemoryWorkspace {
@@ -262,7 +265,7 @@ impl Workspace for MemoryWorkspace {
         let mut state = self.state();
         let content = state.file(path)?;
         let text = std::str::from_utf8(content).map_err(|_| Error::NotText { path: path.clone() })?;
-        let new = crate::apply_edits(path, text, edits)?;
+        let new = crate::apply_edits(path, text, edits, MAX_FILE_BYTES)?;
         Ok(state.put(path, new.as_bytes()))
     }
 

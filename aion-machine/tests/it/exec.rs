@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use aion_machine::{
-    Error, ExecLimits, ExecRequest, FileConfinement, LocalMachine, LocalOptions, Machine, Namespaces,
-    NetworkConfinement, ProcessConfinement, RelPath, Supervisor, Tier,
+    Error, ExecLimits, ExecRequest, FileConfinement, LocalMachine, LocalOptions, MAX_OUTPUT_BYTES, Machine,
+    Namespaces, NetworkConfinement, ProcessConfinement, RelPath, Supervisor, Tier,
 };
 
 use crate::support::{Place, both, options, path};
@@ -586,4 +586,47 @@ async fn namespaces_of_no_use_are_done_without() {
             out.enforcement.gaps
         );
     }
+}
+
+/// A supervisor that neither reports nor ends when its line is closed does not stay.
+#[tokio::test]
+async fn a_supervisor_that_hangs_is_killed() {
+    let tools = tempfile::tempdir().unwrap();
+    let (script, pid) = (tools.path().join("hangs"), tools.path().join("pid"));
+    // Another process writes it, so that nobody here holds it open for writing when it is executed.
+    let text = format!("#!/bin/sh\necho $$ > {}\nexec sleep 600\n", pid.display());
+    let made = Command::new("/bin/sh")
+        .args(["-c", r#"printf %s "$1" > "$2"; chmod +x "$2""#, "sh", &text])
+        .arg(&script)
+        .status();
+    assert!(made.unwrap().success());
+    let hanging = options()
+        .with_supervisor(Supervisor::Program(script))
+        .with_supervisor_grace(Duration::from_secs(3));
+    let place = Place::with(hanging).await;
+    let limits = ExecLimits::default().with_wall_ms(1);
+    let request = ExecRequest::new(["true"]).with_limits(limits);
+    let error = place.work.exec(request).await.unwrap_err();
+    assert!(error.to_string().contains("did not end in time"), "{error}");
+    let pid = std::fs::read_to_string(pid).unwrap();
+    assert!(
+        !std::path::Path::new("/proc").join(pid.trim()).exists(),
+        "it hangs on"
+    );
+}
+
+#[tokio::test]
+async fn what_is_kept_of_an_output_is_bounded() {
+    let place = Place::new().await;
+    for (head, tail) in [(MAX_OUTPUT_BYTES + 1, 0), (0, usize::MAX)] {
+        let limits = ExecLimits::default().with_output_bytes(head, tail);
+        let request = ExecRequest::new(["true"]).with_limits(limits);
+        assert_eq!(
+            place.work.exec(request).await.unwrap_err().code(),
+            "invalid_request"
+        );
+    }
+    let limits = ExecLimits::default().with_output_bytes(MAX_OUTPUT_BYTES, MAX_OUTPUT_BYTES);
+    let request = ExecRequest::new(["true"]).with_limits(limits);
+    assert!(place.work.exec(request).await.unwrap().success());
 }

@@ -3,7 +3,8 @@
 use std::os::unix::fs::symlink;
 use std::time::Duration;
 
-use aion_machine::{GlobRequest, GrepRequest, ReadOptions, WalkLimits};
+use aion_machine::{GlobRequest, GrepRequest, ReadOptions, RelPath, RemoveMode, WalkLimits};
+use rustix::fs::{Mode, OFlags, mkdirat, open, openat};
 
 use crate::support::{Place, path};
 
@@ -88,4 +89,36 @@ async fn long_lines_are_cut_and_version_control_is_left_out() {
             .await
             .is_ok()
     );
+}
+
+/// Directories so deep that the path of the last has 20 * 256 bytes, made as a program would: step by step.
+fn nest(top: &std::path::Path) {
+    let name = "d".repeat(255);
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+    let mut at = open(top, flags, Mode::empty()).unwrap();
+    for _ in 0..20 {
+        mkdirat(&at, &name, Mode::RWXU).unwrap();
+        at = openat(&at, &name, flags, Mode::empty()).unwrap();
+    }
+}
+
+/// What is too deep to be named is left out and said; the rest can be searched, compared, and cleaned up.
+#[tokio::test]
+async fn paths_too_long_to_be_said_do_not_stop_a_walk() {
+    let place = Place::new().await;
+    place.put("a", "needle\n").await;
+    place.put("e", "needle\n").await;
+    nest(&place.inside());
+    let globbed = place.work.glob(GlobRequest::new("*")).await.unwrap();
+    let names: Vec<_> = globbed.hits.iter().map(|hit| hit.path.as_str()).collect();
+    assert_eq!((names, globbed.truncated), (vec!["a", "e"], true));
+    let found = place.work.grep(GrepRequest::new("needle")).await.unwrap();
+    assert_eq!((found.hits.len(), found.truncated), (2, true));
+    let before = place.work.snapshot().await.unwrap();
+    place.put("e", "2\n").await;
+    let after = place.work.snapshot().await.unwrap();
+    assert_eq!(place.work.diff(before, after).await.unwrap().changed_files, 1);
+    let top = RelPath::parse(&"d".repeat(255)).unwrap();
+    place.work.remove(&top, RemoveMode::Tree).await.unwrap();
+    assert!(!place.work.glob(GlobRequest::new("*")).await.unwrap().truncated);
 }

@@ -1,11 +1,13 @@
 //! What every handler works with.
 
 use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aion_machine::{Etag, LocalMachine, Machine, RelPath, Workspace, WorkspaceSpec};
 use aion_service::Problem;
 use axum::extract::FromRequestParts;
+use axum::http::StatusCode;
 use axum::http::request::Parts;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -126,12 +128,27 @@ pub(crate) enum Keyed<A> {
     Answered(A),
 }
 
-/// Puts on paper what is about to happen.
+/// Puts on paper what is about to happen. If that fails, nothing may happen, and the key is free.
 pub(crate) fn begin(claim: &mut Option<Claim>, expected: Option<Value>) -> Result<(), Problem> {
     claim
         .as_mut()
         .map_or(Ok(()), |claim| claim.begin(expected))
-        .map_err(Problem::internal)
+        .map_err(unrecorded)
+}
+
+fn unrecorded(error: std::io::Error) -> Problem {
+    if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
+        let detail = "no space is left to record this request, so it was not carried out";
+        return Problem::new(StatusCode::INSUFFICIENT_STORAGE, "no_space", detail);
+    }
+    Problem::internal(error)
+}
+
+/// Runs a computation over whole files, or many, off the runtime's threads.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Problem> {
+    tokio::task::spawn_blocking(work).await.map_err(Problem::internal)
 }
 
 /// Keeps the answer, or frees the key after a failure.
@@ -144,11 +161,11 @@ pub(crate) fn settle<A: Serialize>(
         (Ok(answer), None) => Ok(answer),
         (Ok(answer), Some(claim)) => {
             let value = serde_json::to_value(&answer).map_err(Problem::internal)?;
-            claim.answer(value).map_err(Problem::internal)?;
+            claim.answer(value);
             Ok(answer)
         }
         (Err(error), claim) => {
-            claim.map_or(Ok(()), Claim::give_up).map_err(Problem::internal)?;
+            claim.into_iter().for_each(Claim::give_up);
             Err(from_error(&error, field))
         }
     }
@@ -174,5 +191,50 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
             Problem::bad_request("invalid_idempotency_key", detail)
         };
         text.map(|text| Self(Some(text.to_owned()))).ok_or_else(invalid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Nothing is done that could not be recorded, the client learns why, and may try again.
+    #[test]
+    fn a_full_disk_is_said_and_leaves_the_key_free() {
+        let journal = Journal::in_memory();
+        let full = std::fs::OpenOptions::new()
+            .append(true)
+            .open("/dev/full")
+            .unwrap();
+        let disk = journal.set_file(Some(full));
+        let mut claim = journal.claim("k", "r").1;
+        let problem = begin(&mut claim, None).unwrap_err();
+        let seen = serde_json::to_value(&problem).unwrap();
+        assert_eq!(
+            (&seen["status"], &seen["code"]),
+            (&json!(507), &json!("no_space"))
+        );
+        drop(claim);
+        journal.set_file(disk);
+        let (known, mut claim) = journal.claim("k", "r");
+        assert_eq!(known, Known::New);
+        begin(&mut claim, None).unwrap();
+    }
+
+    /// What has happened is answered, now and under the same key again, even if the disk is full by then.
+    #[test]
+    fn an_answer_that_cannot_be_recorded_is_given_all_the_same() {
+        let journal = Journal::in_memory();
+        let mut claim = journal.claim("k", "r").1;
+        begin(&mut claim, None).unwrap();
+        let full = std::fs::OpenOptions::new()
+            .append(true)
+            .open("/dev/full")
+            .unwrap();
+        journal.set_file(Some(full));
+        assert_eq!(settle(claim, Ok(json!("done")), "path").unwrap(), json!("done"));
+        assert_eq!(journal.claim("k", "r").0, Known::Answered(json!("done")));
     }
 }

@@ -144,6 +144,13 @@ impl Journal {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Writes to another file from now on; the one before.
+    #[cfg(test)]
+    pub(crate) fn set_file(&self, file: Option<File>) -> Option<File> {
+        let next = file.map(|file| (PathBuf::from(FILE_NAME), file));
+        std::mem::replace(&mut self.lock().file, next).map(|(_, file)| file)
+    }
+
     /// Looks a key up and takes it if it is free.
     pub(crate) fn claim(&self, key: &str, request: &str) -> (Known, Option<Claim>) {
         let mut inner = self.lock();
@@ -194,48 +201,54 @@ pub(crate) struct Claim {
 
 impl Claim {
     /// Puts on paper that the effect is about to happen, and what the answer will be.
+    ///
+    /// # Errors
+    /// If it cannot be written. Then it is not begun.
     pub(crate) fn begin(&mut self, expected: Option<Value>) -> std::io::Result<()> {
+        let line = self.line(Event::Begun { expected });
+        let mut inner = self.journal.lock();
+        inner.append(&line)?;
         self.begun = true;
-        self.record(Event::Begun { expected })
-    }
-
-    /// Keeps the answer.
-    pub(crate) fn answer(mut self, answer: Value) -> std::io::Result<()> {
-        self.settled = true;
-        self.record(Event::Answered { answer })
-    }
-
-    /// Nothing happened: the key is free again.
-    pub(crate) fn give_up(mut self) -> std::io::Result<()> {
-        self.settled = true;
-        if self.begun {
-            return self.record(Event::GivenUp);
+        inner.replay(line);
+        if let Some(entry) = inner.entries.get_mut(&self.key) {
+            entry.running = true;
         }
-        self.journal.lock().remove(&self.key);
+        inner.tidy();
         Ok(())
     }
 
-    fn record(&self, event: Event) -> std::io::Result<()> {
-        let (key, request) = (self.key.clone(), self.request.clone());
-        let line = Line {
-            key,
-            at_ms: now_ms(),
-            request,
-            event,
-        };
+    /// Keeps the answer, in memory at least.
+    pub(crate) fn answer(self, answer: Value) {
+        self.settle(Event::Answered { answer });
+    }
+
+    /// Nothing happened: the key is free again.
+    pub(crate) fn give_up(self) {
+        if self.begun {
+            self.settle(Event::GivenUp);
+        }
+    }
+
+    /// What has happened cannot be refused any more: if there is no room to write it down, a process that
+    /// comes after this one will find the request begun, and look.
+    fn settle(mut self, event: Event) {
+        self.settled = true;
+        let line = self.line(event);
         let mut inner = self.journal.lock();
-        let bytes = inner.append(&line)?;
-        let running = !self.settled;
-        if matches!(line.event, Event::GivenUp) {
-            inner.remove(&self.key);
-        } else {
-            inner.insert(&line.key, &line.request, line.at_ms, line.event, bytes);
+        if let Err(error) = inner.append(&line) {
+            tracing::warn!(%error, "the end of a keyed request is remembered in memory only");
         }
-        if let Some(entry) = inner.entries.get_mut(&self.key) {
-            entry.running = running;
+        inner.replay(line);
+        inner.tidy();
+    }
+
+    fn line(&self, event: Event) -> Line {
+        Line {
+            key: self.key.clone(),
+            at_ms: now_ms(),
+            request: self.request.clone(),
+            event,
         }
-        inner.forget();
-        inner.rewrite_if_large()
     }
 }
 
@@ -301,13 +314,25 @@ impl Inner {
     }
 
     /// Writes one line with one call, so that a killed process leaves whole lines but for the last.
-    fn append(&mut self, line: &Line) -> std::io::Result<usize> {
+    fn append(&mut self, line: &Line) -> std::io::Result<()> {
         let mut text = serde_json::to_vec(line)?;
         text.push(b'\n');
-        if let Some((_, file)) = &mut self.file {
-            file.write_all(&text)?;
+        let Some((_, file)) = &mut self.file else {
+            return Ok(());
+        };
+        let whole = file.metadata()?.len();
+        file.write_all(&text).inspect_err(|_| {
+            // The part that had room would spoil the next line.
+            let _ = file.set_len(whole);
+        })
+    }
+
+    /// Forgets what is old. A file that cannot be written anew now stays as it is until it can.
+    fn tidy(&mut self) {
+        self.forget();
+        if let Err(error) = self.rewrite_if_large() {
+            tracing::warn!(%error, "the journal of keys cannot be written anew");
         }
-        Ok(text.len())
     }
 
     fn rewrite_if_large(&mut self) -> std::io::Result<()> {
@@ -379,7 +404,7 @@ mod tests {
         assert_eq!(known, Known::New);
         assert_eq!(journal.claim("k", "r").0, Known::Running);
         claim.begin(None).unwrap();
-        claim.answer(json!({"a": 1})).unwrap();
+        claim.answer(json!({"a": 1}));
         assert_eq!(journal.claim("k", "other").0, Known::OtherRequest);
         assert!(matches!(
             Journal::open(dir.path()),
@@ -418,7 +443,7 @@ mod tests {
         let journal = Journal::in_memory();
         let (_, mut claim) = claimed(&journal, "k");
         claim.begin(None).unwrap();
-        claim.give_up().unwrap();
+        claim.give_up();
         assert_eq!(claimed(&journal, "k").0, Known::New);
         assert_eq!(
             claimed(&journal, "k").0,
@@ -433,7 +458,7 @@ mod tests {
         for i in 0..MAX_KEYS + 5 {
             let (_, mut claim) = claimed(&journal, &i.to_string());
             claim.begin(None).unwrap();
-            claim.answer(json!(i)).unwrap();
+            claim.answer(json!(i));
         }
         assert_eq!(journal.lock().entries.len(), MAX_KEYS);
         assert_eq!(claimed(&journal, "0").0, Known::New);

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use aion_machine::LocalOptions;
+use aion_machine::{LocalOptions, MAX_OUTPUT_BYTES};
 
 use crate::JournalError;
 
@@ -16,7 +16,8 @@ pub struct MachineOptions {
     pub journal: Option<PathBuf>,
     /// How files are written and programs executed.
     pub local: LocalOptions,
-    /// How much of the beginning, and of the end, of an output is answered, in bytes.
+    /// How much of the beginning, and of the end, of an output is answered, in bytes, at most
+    /// [`MAX_OUTPUT_BYTES`].
     pub output_bytes: usize,
 }
 
@@ -72,13 +73,23 @@ pub enum OpenError {
         /// The directory of the journal.
         path: PathBuf,
     },
+    /// More of an output is to be answered than can be kept.
+    #[error("{output_bytes} bytes of an output cannot be kept; the limit is {MAX_OUTPUT_BYTES}")]
+    OutputBytes {
+        /// What was asked for.
+        output_bytes: usize,
+    },
     /// The journal cannot be used.
     #[error("the journal cannot be used")]
     Journal(#[from] JournalError),
 }
 
-/// Creates both directories and checks that one is not in the other.
+/// Creates both directories and checks that one is not in the other, and that limits are kept to.
 pub(crate) fn prepare(options: &MachineOptions) -> Result<(), OpenError> {
+    let output_bytes = options.output_bytes;
+    if output_bytes > MAX_OUTPUT_BYTES {
+        return Err(OpenError::OutputBytes { output_bytes });
+    }
     let create = |path: &Path| {
         let made = std::fs::create_dir_all(path).and_then(|()| path.canonicalize());
         made.map_err(|source| OpenError::Root {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{Answer, Shared};
-use crate::context::{IdempotencyKey, Keyed, begin, settle};
+use crate::context::{IdempotencyKey, Keyed, begin, blocking, settle};
 use crate::journal::Claim;
 use crate::problem::from_error;
 use crate::task::TaskState;
@@ -121,24 +121,31 @@ pub(crate) async fn write_file(
     if let Some(done) = already_done(&*work, expected).await? {
         return settle(claim, Ok(done), "path").map(Json);
     }
+    let (path, mut content) = (body.path, body.content);
     if claim.is_some() {
-        let old = current(&*work, &body.path, context.max_file_bytes)
+        let old = current(&*work, &path, context.max_file_bytes)
             .await
             .map_err(|e| from_error(&e, "path"))?;
-        let expected = WrittenFile::expected(&body.path, old.as_deref(), body.content.as_bytes());
+        let of = path.clone();
+        let planned = blocking(move || {
+            let expected = WrittenFile::expected(&of, old.as_deref(), content.as_bytes());
+            (expected, content)
+        });
+        let expected;
+        (expected, content) = planned.await?;
         begin_change(&mut claim, &expected)?;
     }
-    let mut request = WriteRequest::new(body.content);
+    let mut request = WriteRequest::new(content);
     if body.mode == Some(WantedMode::CreateNew) {
         request = request.with_mode(WriteMode::CreateNew);
     }
     if let Some(etag) = body.if_match {
         request = request.with_if_match(etag);
     }
-    let done = work.write(&body.path, request).await;
+    let done = work.write(&path, request).await;
     settle(
         claim,
-        done.map(|output| WrittenFile::from_output(&body.path, output)),
+        done.map(|output| WrittenFile::from_output(&path, output)),
         "path",
     )
     .map(Json)
@@ -201,8 +208,10 @@ pub(crate) async fn edit_file(
     };
     let edits = [Edit::new(body.old, body.new).with_occurrences(occurrences)];
     if claim.is_some() {
-        let old = current(&*work, &body.path, context.max_file_bytes).await;
-        match planned(&body.path, old, &edits) {
+        let max_bytes = context.max_file_bytes;
+        let old = current(&*work, &body.path, max_bytes).await;
+        let (path, edits) = (body.path.clone(), edits.clone());
+        match blocking(move || planned(&path, old, &edits, max_bytes)).await? {
             Ok(expected) => begin_change(&mut claim, &expected)?,
             Err(error) => return settle(claim, Err(error), "path").map(Json),
         }
@@ -221,10 +230,11 @@ fn planned(
     path: &RelPath,
     old: Result<Option<Vec<u8>>, Error>,
     edits: &[Edit],
+    max_bytes: usize,
 ) -> Result<WrittenFile, Error> {
     let old = old?.ok_or_else(|| Error::NotFound { path: path.clone() })?;
     let text = std::str::from_utf8(&old).map_err(|_| Error::NotText { path: path.clone() })?;
-    let new = apply_edits(path, text, edits)?;
+    let new = apply_edits(path, text, edits, max_bytes as u64)?;
     Ok(WrittenFile::expected(path, Some(&old), new.as_bytes()))
 }
 

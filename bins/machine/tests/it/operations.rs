@@ -244,6 +244,62 @@ async fn the_state_shows_what_changed() {
     );
 }
 
+/// Files beyond those shown, and ignored ones, are in the state by count and digest.
+#[tokio::test]
+async fn no_change_of_a_file_is_without_a_trace_in_the_state() {
+    let server = Server::new();
+    for i in 0..120 {
+        std::fs::write(server.file(&format!("f{i:03}")), "1").unwrap();
+    }
+    std::fs::write(server.file(".gitignore"), "out/\n").unwrap();
+    for dir in ["out", ".git"] {
+        std::fs::create_dir(server.file(dir)).unwrap();
+        std::fs::write(server.file(dir).join("x"), "1").unwrap();
+    }
+    let (_, first) = server.get("/state", None).await;
+    assert_eq!(first["files"].as_object().unwrap().len(), 100);
+    assert!(first["files"].get("out/x").is_none());
+    assert_eq!(first["more"]["count"], 22, ".gitignore, out/x and 120 less 100");
+    let (_, again) = server.get("/state", None).await;
+    assert_eq!(first, again, "nothing happened");
+    std::fs::write(server.file(".git/x"), "22").unwrap();
+    assert_eq!(first, server.get("/state", None).await.1, "version control's own");
+    let mut last = first;
+    for hidden in ["f119", "out/x", "out/new"] {
+        std::fs::write(server.file(hidden), "22").unwrap();
+        let (_, next) = server.get("/state", None).await;
+        assert_eq!(last["files"], next["files"]);
+        assert_ne!(last["more"], next["more"], "{hidden}");
+        last = next;
+    }
+    assert_eq!(last["more"]["count"], 23);
+}
+
+/// A small request for gigabytes is refused before they are made, with a key as without.
+#[tokio::test]
+async fn an_edit_cannot_ask_for_more_than_a_file_may_have() {
+    let server = Server::new();
+    std::fs::write(server.file("t"), "y\n".repeat(1 << 21)).unwrap();
+    let edit = json!({"path": "t", "old": "y\n", "new": "z".repeat(2 << 10), "every": true});
+    for call in [call("edit_file", edit.clone()), call("edit_file", edit).key("k")] {
+        assert_eq!(server.problem(call).await, (413, "too_large".to_owned()));
+    }
+    assert_eq!(std::fs::metadata(server.file("t")).unwrap().len(), 4 << 20);
+}
+
+#[test]
+fn more_output_than_can_be_kept_is_refused_at_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = aion_machine_server::MachineOptions::new(dir.path()).with_local(local());
+    let error = aion_machine_server::service(options.with_output_bytes(usize::MAX))
+        .map(drop)
+        .unwrap_err();
+    assert!(
+        matches!(error, aion_machine_server::OpenError::OutputBytes { .. }),
+        "{error}"
+    );
+}
+
 #[tokio::test]
 async fn the_document_has_seven_tools_with_flat_bodies() {
     let server = Server::new();
