@@ -1,0 +1,78 @@
+//! The model server's program: flags, then serve.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use aion_llm::{DeviceSpec, Engine, EngineOptions, ModelSource};
+use aion_llm_server::{DEFAULT_PORT, LlmOptions, service_loading};
+use clap::Parser;
+
+/// Serve a local language model by OpenAI's protocol.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    /// GGUF file, or directory with config.json, safetensors and tokenizer.json
+    #[arg(long, env = "AION_LLM_MODEL", value_name = "PATH")]
+    model: PathBuf,
+    /// Name that the model answers to
+    #[arg(long, env = "AION_LLM_MODEL_NAME")]
+    name: Option<String>,
+    /// auto, cpu, wgpu or cuda:N
+    #[arg(long, env = "AION_LLM_DEVICE", default_value_t)]
+    device: DeviceSpec,
+    /// Threads of the processor; one for each core by default
+    #[arg(long, env = "AION_LLM_THREADS")]
+    threads: Option<usize>,
+    /// Positions of the context window; the model's own by default
+    #[arg(long, env = "AION_LLM_CONTEXT")]
+    context: Option<usize>,
+    /// Requests that wait while one runs
+    #[arg(long, env = "AION_LLM_QUEUE", default_value_t = 16)]
+    queue: usize,
+    #[command(flatten)]
+    serve: aion_service::ServeArgs,
+}
+
+impl Cli {
+    fn engine_options(&self) -> EngineOptions {
+        let mut options = EngineOptions::default().with_device(self.device);
+        if let Some(threads) = self.threads {
+            options = options.with_threads(threads);
+        }
+        if let Some(positions) = self.context {
+            options = options.with_context_length(positions);
+        }
+        if let Some(name) = &self.name {
+            options = options.with_name(name);
+        }
+        options
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Cli::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("aion-llm-server: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> Result<(), aion_service::ServeError> {
+    let serve = cli.serve.resolve(DEFAULT_PORT)?;
+    let (source, engine) = (ModelSource::at(&cli.model), cli.engine_options());
+    let load = move || Engine::load(&source, engine).map_err(|error| chain(&error));
+    aion_service::run(
+        service_loading(load, LlmOptions::default().with_queue(cli.queue)),
+        serve,
+    )
+    .await
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

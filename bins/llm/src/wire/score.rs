@@ -1,0 +1,80 @@
+//! `POST /v1/score`: what the model says of a given text, token by token.
+
+use aion_types::PersistenceSummary;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::ApiJson;
+use crate::error::ApiResult;
+use crate::service::Shared;
+
+/// A text to score.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+pub(crate) struct ScoreRequest {
+    /// The text.
+    input: String,
+}
+
+/// The scores of all tokens but the first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ScoreReply {
+    /// The model.
+    model: String,
+    /// The tokens, in order.
+    tokens: Vec<ScoredToken>,
+    /// The summary; null when the text has fewer than two tokens.
+    #[schema(value_type = Option<Object>)]
+    persistence: Option<PersistenceSummary>,
+}
+
+/// One token of the text.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ScoredToken {
+    /// Its text.
+    text: String,
+    /// Its id.
+    token: u32,
+    /// `-ln p` of it after all before, in nats.
+    surprise_nats: f64,
+    /// Entropy of the prediction, in nats.
+    entropy_nats: f64,
+    /// `R_t`.
+    persistence: f64,
+}
+
+/// Scores a text by the model.
+#[utoipa::path(
+    post, path = "/v1/score", operation_id = "score_text", tag = "llm",
+    request_body = ScoreRequest,
+    responses(
+        (status = 200, description = "The scores", body = ScoreReply),
+        (status = 400, description = "The text is empty or too long", body = aion_service::Problem),
+        (status = 429, description = "Too many requests wait", body = aion_service::Problem),
+        (status = 503, description = "The model is not there yet", body = aion_service::Problem),
+    ),
+)]
+pub(crate) async fn score_text(
+    State(shared): State<Shared>,
+    ApiJson(wire): ApiJson<ScoreRequest>,
+) -> ApiResult<axum::Json<ScoreReply>> {
+    let reply = shared.model.call(move |engine| {
+        let scores = engine.score_text(&wire.input)?;
+        let ratios: Vec<f64> = scores.iter().map(|score| score.persistence).collect();
+        let persistence = PersistenceSummary::of(&ratios, engine.info().reference);
+        let persistence = persistence.map_err(aion_service::Problem::internal)?;
+        let tokens = scores.into_iter().map(|score| ScoredToken {
+            text: engine.tokenizer().decode(&[score.token]),
+            token: score.token,
+            surprise_nats: score.surprise_nats,
+            entropy_nats: score.entropy_nats,
+            persistence: score.persistence,
+        });
+        Ok(ScoreReply {
+            model: engine.info().name.clone(),
+            tokens: tokens.collect(),
+            persistence,
+        })
+    });
+    reply.await.map(axum::Json)
+}
