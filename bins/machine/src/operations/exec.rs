@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use aion_machine::{Enforcement, ExecLimits, ExecOutput, ExecRequest, RelPath, Tier};
+use aion_machine::{Enforcement, Error, ExecLimits, ExecOutput, ExecRequest, RelPath, Tier};
 use aion_service::{Json, Problem};
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
@@ -119,6 +119,11 @@ pub(crate) async fn exec(
     let request = request(body, context.output_bytes)?;
     begin(&mut claim, None)?;
     let done = work.exec(request).await.map(Executed::from);
+    if let Err(error @ (Error::Supervisor { .. } | Error::Io { .. })) = &done {
+        // It may have run and changed things. The key stays begun, so that it does not start it again.
+        drop(claim);
+        return Err(from_error(error, "cwd"));
+    }
     let answer = settle(claim, done, "cwd")?;
     context.set_last_exec(&task.cwd, summary(&shown, &answer));
     Ok(Json(answer))

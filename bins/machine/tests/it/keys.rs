@@ -5,9 +5,10 @@ use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use aion_machine::Supervisor;
 use serde_json::{Value, json};
 
-use crate::support::{Server, call};
+use crate::support::{Server, call, local};
 
 fn append(word: &str) -> Value {
     json!({"argv": ["sh", "-c", format!("echo {word} >> log; cat log")]})
@@ -74,6 +75,27 @@ async fn a_key_in_use_is_told_to_wait() {
             .0,
         400
     );
+}
+
+/// A supervisor that is lost may have started the program before: the key does not start it a second time.
+#[tokio::test]
+async fn an_execution_that_lost_its_supervisor_is_not_started_again() {
+    let tools = tempfile::tempdir().unwrap();
+    let (script, ran) = (tools.path().join("lost"), tools.path().join("ran"));
+    // Another process writes it, so that nobody here holds it open for writing when it is executed.
+    let text = format!("#!/bin/sh\necho ran >> {}\n", ran.display());
+    let made = Command::new("/bin/sh")
+        .args(["-c", r#"printf %s "$1" > "$2"; chmod +x "$2""#, "sh", &text])
+        .arg(&script)
+        .status();
+    assert!(made.unwrap().success());
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::with(dir, local().with_supervisor(Supervisor::Program(script)));
+    for expected in [(503, "supervisor_failed"), (409, "outcome_unknown")] {
+        let (status, code) = server.problem(call("exec", append("x")).key("k")).await;
+        assert_eq!((status, &*code), expected);
+        assert_eq!(std::fs::read_to_string(&ran).unwrap(), "ran\n");
+    }
 }
 
 /// What the journal says of a write that was begun: done if the file says so, else done now.

@@ -59,9 +59,13 @@ impl Server {
 
     /// Serves a directory that may have been served before.
     pub(crate) fn over(dir: TempDir) -> Self {
+        Self::with(dir, local())
+    }
+
+    pub(crate) fn with(dir: TempDir, local: LocalOptions) -> Self {
         let options = MachineOptions::new(dir.path().join("work"))
             .with_journal(dir.path().join("keys"))
-            .with_local(local());
+            .with_local(local);
         let router = service(options).unwrap().into_router(&Limits::default());
         Self { dir, router }
     }
