@@ -193,11 +193,17 @@ impl Agent {
             let run = self.take_up(&lease.task).await?;
             Drive::new(self, processor, lease, run, stop).finish().await
         };
-        tokio::select! {
+        let end = tokio::select! {
             biased;
             end = drive => end,
             lost = self.keep_lease(processor, lease, &cancelled) => Err(lost),
+        };
+        if let Err(Error::Judge(_)) = &end {
+            // Nobody's fault in the work: somebody may look at it again at once. After other errors the
+            // lease runs out and counts, so that a task that breaks its workers is given up in the end.
+            let _ = processor.release(lease.fence(), Duration::from_secs(1)).await;
         }
+        end
     }
 
     /// Stores the run that [`work`](Self::work) will take up, so that its id is known before.

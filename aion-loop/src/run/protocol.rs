@@ -34,47 +34,41 @@ pub(super) struct Prompt<'r> {
 impl Prompt<'_> {
     /// The request but for its limit on tokens, and about how many tokens it has.
     pub(super) fn build(&self) -> (ChatRequest, u64) {
-        let mut request = ChatRequest {
+        let (tools, response_schema) = match self.options.protocol {
+            Protocol::Native => (self.native_tools(), None),
+            Protocol::JsonSchema => (Vec::new(), Some(action_form(&self.named_tools()))),
+        };
+        let tool_tokens = estimate_tokens(tools.iter().map(spec_bytes).sum());
+        let messages = self.messages(tool_tokens);
+        let tokens = tool_tokens + messages.iter().map(message_tokens).sum::<u64>();
+        let request = ChatRequest {
+            messages,
+            tools,
+            response_schema,
+            max_tokens: self.options.max_output_tokens,
             temperature: self.options.temperature,
             seed: self.options.seed,
-            ..ChatRequest::default()
         };
-        let mut fixed = 0;
-        match self.options.protocol {
-            Protocol::Native => {
-                request.tools = self.native_tools();
-                let bytes = request.tools.iter().map(spec_bytes).sum();
-                fixed += estimate_tokens(bytes);
-            }
-            Protocol::JsonSchema => {
-                request.response_schema = Some(ResponseSchema {
-                    name: "action".to_owned(),
-                    schema: action_schema(self.named_tools()),
-                });
-            }
-        }
+        (request, tokens)
+    }
+
+    /// Rules and goal, then as many of the newest steps as fit beside `fixed` tokens, then the tail.
+    fn messages(&self, fixed: u64) -> Vec<ChatMessage> {
         let head = [
             ChatMessage::new(Role::System, self.system()),
             ChatMessage::new(Role::User, format!("Goal: {}", self.goal)),
         ];
         let tail = self.tail();
-        fixed += head.iter().map(message_tokens).sum::<u64>() + estimate_tokens(tail.len());
-        let kept = self.fitting(fixed);
-        let mut messages: Vec<ChatMessage> = Vec::new();
-        let rendered = self.steps[self.steps.len() - kept..].iter().flatten();
-        for message in head
-            .into_iter()
-            .chain(rendered.map(|message| self.rendered(message)))
-        {
-            push(&mut messages, message);
-        }
-        if !tail.is_empty() {
-            push(&mut messages, ChatMessage::new(Role::User, tail));
-        }
-        let tools = request.tools.iter().map(spec_bytes).sum();
-        let tokens = estimate_tokens(tools) + messages.iter().map(message_tokens).sum::<u64>();
-        request.messages = messages;
-        (request, tokens)
+        let around = head.iter().map(message_tokens).sum::<u64>() + estimate_tokens(tail.len());
+        let kept = self.fitting(fixed + around);
+        let newest = self.steps[self.steps.len() - kept..].iter().flatten();
+        let tail = Some(tail).filter(|tail| !tail.is_empty());
+        let mut messages = Vec::new();
+        head.into_iter()
+            .chain(newest.map(|message| self.rendered(message)))
+            .chain(tail.map(|tail| ChatMessage::new(Role::User, tail)))
+            .for_each(|message| push(&mut messages, message));
+        messages
     }
 
     /// The tools that the prompt names: all, or the core and the shortlist.
@@ -236,11 +230,18 @@ fn finish_schema() -> Value {
     }})
 }
 
+fn action_form(tools: &[&Tool]) -> ResponseSchema {
+    ResponseSchema {
+        name: "action".to_owned(),
+        schema: action_schema(tools),
+    }
+}
+
 /// One schema for every answer: any of the tools with its arguments, or `finish`.
 ///
 /// `action` sorts before `arguments`, so that a server that generates members in either order names
 /// the tool first.
-fn action_schema(tools: Vec<&Tool>) -> Value {
+fn action_schema(tools: &[&Tool]) -> Value {
     let mut definitions = Map::new();
     let mut choices: Vec<Value> = Vec::new();
     for tool in tools {

@@ -1,4 +1,7 @@
-//! [`SqliteLoopStore`]: one file, one connection, every write on the disk before it is acknowledged.
+//! [`SqliteLoopStore`]: one file and one connection.
+//!
+//! Every write survives the end of the process. An intent survives a loss of power as well, and with
+//! it everything that was written before: a call never leaves without a trace of it on the disk.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,7 +11,8 @@ use async_trait::async_trait;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+    SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteQueryResult, SqliteRow,
+    SqliteSynchronous,
 };
 use sqlx::{Row, SqliteConnection, SqlitePool};
 
@@ -23,7 +27,7 @@ const APPLICATION_ID: i64 = 0x4169_6f4c;
 /// Migrations in order; the file's `user_version` is how many of them it has seen.
 const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_loop.sql")];
 
-/// A store in an SQLite file (WAL, synchronous FULL).
+/// A store in an SQLite file (WAL).
 #[derive(Debug, Clone)]
 pub struct SqliteLoopStore {
     pool: SqlitePool,
@@ -39,7 +43,7 @@ impl SqliteLoopStore {
             .filename(path)
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
+            .synchronous(SqliteSynchronous::Normal)
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(10));
         Self::connect(options).await
@@ -107,6 +111,14 @@ async fn pragma(connection: &mut SqliteConnection, sql: &'static str) -> Result<
         .map_err(storage)
 }
 
+async fn set(connection: &mut SqliteConnection, sql: &'static str) -> Result<(), StoreError> {
+    sqlx::raw_sql(sql)
+        .execute(connection)
+        .await
+        .map(drop)
+        .map_err(storage)
+}
+
 fn storage(error: sqlx::Error) -> StoreError {
     StoreError::Storage(Box::new(error))
 }
@@ -169,6 +181,27 @@ fn intent(row: &SqliteRow) -> Result<Intent, StoreError> {
     })
 }
 
+/// Writes an intent unless its key is known.
+async fn insert_intent(
+    connection: &mut SqliteConnection,
+    wanted: &Intent,
+) -> Result<SqliteQueryResult, StoreError> {
+    let insert = sqlx::query(
+        "INSERT INTO intent (key, run_id, ordinal, tool, arguments, at) VALUES (?, ?, ?, ?, ?, ?)
+         ON CONFLICT (key) DO NOTHING",
+    );
+    insert
+        .bind(&wanted.key)
+        .bind(wanted.run.as_bytes().as_slice())
+        .bind(wanted.ordinal.cast_signed())
+        .bind(&wanted.tool)
+        .bind(to_json(&wanted.arguments)?)
+        .bind(wanted.at.as_ms())
+        .execute(connection)
+        .await
+        .map_err(storage)
+}
+
 #[async_trait]
 impl LoopStore for SqliteLoopStore {
     async fn save_run(&self, record: &RunRecord) -> Result<(), StoreError> {
@@ -221,19 +254,12 @@ impl LoopStore for SqliteLoopStore {
     }
 
     async fn intend(&self, wanted: &Intent) -> Result<Option<Intent>, StoreError> {
-        let written = sqlx::query(
-            "INSERT INTO intent (key, run_id, ordinal, tool, arguments, at) VALUES (?, ?, ?, ?, ?, ?)
-             ON CONFLICT (key) DO NOTHING",
-        )
-        .bind(&wanted.key)
-        .bind(wanted.run.as_bytes().as_slice())
-        .bind(wanted.ordinal.cast_signed())
-        .bind(&wanted.tool)
-        .bind(to_json(&wanted.arguments)?)
-        .bind(wanted.at.as_ms())
-        .execute(&self.pool)
-        .await
-        .map_err(storage)?;
+        let mut connection = self.pool.acquire().await.map_err(storage)?;
+        set(&mut connection, "PRAGMA synchronous = FULL").await?;
+        let written = insert_intent(&mut connection, wanted).await;
+        set(&mut connection, "PRAGMA synchronous = NORMAL").await?;
+        drop(connection);
+        let written = written?;
         if written.rows_affected() > 0 {
             return Ok(None);
         }

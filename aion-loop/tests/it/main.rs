@@ -11,6 +11,7 @@ mod cassettes;
 mod client;
 mod crash;
 mod machine;
+mod measure;
 mod openapi;
 mod ranking;
 mod run;
