@@ -23,6 +23,9 @@ pub const TASK_STATE: &str = "x-task-state";
 /// The header that makes a repeated call harmless.
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
+/// The wait before a call is sent again to a busy service.
+const RESEND_PAUSE: Duration = Duration::from_millis(200);
+
 /// Limits on talking with services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServiceLimits {
@@ -294,7 +297,11 @@ impl Services {
             };
             let limit = self.limits.max_answer_bytes;
             match link.exchange(request, limit, self.limits.call_timeout).await {
-                Ok((status, body)) => return understood(status, &body),
+                Ok((status, _)) if tries > 0 && is_passing(status) => {
+                    tries -= 1;
+                    tokio::time::sleep(RESEND_PAUSE).await;
+                }
+                Ok((status, body)) => return answered(tool, status, &body),
                 Err(error) if tries > 0 && error.is_transient() => {
                     tries -= 1;
                     tracing::info!(tool = tool.name, %error, "sending the call again under its key");
@@ -348,6 +355,21 @@ fn prepare(
         headers.insert(TASK_STATE, value);
     }
     Ok(request)
+}
+
+/// A busy service, or a gateway that lost the service behind it.
+fn is_passing(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 502..=504)
+}
+
+/// What an answer means for a call of this tool: behind a gateway that lost its service, a call that
+/// must not be repeated may have had its effect.
+fn answered(tool: &Tool, status: StatusCode, body: &[u8]) -> (CallStatus, String) {
+    let (outcome, said) = understood(status, body);
+    if matches!(status.as_u16(), 502 | 504) && !tool.replay.is_safe() {
+        return (CallStatus::Ambiguous, said);
+    }
+    (outcome, said)
 }
 
 /// What an answer says: a success, or a refusal in the words of its problem document.

@@ -388,6 +388,41 @@ async fn a_lost_answer_is_asked_for_again_only_where_that_is_harmless() {
     assert_eq!(world.effects(), ["put a 1", "add a 1"]);
 }
 
+/// A call is sent again at once where that is harmless, under its key, and never where it is not.
+#[tokio::test]
+async fn a_lost_call_is_sent_again_at_once_where_that_is_harmless() {
+    use aion_loop::PlannedCall;
+    use aion_types::RunId;
+
+    for weather in [Weather::AnswerLost, Weather::GatewayLost] {
+        for world in [World::with_keys(), World::default()] {
+            let services = world.services_that_resend(2);
+            let ids = (
+                TaskId::generate(SystemClock.now()),
+                RunId::generate(SystemClock.now()),
+            );
+            let call = |ordinal: u64, tool: &str| {
+                let arguments = json!({"name": "a", "number": 1}).as_object().unwrap().clone();
+                PlannedCall::new(ids, ordinal, "c".into(), tool.into(), arguments)
+            };
+            services.dispatch(&call(0, "put_box"), "{}").await;
+            world.shelf.lock().unwrap().weather = weather;
+            let added = services.dispatch(&call(1, "add_to_box"), "{}").await;
+            assert_eq!(world.boxes()["a"], 2, "{weather:?}: once, whatever happened");
+            let (status, arrived) = if world.honours_keys {
+                (CallStatus::Succeeded, 3)
+            } else {
+                (CallStatus::Ambiguous, 2)
+            };
+            assert_eq!(
+                (added.status, world.shelf.lock().unwrap().arrived.len()),
+                (status, arrived),
+                "{weather:?}"
+            );
+        }
+    }
+}
+
 #[tokio::test]
 async fn one_task_is_worked_on_once_by_many_workers() {
     let stage = Stage::new(World::default(), []);

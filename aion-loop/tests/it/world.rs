@@ -24,6 +24,8 @@ pub(crate) enum Weather {
     Fair,
     /// It arrives, has its effect, and the answer is lost.
     AnswerLost,
+    /// It arrives, has its effect, and a gateway answers in the place of the service.
+    GatewayLost,
 }
 
 #[derive(Debug, Default)]
@@ -53,6 +55,10 @@ impl World {
     }
 
     pub(crate) fn services(&self) -> Services {
+        self.services_that_resend(0)
+    }
+
+    pub(crate) fn services_that_resend(&self, resends: u32) -> Services {
         let keys = if self.honours_keys {
             IdempotencyKeys::Honoured
         } else {
@@ -63,7 +69,7 @@ impl World {
         let transport = InProcessTransport::<_, Full<Bytes>>::new(self.clone());
         let link = ServiceLink::in_process("shelf", Arc::new(transport));
         let limits = ServiceLimits {
-            resends: 0,
+            resends,
             ..ServiceLimits::default()
         };
         Services::new([link], Toolset::new(tools).unwrap(), limits)
@@ -119,9 +125,10 @@ impl World {
         if let Some(key) = key {
             shelf.answers.insert(key, answer.clone());
         }
-        if shelf.weather == Weather::AnswerLost {
-            shelf.weather = Weather::Fair;
-            return Err(());
+        match std::mem::take(&mut shelf.weather) {
+            Weather::Fair => {}
+            Weather::AnswerLost => return Err(()),
+            Weather::GatewayLost => return Ok((StatusCode::BAD_GATEWAY, json!({"title": "Bad Gateway"}))),
         }
         Ok(answer)
     }
