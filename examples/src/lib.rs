@@ -1,1 +1,14 @@
-//! One file a program: what a new user reads first.
+//! Programs to read, one file each, at most 120 lines, all of them runnable offline:
+//! `cargo run -p aion-examples --example NAME`.
+//!
+//! | name | what it shows |
+//! |---|---|
+//! | `durable_task` | a claim, a lost lease, and a task that survives it |
+//! | `lmsr_market` | trades, their cost, and the bits that they earn |
+//! | `score_forecasters` | proper scores, calibration, and trust that follows |
+//! | `chat_cpu` | the local model, and the persistence of what it says |
+//! | `agent_loop_scripted` | the loop with a scripted model and a service of your own |
+//! | `sandbox_exec` | a program shut in, and what holds it |
+//! | `mount_in_your_axum_app` | services as routers of your own program |
+//! | `custom_store` | a task store of your own that passes the kit |
+//! | `round_trip` | one task through all of it |

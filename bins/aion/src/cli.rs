@@ -3,12 +3,21 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use clap::{Args, Parser, Subcommand};
+use aion_loop::{Budget, SharedObserver, StepReport};
+use aion_service::ServeArgs;
+use aion_types::TaskId;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tokio_util::sync::CancellationToken;
 
+use crate::demo::{self, DemoOptions};
 use crate::doctor::{self, DoctorOptions};
 use crate::model::{DEFAULT_MODEL, KNOWN_MODELS, ModelCache, ModelSource, Progress};
-use crate::{Result, terminal};
+use crate::node::Node;
+use crate::run::{self, LoadedModel, ModelChoice, RunOutcome, RunReport, RunRequest, Style};
+use crate::up::{self, UpModel};
+use crate::{Result, render, terminal};
 
 /// The address of `aion up` unless told otherwise.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:9300";
@@ -26,6 +35,14 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 #[non_exhaustive]
 pub enum Command {
+    /// Work on a copy of a directory until a check passes
+    Run(RunArgs),
+    /// Go on with a task that was paused or broken off
+    Resume(ResumeArgs),
+    /// Six small real tasks, and what the market said of them beforehand
+    Demo(DemoArgs),
+    /// Serve everything on one port
+    Up(UpArgs),
     /// Look at the models on this machine, or fetch one
     #[command(subcommand)]
     Model(ModelCommand),
@@ -65,6 +82,126 @@ pub struct DataArgs {
     pub data: PathBuf,
 }
 
+/// Which model, and how it is asked.
+#[derive(Debug, Clone, Args)]
+pub struct ModelArgs {
+    /// smollm2, a file, org/repo, or the URL of an OpenAI-compatible server [env: AION_OPENAI_BASEURL]
+    #[arg(long, value_name = "NAME|URL|PATH")]
+    model: Option<String>,
+    /// The model's name on that server [env: AION_MODEL_NAME]
+    #[arg(long, value_name = "NAME")]
+    model_name: Option<String>,
+    /// How it is asked; small for models of this machine, native for servers
+    #[arg(long, value_enum)]
+    style: Option<StyleArg>,
+}
+
+/// The values of `--style`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum StyleArg {
+    /// Native tool calls
+    Native,
+    /// One JSON object that the server's grammar enforces
+    JsonSchema,
+    /// The same, with prompts for models of a hundred million parameters
+    Small,
+}
+
+impl From<StyleArg> for Style {
+    fn from(arg: StyleArg) -> Self {
+        match arg {
+            StyleArg::Native => Self::Native,
+            StyleArg::JsonSchema => Self::JsonSchema,
+            StyleArg::Small => Self::Small,
+        }
+    }
+}
+
+/// Flags of `aion run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// What is to be done
+    goal: String,
+    /// The directory; a copy of it is worked on
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+    /// The command that decides, run by sh in the copy: exit code 0 is success
+    #[arg(long, value_name = "COMMAND")]
+    check: String,
+    /// Most calls of the model
+    #[arg(long, value_name = "N", default_value_t = 12)]
+    steps: u32,
+    /// Most tokens, read and written
+    #[arg(long, value_name = "N", default_value_t = 60_000)]
+    tokens: u64,
+    /// Most seconds of work
+    #[arg(long, value_name = "S", default_value_t = 900)]
+    seconds: u64,
+    /// Kind of task; the market keeps base rates by kind
+    #[arg(long, default_value = "run")]
+    kind: String,
+    /// Seed of the sampler
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Carry changed files back to DIR if the check passes
+    #[arg(long)]
+    apply: bool,
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    data: DataArgs,
+    /// Print a JSON document instead
+    #[arg(long)]
+    json: bool,
+}
+
+/// Flags of `aion resume`.
+#[derive(Debug, Args)]
+pub struct ResumeArgs {
+    /// The task; the newest unfinished one if none is given
+    task: Option<TaskId>,
+    /// Carry changed files back if the check passes
+    #[arg(long)]
+    apply: bool,
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    data: DataArgs,
+    /// Print a JSON document instead
+    #[arg(long)]
+    json: bool,
+}
+
+/// Flags of `aion demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Only this task
+    #[arg(long, value_name = "NAME")]
+    only: Option<String>,
+    /// Seed of the sampler
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    data: DataArgs,
+    /// Print a JSON document instead
+    #[arg(long)]
+    json: bool,
+}
+
+/// Flags of `aion up`.
+#[derive(Debug, Args)]
+pub struct UpArgs {
+    /// smollm2, a file of the cache, a path, or org/repo; nothing is fetched
+    #[arg(long, value_name = "NAME|PATH", default_value = DEFAULT_MODEL.name)]
+    model: ModelSource,
+    #[command(flatten)]
+    data: DataArgs,
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
 /// Flags of `aion doctor`.
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
@@ -84,9 +221,159 @@ pub struct DoctorArgs {
 /// What the command could not do.
 pub async fn dispatch(cli: Cli) -> Result<ExitCode> {
     match cli.command {
+        Command::Run(args) => run_task(args).await,
+        Command::Resume(args) => resume(args).await,
+        Command::Demo(args) => run_demo(args).await,
+        Command::Up(args) => serve(args).await.map(|()| ExitCode::SUCCESS),
         Command::Model(command) => model(command).map(|()| ExitCode::SUCCESS),
         Command::Doctor(args) => examine(args).await,
     }
+}
+
+impl ModelArgs {
+    async fn load(&self) -> Result<(LoadedModel, Style)> {
+        let choice = ModelChoice::parse(self.model.as_deref(), self.model_name.as_deref())?;
+        let style = self.style.map_or_else(|| choice.style(), Style::from);
+        let cache = ModelCache::from_env()?;
+        let model = choice.load(&cache, &Progress::on_terminal()).await?;
+        Ok((model, style))
+    }
+}
+
+async fn run_task(args: RunArgs) -> Result<ExitCode> {
+    let node = Node::open(&args.data.data).await?;
+    let (model, style) = args.model.load().await?;
+    let budget = Budget {
+        tokens: args.tokens,
+        steps: args.steps,
+        seconds: args.seconds,
+    };
+    let request = RunRequest::new(args.goal, args.dir, args.check)
+        .with_kind(args.kind)
+        .with_budget(budget)
+        .with_style(style)
+        .with_seed(args.seed);
+    let task = run::create(&node, &request).await?;
+    work_and_tell(&node, task, &model, Output::of(args.json, args.apply)).await
+}
+
+async fn resume(args: ResumeArgs) -> Result<ExitCode> {
+    let node = Node::open(&args.data.data).await?;
+    let task = match args.task {
+        Some(task) => task,
+        None => run::newest_open(&node).await?,
+    };
+    let (model, _) = args.model.load().await?;
+    work_and_tell(&node, task, &model, Output::of(args.json, args.apply)).await
+}
+
+/// What becomes of the result.
+#[derive(Debug, Clone, Copy)]
+struct Output {
+    form: Form,
+    apply: Apply,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Apply {
+    Never,
+    OnSuccess,
+}
+
+impl Output {
+    fn of(json: bool, apply: bool) -> Self {
+        Self {
+            form: if json { Form::Json } else { Form::Text },
+            apply: if apply { Apply::OnSuccess } else { Apply::Never },
+        }
+    }
+
+    fn watcher(self) -> Option<SharedObserver> {
+        match self.form {
+            Form::Json => None,
+            Form::Text => Some(Arc::new(|step: &StepReport| terminal::line(&render::step(step)))),
+        }
+    }
+}
+
+async fn work_and_tell(node: &Node, task: TaskId, model: &LoadedModel, output: Output) -> Result<ExitCode> {
+    if output.form == Form::Text {
+        terminal::line(&format!("task {task}, model {}", model.name));
+    }
+    let pause = pause_on_interrupt();
+    let mut report = run::work(node, task, &model.chat, output.watcher(), &pause).await?;
+    if output.apply == Apply::OnSuccess && report.outcome == RunOutcome::Success {
+        run::apply(node, task).await?;
+        report.applied = true;
+    }
+    match output.form {
+        Form::Json => terminal::json(&report),
+        Form::Text => terminal::line(&render::report(&report)),
+    }
+    Ok(exit_code(&report))
+}
+
+fn exit_code(report: &RunReport) -> ExitCode {
+    match report.outcome {
+        RunOutcome::Success => ExitCode::SUCCESS,
+        RunOutcome::Failed | RunOutcome::Cancelled => ExitCode::FAILURE,
+        RunOutcome::Paused => ExitCode::from(3),
+    }
+}
+
+/// Cancelled by the first Ctrl-C or SIGTERM; the second ends the program as usual.
+fn pause_on_interrupt() -> CancellationToken {
+    let pause = CancellationToken::new();
+    let token = pause.clone();
+    tokio::spawn(async move {
+        aion_service::stop_signal().await;
+        eprintln!("pausing; once more to end at once");
+        token.cancel();
+        aion_service::stop_signal().await;
+        std::process::exit(130);
+    });
+    pause
+}
+
+async fn run_demo(args: DemoArgs) -> Result<ExitCode> {
+    let node = Node::open(&args.data.data).await?;
+    let (model, style) = args.model.load().await?;
+    let options = DemoOptions {
+        only: args.only,
+        style,
+        seed: args.seed,
+        ..DemoOptions::default()
+    };
+    let output = Output::of(args.json, false);
+    let watcher = |task: &demo::DemoTask| {
+        if output.form == Form::Text {
+            terminal::line(&format!("\n{}: {}", task.name, task.goal));
+        }
+        output.watcher()
+    };
+    let report = demo::demo(&node, &model.chat, &options, &watcher, &pause_on_interrupt()).await?;
+    match output.form {
+        Form::Json => terminal::json(&report),
+        Form::Text => terminal::line(&format!("\n{}", demo::as_text(&report))),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve(args: UpArgs) -> Result<()> {
+    let options = args.serve.resolve(up::DEFAULT_PORT)?;
+    aion_service::init_tracing(options.log_format)?;
+    let node = Node::open(&args.data.data).await?;
+    let model = UpModel {
+        source: args.model,
+        cache: ModelCache::from_env()?,
+    };
+    up::up(&node, model, options).await
 }
 
 fn model(command: ModelCommand) -> Result<()> {

@@ -1,6 +1,7 @@
 //! `aion doctor`: what is there, what is missing, and what to do about it.
 
 mod host;
+mod stores;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -106,7 +107,7 @@ pub struct DoctorOptions {
 
 /// Looks at everything; leaves nothing behind.
 pub async fn examine(options: &DoctorOptions) -> Report {
-    Report::new(vec![
+    let mut findings = vec![
         host::processor(),
         host::memory(),
         host::model(&options.cache),
@@ -114,7 +115,10 @@ pub async fn examine(options: &DoctorOptions) -> Report {
         host::data_directory(&options.data),
         host::port(options.listen),
         host::git(),
-    ])
+        host::sandbox().await,
+    ];
+    findings.extend(stores::databases(&options.data).await);
+    Report::new(findings)
 }
 
 /// The report for people.

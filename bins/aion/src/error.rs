@@ -87,6 +87,67 @@ pub enum Error {
     /// The original of a changed file is not what was copied.
     #[error("{} was changed by somebody else since it was copied: nothing was applied", .0.display())]
     ChangedMeanwhile(PathBuf),
+    /// The task store failed or is in use.
+    #[error("the task store failed")]
+    Tasks(#[from] aion_processor::Error),
+    /// The market failed.
+    #[error("the market failed")]
+    Market(#[from] aion_market::Error),
+    /// The market's store failed.
+    #[error("the market's store failed")]
+    MarketStore(#[from] aion_market::StoreError),
+    /// The loop failed.
+    #[error("the work broke off; `aion resume` goes on with it")]
+    Loop(#[from] aion_loop::Error),
+    /// The loop's store failed.
+    #[error("the store of runs failed")]
+    Runs(#[from] aion_loop::StoreError),
+    /// The model cannot be used.
+    #[error("the model cannot be used")]
+    Model(#[from] aion_loop::ModelError),
+    /// The model cannot be loaded.
+    #[error("the model cannot be loaded")]
+    Engine(#[from] aion_llm::Error),
+    /// The machine service cannot be started.
+    #[error("the sandbox cannot be opened")]
+    Machine(#[from] aion_machine_server::OpenError),
+    /// A network client cannot be made.
+    #[error("no network client")]
+    Network(#[from] aion_loop::TransportError),
+    /// The server failed.
+    #[error("cannot serve")]
+    Serve(#[from] aion_service::ServeError),
+    /// A value that is out of its range.
+    #[error("not a valid value")]
+    Value(#[from] aion_types::Error),
+    /// Trust could not be settled.
+    #[error("the trust store failed")]
+    Trust(#[from] aion_trust::Error),
+    /// Something stored cannot be read.
+    #[error("{} is not what this program wrote", path.display())]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// A goal, a check or another text that cannot be taken.
+    #[error("{what} {problem}")]
+    BadInput {
+        /// Which input.
+        what: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Nothing to go on with.
+    #[error("no unfinished task: `aion run` starts one")]
+    NothingToResume,
+    /// A task that is not one of `aion run`.
+    #[error("task {0} was not made by `aion run`")]
+    NotOurs(aion_types::TaskId),
+    /// A task that somebody else holds.
+    #[error("task {0} is held by another process")]
+    Held(aion_types::TaskId),
     /// A repository without an obvious model file.
     #[error("{repo} has no single model file; name one as {repo}/FILE, out of: {found}")]
     HubChoice {

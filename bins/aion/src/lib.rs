@@ -12,10 +12,19 @@
 //! ```
 
 pub mod cli;
+pub mod demo;
 pub mod doctor;
 mod error;
+pub mod feed;
+pub mod judge;
 pub mod model;
+pub mod node;
+pub mod render;
+pub mod run;
+pub mod small;
 pub mod terminal;
+pub mod trust;
+pub mod up;
 pub mod workspace;
 
 pub use error::{Error, Result, chain};

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    // First of all: the sandbox starts this very program as the supervisor of what it executes.
+    aion_machine::supervisor::run_if_requested();
     let cli = aion_cli::cli::Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

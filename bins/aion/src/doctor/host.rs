@@ -5,6 +5,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use aion_machine::{LocalMachine, LocalOptions, Machine, Tier};
+
 use super::Finding;
 use crate::model::{DEFAULT_MODEL, ModelCache};
 
@@ -148,6 +150,29 @@ pub(super) fn port(listen: SocketAddr) -> Finding {
             format!("{listen}: {error}"),
             "another program listens there; give `aion up --listen ADDR:PORT`",
         ),
+    }
+}
+
+/// What holds an execution in, as a real one reports it.
+pub(super) async fn sandbox() -> Finding {
+    let dir = std::env::temp_dir().join(format!("aion-doctor-{}", std::process::id()));
+    let probed = match fs::create_dir_all(&dir).and_then(|()| LocalMachine::open_root(&dir, LocalOptions::default())) {
+        Ok(machine) => machine.probe().await.map_err(|error| crate::chain(&error)),
+        Err(error) => Err(error.to_string()),
+    };
+    let _gone = fs::remove_dir_all(&dir);
+    let advice = "needs Linux 5.13 or newer with Landlock; user namespaces make it stronger";
+    match probed {
+        Ok(held) => {
+            let tier = held.tier();
+            let found = format!("{tier:?}, files {:?}, network {:?}", held.files, held.network);
+            if tier >= Tier::Namespaces {
+                Finding::ok("sandbox", found)
+            } else {
+                Finding::warn("sandbox", format!("{found}; {}", held.gaps.join("; ")), advice)
+            }
+        }
+        Err(reason) => Finding::fail("sandbox", reason, advice),
     }
 }
 

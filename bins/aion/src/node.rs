@@ -1,0 +1,193 @@
+//! [`Node`]: every store, the market's observer and the sandbox of one data directory, opened once.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use aion_loop::store::SqliteLoopStore;
+use aion_loop::{InProcessTransport, OpenApiOptions, ServiceLimits, ServiceLink, Services};
+use aion_machine::{LocalMachine, LocalOptions};
+use aion_machine_server::MachineOptions;
+use aion_market::{
+    BaseRate, Market, MarketOptions, Observer, ObserverOptions, PersistencePredictor, Predictor,
+    SqliteMarketStore,
+};
+use aion_processor::Processor;
+use aion_service::{Limits, Service, StateSource};
+use aion_types::{Clock, SystemClock, TaskId};
+use axum::Router;
+
+use crate::feed::ProcessorFeed;
+use crate::trust::TrustBook;
+use crate::{Error, Result};
+
+/// The tools that a task gets, in the machine's names.
+pub const TOOLS: [&str; 7] = [
+    "read_file",
+    "write_file",
+    "edit_file",
+    "list_files",
+    "glob",
+    "grep",
+    "exec",
+];
+
+/// Everything that works on one data directory.
+///
+/// Files: `processor.db`, `market.db`, `trust.db`, `loop.db`, `work/` (the sandbox's root, one
+/// directory a task), `machine/` (what calls were answered), `bases/` (what was copied).
+pub struct Node {
+    data: PathBuf,
+    clock: Arc<dyn Clock>,
+    processor: Processor,
+    market: Market,
+    observer: Observer,
+    runs: Arc<SqliteLoopStore>,
+    trust: TrustBook,
+    machine: LocalMachine,
+    machine_router: Router,
+    machine_state: Arc<dyn StateSource>,
+    services: Services,
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node").field("data", &self.data).finish_non_exhaustive()
+    }
+}
+
+impl Node {
+    /// Opens the directory, and makes it if it is not there.
+    ///
+    /// # Errors
+    /// A store that is in use, damaged or of a newer program; a sandbox that cannot be had.
+    pub async fn open(data: &Path) -> Result<Self> {
+        let created = std::fs::create_dir_all(data).and_then(|()| data.canonicalize());
+        let data = created.map_err(|e| Error::io("create", data, e))?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let processor = Processor::open(data.join("processor.db")).await?;
+        let store = Arc::new(SqliteMarketStore::open(data.join("market.db")).await?);
+        let market = Market::new(store, Arc::clone(&clock), MarketOptions::default());
+        let observer = observer(&processor, &market)?;
+        let runs = Arc::new(SqliteLoopStore::open(data.join("loop.db")).await?);
+        let trust = TrustBook::open(&data.join("trust.db"), Arc::clone(&clock)).await?;
+        let machine_service = machine_service(&data)?;
+        let machine_state = machine_service.state();
+        let machine_router = machine_service.into_router(&Limits::default());
+        let work = data.join("work");
+        let machine = LocalMachine::open_root(&work, LocalOptions::default())
+            .map_err(|e| Error::io("open", &work, e))?;
+        let services = tools_of(machine_router.clone()).await?;
+        Ok(Self {
+            data,
+            clock,
+            processor,
+            market,
+            observer,
+            runs,
+            trust,
+            machine,
+            machine_router,
+            machine_state,
+            services,
+        })
+    }
+
+    /// The data directory.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// The clock of every store.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// The task tree.
+    pub fn processor(&self) -> &Processor {
+        &self.processor
+    }
+
+    /// The market.
+    pub fn market(&self) -> &Market {
+        &self.market
+    }
+
+    /// Who opens, feeds and resolves markets.
+    pub fn observer(&self) -> &Observer {
+        &self.observer
+    }
+
+    /// Runs, intents and steps.
+    pub fn runs(&self) -> &Arc<SqliteLoopStore> {
+        &self.runs
+    }
+
+    /// Trust of agents and predictors.
+    pub fn trust(&self) -> &TrustBook {
+        &self.trust
+    }
+
+    /// The sandbox.
+    pub fn machine(&self) -> &LocalMachine {
+        &self.machine
+    }
+
+    /// The machine's HTTP service, called without a socket.
+    pub fn machine_router(&self) -> &Router {
+        &self.machine_router
+    }
+
+    /// What the machine says of itself.
+    pub fn machine_state(&self) -> Arc<dyn StateSource> {
+        Arc::clone(&self.machine_state)
+    }
+
+    /// The tools that agents get, in process.
+    pub fn services(&self) -> &Services {
+        &self.services
+    }
+
+    /// The directory of a task, from the sandbox's root.
+    pub fn cwd_of(task: TaskId) -> String {
+        format!("tasks/{task}")
+    }
+
+    /// The directory of a task on this host.
+    pub fn workspace(&self, task: TaskId) -> PathBuf {
+        self.data.join("work").join(Self::cwd_of(task))
+    }
+
+    /// Where it is written what a task began with.
+    pub(crate) fn base_of(&self, task: TaskId) -> PathBuf {
+        self.data.join("bases").join(format!("{task}.json"))
+    }
+}
+
+fn observer(processor: &Processor, market: &Market) -> Result<Observer> {
+    let predictors: Vec<Arc<dyn Predictor>> = vec![
+        Arc::new(BaseRate::new(market.clone())?),
+        Arc::new(PersistencePredictor::new(market.clone())?),
+    ];
+    let feed = Arc::new(ProcessorFeed::new(processor.clone()));
+    Ok(Observer::new(
+        market.clone(),
+        feed,
+        predictors,
+        ObserverOptions::default(),
+    ))
+}
+
+/// The machine service over the data directory.
+fn machine_service(data: &Path) -> Result<Service> {
+    let options = MachineOptions::new(data.join("work")).with_journal(data.join("machine"));
+    Ok(aion_machine_server::service(options)?)
+}
+
+/// The machine's operations as tools, called without a socket.
+async fn tools_of(router: Router) -> Result<Services> {
+    let transport: InProcessTransport<_, axum::body::Body> = InProcessTransport::new(router);
+    let link = ServiceLink::in_process("machine", Arc::new(transport));
+    let options = OpenApiOptions::default().with_only(TOOLS);
+    Ok(Services::discover([(link, options)], ServiceLimits::default()).await?)
+}

@@ -1,0 +1,242 @@
+//! Prompts that a model of a hundred million parameters can follow.
+//!
+//! Such a model does not choose tools and does not plan: it continues patterns. So its prompt is a
+//! pattern. The files that the goal names stand in it, worked examples of the same tool come before
+//! it, nearest to the goal last, and the grammar leaves open only what is to be decided: the tool is
+//! the ranker's first choice, and paths are those that the goal names. Every answer is still checked
+//! against the tool's own schema by the loop, and a check decides about the task.
+
+mod examples;
+mod grammar;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use aion_loop::{ChatMessage, ChatModel, ChatReply, ChatRequest, FINISH, ModelError, ToolRanker, Toolset};
+use aion_types::Role;
+use async_trait::async_trait;
+
+use examples::Example;
+
+const SYSTEM: &str = "You work on files. Answer with one action as JSON.";
+/// Examples in a prompt.
+const EXAMPLES: usize = 3;
+/// Files in a prompt when the goal names none that is there.
+const MAX_FILES: usize = 4;
+/// Bytes of each file in a prompt.
+const MAX_FILE_BYTES: usize = 700;
+
+/// A model whose prompts are built for it from the goal and the files of one task.
+#[derive(Debug)]
+pub struct SmallModel {
+    inner: Arc<dyn ChatModel>,
+    goal: String,
+    dir: PathBuf,
+    original: BTreeSet<String>,
+}
+
+impl SmallModel {
+    /// Asks `inner` about `goal`, with the files below `dir`; `original` are those it began with.
+    pub fn new(
+        inner: Arc<dyn ChatModel>,
+        goal: impl Into<String>,
+        dir: PathBuf,
+        original: BTreeSet<String>,
+    ) -> Self {
+        Self {
+            inner,
+            goal: goal.into(),
+            dir,
+            original,
+        }
+    }
+
+    /// The request as the model sees it.
+    fn reshape(&self, request: &ChatRequest) -> ChatRequest {
+        let Some(asked) = &request.response_schema else {
+            return request.clone();
+        };
+        let choice = grammar::first_choice(&asked.schema, FINISH);
+        let tool = choice.as_ref().map_or("", |choice| choice.tool.as_str());
+        let mut messages = vec![ChatMessage::new(Role::System, SYSTEM)];
+        for example in examples::nearest(&self.goal, tool, EXAMPLES) {
+            messages.push(ChatMessage::new(
+                Role::User,
+                prompt(&example.files, &example.goal),
+            ));
+            messages.push(ChatMessage::new(Role::Assistant, example.answer()));
+        }
+        messages.push(ChatMessage::new(
+            Role::User,
+            prompt(&self.files(), &self.goal),
+        ));
+        let mut shaped = ChatRequest {
+            messages,
+            seed: Some(varied(request)),
+            ..request.clone()
+        };
+        if let (Some(schema), Some(choice)) = (&mut shaped.response_schema, &choice) {
+            schema.schema = choice.narrowed(&self.paths(tool));
+        }
+        shaped
+    }
+
+    /// The files that the goal names, or the first few.
+    fn files(&self) -> Vec<(String, String)> {
+        let named: Vec<String> = names_in(&self.goal)
+            .into_iter()
+            .filter(|name| self.original.contains(name))
+            .collect();
+        let shown: Vec<&String> = if named.is_empty() {
+            self.original.iter().take(MAX_FILES).collect()
+        } else {
+            named.iter().take(MAX_FILES).collect()
+        };
+        shown
+            .into_iter()
+            .map(|name| (name.clone(), head(&self.dir.join(name))))
+            .collect()
+    }
+
+    /// Where a tool may go: to new files that the goal names when it writes, to old ones otherwise.
+    fn paths(&self, tool: &str) -> Vec<String> {
+        let named = names_in(&self.goal);
+        let wants_new = tool == "write_file";
+        let fitting: Vec<String> = named
+            .iter()
+            .filter(|name| self.original.contains(*name) != wants_new)
+            .cloned()
+            .collect();
+        if fitting.is_empty() { named } else { fitting }
+    }
+}
+
+#[async_trait]
+impl ChatModel for SmallModel {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    async fn chat(&self, request: &ChatRequest) -> Result<ChatReply, ModelError> {
+        self.inner.chat(&self.reshape(request)).await
+    }
+}
+
+/// Files, then the goal.
+fn prompt(files: &[(String, String)], goal: &str) -> String {
+    let mut text = String::new();
+    for (name, content) in files {
+        text.push_str(&format!("{name}:\n{}\n\n", content.trim_end()));
+    }
+    text.push_str("Task: ");
+    text.push_str(goal);
+    text
+}
+
+/// A seed that differs from step to step and is the same when a step is repeated.
+fn varied(request: &ChatRequest) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    request.seed.hash(&mut hasher);
+    for message in &request.messages {
+        message.content.hash(&mut hasher);
+    }
+    // Servers read seeds as signed 32-bit numbers.
+    hasher.finish() & 0x7fff_ffff
+}
+
+/// Words of the goal that look like file names.
+fn names_in(goal: &str) -> Vec<String> {
+    let edge = |c: char| !c.is_alphanumeric() && c != '_' && c != '/';
+    let mut names: Vec<String> = Vec::new();
+    for word in goal.split_whitespace() {
+        let word = word.trim_matches(edge);
+        let extension = Path::new(word).extension().and_then(|ext| ext.to_str());
+        let looks = extension.is_some_and(|ext| ext.len() <= 8 && ext.chars().all(char::is_alphanumeric));
+        if looks && !names.iter().any(|name| name == word) {
+            names.push(word.to_owned());
+        }
+    }
+    names
+}
+
+/// The beginning of a text file.
+fn head(path: &Path) -> String {
+    let bytes = fs::read(path).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let end = text
+        .char_indices()
+        .map(|(at, c)| at + c.len_utf8())
+        .take_while(|end| *end <= MAX_FILE_BYTES)
+        .last()
+        .unwrap_or(0);
+    text[..end].to_owned()
+}
+
+/// Prefers the tool whose name the goal begins with: `Edit ...` is for `edit_file`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct VerbRanker;
+
+impl ToolRanker for VerbRanker {
+    fn rank(&self, query: &str, tools: &Toolset, k: usize) -> Vec<String> {
+        let first = query.split_whitespace().next().unwrap_or_default().to_lowercase();
+        let fits = |name: &str| name.split('_').next() == Some(first.as_str());
+        let mut ranked = aion_loop::OverlapRanker.rank(query, tools, tools.len());
+        ranked.sort_by_key(|name| !fits(name));
+        ranked.truncate(k);
+        ranked
+    }
+}
+
+impl Example {
+    /// The answer as the loop's protocol writes it.
+    fn answer(&self) -> String {
+        let name = serde_json::Value::from(self.tool.as_str());
+        format!("{{\"action\":{name},\"arguments\":{}}}", self.arguments)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_names_are_found_in_a_goal() {
+        let goal = "Write summary.md: what notes.txt and src/main.rs say. See notes.txt.";
+        assert_eq!(names_in(goal), ["summary.md", "notes.txt", "src/main.rs"]);
+        assert!(names_in("Nothing here e.g. at all ...").is_empty());
+    }
+
+    #[test]
+    fn repeating_a_step_repeats_its_seed_and_the_next_step_has_another() {
+        let request = |text: &str| ChatRequest {
+            messages: vec![ChatMessage::new(Role::User, text)],
+            seed: Some(7),
+            ..ChatRequest::default()
+        };
+        assert_eq!(varied(&request("a")), varied(&request("a")));
+        assert_ne!(varied(&request("a")), varied(&request("b")));
+    }
+
+    #[test]
+    fn writing_goes_to_new_files_and_editing_to_old_ones() {
+        let model = SmallModel::new(
+            Arc::new(aion_loop::OpenAiChat::new(
+                aion_loop::OpenAiConfig::new("http://127.0.0.1:1/v1", "none"),
+                Arc::new(aion_loop::InProcessTransport::new(tower::service_fn(
+                    |_: http::Request<axum::body::Body>| async {
+                        Ok::<_, std::convert::Infallible>(http::Response::new(axum::body::Body::empty()))
+                    },
+                ))),
+            )
+            .unwrap()),
+            "Write summary.md: what notes.txt says.",
+            PathBuf::from("/nowhere"),
+            BTreeSet::from(["notes.txt".to_owned()]),
+        );
+        assert_eq!(model.paths("write_file"), ["summary.md"]);
+        assert_eq!(model.paths("edit_file"), ["notes.txt"]);
+    }
+}

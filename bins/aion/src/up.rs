@@ -1,0 +1,144 @@
+//! `aion up`: every service and the state of all of them on one port, from one process and one
+//! data directory.
+//!
+//! Each service has its paths below its name (`/processor/v1/tasks`, `/machine/v1/exec`, ...); the
+//! OpenAI paths (`/v1/chat/completions`, ...) are at the root too, and the root's `/state` and
+//! `/readyz` are those of all services together.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aion_llm::Engine;
+use aion_llm_server::LlmOptions;
+use aion_loop_server::{Models, Runner};
+use aion_service::{Limits, ServeOptions, Server, Service, StateSource};
+use axum::Router;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::model::{ModelCache, ModelSource};
+use crate::node::Node;
+use crate::run::{in_process, load_engine};
+use crate::{Result, chain, terminal};
+
+/// The port of everything together.
+pub const DEFAULT_PORT: u16 = 9300;
+/// How often time is kept and the market looks at the tasks.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// Where the local model comes from: loaded in the background, absent until then.
+#[derive(Debug, Clone)]
+pub struct UpModel {
+    /// The model.
+    pub source: ModelSource,
+    /// Where it is looked for. Nothing is fetched.
+    pub cache: ModelCache,
+}
+
+impl UpModel {
+    fn load(&self) -> Result<Engine, String> {
+        let path = self.cache.find(&self.source).map_err(|error| chain(&error))?;
+        load_engine(&path).map_err(|error| chain(&error))
+    }
+}
+
+/// Serves until SIGTERM or Ctrl-C.
+///
+/// # Errors
+/// A store that cannot be opened, an address that cannot be bound.
+pub async fn up(node: &Node, model: UpModel, options: ServeOptions) -> Result<()> {
+    let router = router(node, &model, &options.limits)?;
+    let server = Server::bind(router, options).await?;
+    terminal::line(&format!("listening on http://{}", server.local_addr()));
+    tokio::select! {
+        ended = server.run(aion_service::stop_signal()) => Ok(ended?),
+        () = node.processor().keep_time(BEAT) => Ok(()),
+        () = follow(node) => Ok(()),
+    }
+}
+
+/// All services as one router.
+///
+/// # Errors
+/// A model name that no server can have.
+pub fn router(node: &Node, model: &UpModel, limits: &Limits) -> Result<Router> {
+    let llm = llm(model);
+    let mut parts = vec![Part::of("machine", node.machine_state(), node.machine_router().clone())];
+    let (llm_state, openai) = (llm.state(), llm.into_router(limits));
+    let runner = runner(node, &openai, &model.source.to_string())?;
+    parts.push(Part::of("llm", llm_state, openai.clone()));
+    for service in [
+        aion_processor_server::service(node.processor().clone()),
+        aion_market_server::service(node.market().clone(), node.trust().ledger().clone()),
+        aion_loop_server::service(runner),
+    ] {
+        let (name, state) = (service.name(), service.state());
+        parts.push(Part::of(name, state, service.into_router(limits)));
+    }
+    let states = parts.iter().map(|part| {
+        Service::new(part.name, DEFAULT_PORT, OpenApiRouter::new(), Arc::clone(&part.state))
+    });
+    let front = Service::combine("aion", DEFAULT_PORT, states).into_router(limits);
+    let whole = parts.into_iter().fold(front, |whole, part| {
+        whole.nest(&format!("/{}", part.name), part.router)
+    });
+    Ok(whole.nest("/v1", below_v1(openai)))
+}
+
+/// One service of the whole.
+struct Part {
+    name: &'static str,
+    state: Arc<dyn StateSource>,
+    router: Router,
+}
+
+impl Part {
+    fn of(name: &'static str, state: Arc<dyn StateSource>, router: Router) -> Self {
+        Self { name, state, router }
+    }
+}
+
+fn llm(model: &UpModel) -> Service {
+    let model = model.clone();
+    aion_llm_server::service_loading(move || model.load(), LlmOptions::default())
+}
+
+/// The loop of this process: tasks of the processor, tools of the machine, the local model.
+fn runner(node: &Node, openai: &Router, name: &str) -> Result<Runner> {
+    let chat = in_process(openai.clone(), name)?;
+    let runs = Arc::clone(node.runs());
+    Ok(Runner::new(node.processor().clone(), runs, node.services().clone(), Models::one(chat)))
+}
+
+/// The same router for requests whose `/v1` was taken off by nesting.
+fn below_v1(inner: Router) -> Router {
+    Router::new().fallback(move |mut request: axum::extract::Request| {
+        let inner = inner.clone();
+        async move {
+            let path = request
+                .uri()
+                .path_and_query()
+                .map_or_else(|| "/v1".to_owned(), |rest| format!("/v1{rest}"));
+            if let Ok(uri) = path.parse() {
+                *request.uri_mut() = uri;
+            }
+            tower::ServiceExt::oneshot(inner, request).await
+        }
+    })
+}
+
+/// Lets the market follow the tasks, and settles trust.
+async fn follow(node: &Node) {
+    loop {
+        match node.observer().catch_up().await {
+            Ok(observed) => {
+                for report in observed.resolved {
+                    if let Err(error) = node.trust().settle(&report, None).await {
+                        tracing::warn!(error = %chain(&error), "trust could not be settled");
+                    }
+                }
+            }
+            Err(error) => tracing::warn!(error = %chain(&error), "the market could not follow"),
+        }
+        tokio::time::sleep(BEAT).await;
+    }
+}
