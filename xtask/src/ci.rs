@@ -1,14 +1,13 @@
 //! The stages that a change must pass, in order, each with its time.
 #![allow(clippy::print_stdout)] // this is a terminal program
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 
-use crate::house::workspace;
 use crate::{Error, Result, command, house};
 
 /// What to run of the stages.
@@ -104,11 +103,7 @@ impl Stage {
             .map(quiet),
             Self::Test => test(root),
             Self::Doc => doc(root).map(quiet),
-            Self::Benches => cargo(
-                root,
-                &["test", "--locked", "--package", "aion-benches", "--benches"],
-            )
-            .map(quiet),
+            Self::Benches => cargo(root, &["test", "--locked", "--workspace", "--bench", "*"]).map(quiet),
             Self::Examples => examples(root),
             Self::E2e => end_to_end(root),
         }
@@ -218,42 +213,26 @@ fn deny(root: &Path) -> Result<Note> {
     }
 }
 
-/// Runs every example of the examples package.
+/// Builds every example of the workspace and runs them from its root.
+///
+/// They are built with the whole workspace, because one package alone would get other features of its dependencies,
+/// and so another build of all of them.
 fn examples(root: &Path) -> Result<Note> {
-    let packages = workspace::packages(root)?;
-    let targets = packages
-        .iter()
-        .filter(|package| package.name == "aion-examples")
-        .flat_map(|it| &it.targets);
-    let runnable = |kind: &String| kind == "example" || kind == "bin";
-    let names: Vec<_> = targets
-        .filter(|target| target.kind.iter().any(runnable))
-        .collect();
-    for target in &names {
-        let flag = if target.kind.iter().any(|kind| kind == "example") {
-            "--example"
-        } else {
-            "--bin"
-        };
-        println!("-- {}", target.name);
-        std::io::stdout().flush().map_err(|source| Error::File {
-            path: "stdout".into(),
-            source,
-        })?;
-        cargo(
-            root,
-            &[
-                "run",
-                "--quiet",
-                "--locked",
-                "--package",
-                "aion-examples",
-                flag,
-                &target.name,
-            ],
-        )?;
+    let mut cargo = command::cargo(root);
+    cargo.args([
+        "build",
+        "--locked",
+        "--workspace",
+        "--examples",
+        "--message-format",
+        "json-render-diagnostics",
+    ]);
+    let programs = command::executables(&mut cargo)?;
+    for program in &programs {
+        println!("-- {}", program.file_stem().unwrap_or_default().to_string_lossy());
+        command::run(Command::new(program).current_dir(root))?;
     }
-    Ok(format!("{} examples ran", names.len()))
+    Ok(format!("{} examples ran", programs.len()))
 }
 
 /// The programs end to end, by `.ci/e2e`.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::{Error, Result};
 
@@ -72,6 +73,19 @@ pub fn json<T: DeserializeOwned>(command: &mut Command) -> Result<T> {
         command: shown(command),
         source,
     })
+}
+
+/// Runs a `cargo build` with JSON messages and returns the programs that it made, in its order.
+///
+/// # Errors
+/// As [`output`].
+pub fn executables(cargo: &mut Command) -> Result<Vec<PathBuf>> {
+    let messages = output(cargo)?;
+    let programs = messages.lines().filter_map(|line| {
+        let message: Value = serde_json::from_str(line).ok()?;
+        message["executable"].as_str().map(PathBuf::from)
+    });
+    Ok(programs.collect())
 }
 
 /// Reads a text file.

@@ -1,5 +1,7 @@
 //! Tracing to standard error, as text or as JSON lines.
 
+use std::io::IsTerminal;
+
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;

@@ -19,9 +19,6 @@ pub struct Package {
     pub publish: Option<Vec<String>>,
     /// What it depends on, as declared.
     pub dependencies: Vec<Dependency>,
-    /// What it builds.
-    #[serde(default)]
-    pub targets: Vec<Target>,
 }
 
 /// A declared dependency.
@@ -35,15 +32,6 @@ pub struct Dependency {
     pub optional: bool,
     /// Whether its default features are on.
     pub uses_default_features: bool,
-}
-
-/// A library, binary, example, test or bench.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Target {
-    /// Its name.
-    pub name: String,
-    /// Its kinds.
-    pub kind: Vec<String>,
 }
 
 #[derive(Deserialize)]

@@ -106,12 +106,9 @@ fn release_binary(root: &Path, name: &str, more: &[&str]) -> Result<PathBuf> {
         name,
     ]);
     cargo.args(more).args(["--message-format", "json"]);
-    let messages = command::output(&mut cargo)?;
-    let mut executables = messages.lines().filter_map(|line| {
-        let message: serde_json::Value = serde_json::from_str(line).ok()?;
-        message["executable"].as_str().map(PathBuf::from)
-    });
-    executables
+    let programs = command::executables(&mut cargo)?;
+    programs
+        .into_iter()
         .next_back()
         .ok_or_else(|| Error::Missing(format!("the path of {name}")))
 }

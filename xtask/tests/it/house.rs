@@ -49,7 +49,6 @@ fn package(name: &str, dependencies: &[(&str, bool)]) -> Package {
         license: None,
         publish: None,
         dependencies: dependencies.iter().map(dependency).collect(),
-        targets: Vec::new(),
     }
 }
 
