@@ -82,7 +82,7 @@ impl Attention {
         let qkv = self.qkv.forward(x).reshape([n, heads + 2 * kv, dim]);
         let turned = turn.apply(qkv.clone().narrow(1, 0, heads + kv));
         let query = turned.clone().narrow(1, 0, heads);
-        let key = turned.narrow(1, heads, kv).swap_dims(0, 1);
+        let key = turned.narrow(1, heads, kv).permute([1, 2, 0]);
         let value = qkv.narrow(1, heads + kv, kv).swap_dims(0, 1);
         let (keys, values) = cache.append(key, value);
         let mixed = attend(query, keys, values, mask);
@@ -90,15 +90,16 @@ impl Attention {
     }
 }
 
-/// `softmax(q k^T + mask) v` for queries `[seq, n_head, dim]` over keys and values `[n_head_kv, positions, dim]`.
+/// `softmax(q k^T + mask) v` for queries `[seq, n_head, dim]` over keys `[n_head_kv, dim, positions]` and values
+/// `[n_head_kv, positions, dim]`.
 ///
 /// The query heads that share a key head are stacked into one matrix, so that no key is copied.
 fn attend(query: Tensor<3>, keys: Tensor<3>, values: Tensor<3>, mask: &CausalMask) -> Tensor<3> {
     let [n, heads, dim] = query.dims();
-    let [kv, positions, _] = keys.dims();
+    let [kv, _, positions] = keys.dims();
     let group = heads / kv;
     let query = query.swap_dims(0, 1).reshape([kv, group * n, dim]);
-    let mut scores = query.matmul(keys.swap_dims(1, 2));
+    let mut scores = query.matmul(keys);
     if let Some(bias) = &mask.0 {
         let biased = scores.reshape([kv, group, n, positions]) + bias.clone();
         scores = biased.reshape([kv, group * n, positions]);

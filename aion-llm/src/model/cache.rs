@@ -15,7 +15,8 @@ pub(crate) struct KvCache {
     max: usize,
 }
 
-/// Keys and values of one layer, each `[n_head_kv, capacity, head_dim]`.
+/// Keys `[n_head_kv, head_dim, capacity]` and values `[n_head_kv, capacity, head_dim]` of one layer: in this order the
+/// last axis of both is the one that the products of a single query run along.
 #[derive(Debug)]
 pub(super) struct LayerCache {
     keys: Tensor<3>,
@@ -25,10 +26,10 @@ pub(super) struct LayerCache {
 impl KvCache {
     pub(super) fn new(config: &ModelConfig, device: &Device) -> Self {
         let capacity = FIRST_CAPACITY.min(config.context_length);
-        let shape = [config.n_head_kv, capacity, config.head_dim];
+        let (heads, width) = (config.n_head_kv, config.head_dim);
         let empty = || LayerCache {
-            keys: Tensor::zeros(shape, device),
-            values: Tensor::zeros(shape, device),
+            keys: Tensor::zeros([heads, width, capacity], device),
+            values: Tensor::zeros([heads, capacity, width], device),
         };
         let layers = (0..config.n_layer).map(|_| empty()).collect();
         Self {
@@ -58,8 +59,8 @@ impl KvCache {
         }
         self.capacity = needed.next_power_of_two().min(self.max.max(needed));
         for layer in &mut self.layers {
-            layer.keys.inplace(|old| grown(old, self.capacity));
-            layer.values.inplace(|old| grown(old, self.capacity));
+            layer.keys.inplace(|old| grown(old, 2, self.capacity));
+            layer.values.inplace(|old| grown(old, 1, self.capacity));
         }
     }
 
@@ -75,9 +76,12 @@ impl KvCache {
     }
 }
 
-fn grown(old: Tensor<3>, capacity: usize) -> Tensor<3> {
-    let [heads, held, width] = old.dims();
-    Tensor::zeros([heads, capacity, width], &old.device()).slice_assign([0..heads, 0..held, 0..width], old)
+/// A copy with more room along one axis.
+fn grown(old: Tensor<3>, axis: usize, capacity: usize) -> Tensor<3> {
+    let held = old.dims();
+    let mut shape = held;
+    shape[axis] = capacity;
+    Tensor::zeros(shape, &old.device()).slice_assign(held.map(|n| 0..n), old)
 }
 
 /// One layer, and how many positions it held before this call.
@@ -88,14 +92,21 @@ pub(super) struct LayerView<'a> {
 }
 
 impl LayerView<'_> {
-    /// Appends `[n_head_kv, seq, head_dim]` keys and values, and returns all of both up to the last.
+    /// Appends keys `[n_head_kv, head_dim, seq]` and values `[n_head_kv, seq, head_dim]`, and returns all of both up to
+    /// the last.
     pub(super) fn append(self, keys: Tensor<3>, values: Tensor<3>) -> (Tensor<3>, Tensor<3>) {
         let (len, layer) = (self.len, self.layer);
-        let [heads, n, width] = keys.dims();
-        let place = [0..heads, len..len + n, 0..width];
-        layer.keys.inplace(|held| held.slice_assign(place.clone(), keys));
-        layer.values.inplace(|held| held.slice_assign(place, values));
-        let all = |held: &Tensor<3>| held.clone().narrow(1, 0, len + n);
-        (all(&layer.keys), all(&layer.values))
+        let [heads, n, width] = values.dims();
+        let place = len..len + n;
+        layer
+            .keys
+            .inplace(|held| held.slice_assign([0..heads, 0..width, place.clone()], keys));
+        layer
+            .values
+            .inplace(|held| held.slice_assign([0..heads, place, 0..width], values));
+        (
+            layer.keys.clone().narrow(2, 0, len + n),
+            layer.values.clone().narrow(1, 0, len + n),
+        )
     }
 }

@@ -18,6 +18,45 @@ impl Linear {
     }
 }
 
+/// A product so wide that one row of it leaves the nearest cache: the output is computed in blocks.
+#[derive(Debug)]
+pub(super) struct Wide {
+    /// `[blocks, in, out / blocks]`.
+    weight: Tensor<3>,
+}
+
+const WIDEST: usize = 4096;
+
+impl Wide {
+    /// Reads a row-major `[out, width]` matrix.
+    pub(super) fn load(weight: &[f32], out: usize, width: usize, device: &Device) -> Self {
+        let blocks = (1..=out)
+            .find(|n| out.is_multiple_of(*n) && out / n <= WIDEST)
+            .unwrap_or(1);
+        // A size without such a divisor stays whole.
+        let blocks = if out / blocks < WIDEST / 4 { 1 } else { blocks };
+        let n = out / blocks;
+        let mut data = vec![0.0; out * width];
+        for (rows, block) in weight
+            .chunks_exact(n * width)
+            .zip(data.chunks_exact_mut(n * width))
+        {
+            transpose_into(rows, n, width, block, n);
+        }
+        Self {
+            weight: Tensor::from_data(TensorData::new(data, [blocks, width, n]), device),
+        }
+    }
+
+    /// `[seq, in]` to `[seq, out]`.
+    pub(super) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        let [seq, _] = x.dims();
+        let [blocks, _, n] = self.weight.dims();
+        let y = x.unsqueeze_dim::<3>(0).matmul(self.weight.clone());
+        y.swap_dims(0, 1).reshape([seq, blocks * n])
+    }
+}
+
 /// Several matrices over the same input, side by side in one.
 #[derive(Debug)]
 pub(super) struct Fused {

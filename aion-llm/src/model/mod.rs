@@ -16,7 +16,7 @@ use crate::config::{FeedForward, Head, ModelConfig};
 use crate::error::{Error, Result};
 use attention::{Attention, CausalMask};
 pub(crate) use cache::KvCache;
-use linear::{Fused, Linear};
+use linear::{Fused, Linear, Wide};
 use rotary::Rotary;
 
 /// The weights of a model on one device.
@@ -27,7 +27,7 @@ pub(crate) struct Decoder {
     embedding: Embedding,
     blocks: Vec<Block>,
     norm: RmsNorm,
-    head: Linear,
+    head: Wide,
     rotary: Rotary,
 }
 
@@ -79,7 +79,7 @@ impl Decoder {
             Head::Untied => checkpoint.tensor(Part::Output, &[vocab, width])?,
         };
         Ok(Self {
-            head: Fused::new(width).with(head, vocab).load(device),
+            head: Wide::load(&head, vocab, width, device),
             norm: RmsNorm::load(checkpoint, Part::OutputNorm, device)?,
             rotary: Rotary::new(&config, checkpoint.rotary_divisors()?.as_deref(), device),
             device: device.clone(),

@@ -4,6 +4,7 @@
 mod damage;
 mod generate;
 mod import;
+mod real;
 
 use aion_llm::testkit::TinyModel;
 use aion_llm::{Engine, EngineOptions};
