@@ -284,3 +284,35 @@ fn the_document_of_a_large_real_service() {
         assert!(built.is_ok(), "{}: {:?}", tool.name, built.err());
     }
 }
+
+/// What every service shares; a run takes each of these from no service.
+const SHARED: [&str; 5] = ["get_state", "healthz", "readyz", "metrics", "openapi"];
+
+#[test]
+fn our_own_services_become_tools_side_by_side() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../openapi");
+    let mut tools = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let document: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let derived =
+            tools_from_openapi(&document, &name, &OpenApiOptions::default().without(SHARED)).unwrap();
+        assert!(derived.skipped.is_empty(), "{name}: {:?}", derived.skipped);
+        tools.extend(derived.tools);
+    }
+    for tool in &tools {
+        assert!(
+            !tool.description.is_empty(),
+            "{} has no description for a model",
+            tool.name
+        );
+    }
+    let tools = aion_loop::Toolset::new(tools).unwrap();
+    let written = json!({"path": "notes.txt", "content": "hi"});
+    assert_eq!(tools.validate("write_file", &written), Ok(()));
+    assert!(tools.validate("write_file", &json!({"path": 1})).is_err());
+    for name in ["write_file", "exec"] {
+        assert_eq!(tools.get(name).unwrap().replay, Replay::ByKey, "{name}");
+    }
+}
