@@ -64,7 +64,7 @@ pub const TASKS: [DemoTask; 6] = [
         goal: "Write README.md: a line for each file that says what it does.",
         check: "for f in *.sh; do grep -qF \"$f\" README.md || { echo \"README.md does not name $f\"; exit 1; }; done; \
             [ $(wc -w < README.md) -ge 8 ] || { echo 'README.md says too little'; exit 1; }",
-        files: &[file!("readme", "count.sh"), file!("readme", "hello.sh")],
+        files: &[file!("readme", "count.sh"), file!("readme", "list.sh")],
     },
     DemoTask {
         name: "fix-script",
@@ -309,7 +309,7 @@ mod tests {
             ("summarise", "summary.md", "The garden club needs six tables for its spring market."),
             ("rename-key", "config.json", "{\n  \"title\": \"Field notes\",\n  \"color\": \"green\",\n  \"pages\": 12\n}\n"),
             ("emails", "emails.csv", "grace@example.com\nada@example.org\n"),
-            ("readme", "README.md", "count.sh: counts the lines of a file\nhello.sh: greets whoever is named\n"),
+            ("readme", "README.md", "count.sh: counts the lines of a file\nlist.sh: lists the files of a folder\n"),
             ("fix-script", "greet.sh", "echo \"Hello, $1!\"\n"),
         ];
         let root = tempfile::tempdir().unwrap();

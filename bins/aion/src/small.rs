@@ -3,7 +3,8 @@
 //! Such a model does not choose tools and does not plan: it continues patterns. So its prompt is a
 //! pattern. The files that the goal names stand in it, worked examples of the same tool come before
 //! it, nearest to the goal last, and the grammar leaves open only what is to be decided: the tool is
-//! the ranker's first choice, and paths are those that the goal names. Every answer is still checked
+//! the ranker's first choice, paths are those that the goal names, and an edit replaces a word that
+//! its file has once. Every answer is still checked
 //! against the tool's own schema by the loop, and a check decides about the task.
 
 mod examples;
@@ -20,12 +21,15 @@ use aion_types::Role;
 use async_trait::async_trait;
 
 use examples::Example;
+use grammar::Open;
 
 const SYSTEM: &str = "You work on files. Answer with one action as JSON.";
-/// Examples in a prompt.
-const EXAMPLES: usize = 3;
+/// Bytes of examples in a prompt.
+const EXAMPLE_BYTES: usize = 800;
 /// Files in a prompt when the goal names none that is there.
 const MAX_FILES: usize = 4;
+/// Words that an edit may choose from.
+const MAX_WORDS: usize = 100;
 /// Bytes of each file in a prompt.
 const MAX_FILE_BYTES: usize = 700;
 
@@ -62,7 +66,7 @@ impl SmallModel {
         let choice = grammar::first_choice(&asked.schema, FINISH);
         let tool = choice.as_ref().map_or("", |choice| choice.tool.as_str());
         let mut messages = vec![ChatMessage::new(Role::System, SYSTEM)];
-        for example in examples::nearest(&self.goal, tool, EXAMPLES) {
+        for example in examples::nearest(&self.goal, tool, EXAMPLE_BYTES) {
             messages.push(ChatMessage::new(
                 Role::User,
                 prompt(&example.files, &example.goal),
@@ -79,7 +83,9 @@ impl SmallModel {
             ..request.clone()
         };
         if let (Some(schema), Some(choice)) = (&mut shaped.response_schema, &choice) {
-            schema.schema = choice.narrowed(&self.paths(tool));
+            let paths = self.paths(tool);
+            let words = self.words(&paths);
+            schema.schema = choice.narrowed(&Open { paths, words });
         }
         shaped
     }
@@ -111,6 +117,20 @@ impl SmallModel {
             .cloned()
             .collect();
         if fitting.is_empty() { named } else { fitting }
+    }
+
+    /// The words that the one file of `paths` has once: what an edit of it can replace.
+    fn words(&self, paths: &[String]) -> Vec<String> {
+        let [path] = paths else { return Vec::new() };
+        let text = head(&self.dir.join(path));
+        let mut words: Vec<String> = Vec::new();
+        for word in text.split(|c: char| !c.is_alphanumeric() && c != '_') {
+            let once = text.matches(word).count() == 1;
+            if word.chars().nth(1).is_some() && once && words.len() < MAX_WORDS {
+                words.push(word.to_owned());
+            }
+        }
+        words
     }
 }
 
@@ -220,23 +240,31 @@ mod tests {
         assert_ne!(varied(&request("a")), varied(&request("b")));
     }
 
+    /// A model that is never asked.
+    fn silent() -> Arc<dyn ChatModel> {
+        Arc::new(aion_loop::testkit::ScriptedModel::new([]).chat())
+    }
+
     #[test]
     fn writing_goes_to_new_files_and_editing_to_old_ones() {
         let model = SmallModel::new(
-            Arc::new(aion_loop::OpenAiChat::new(
-                aion_loop::OpenAiConfig::new("http://127.0.0.1:1/v1", "none"),
-                Arc::new(aion_loop::InProcessTransport::new(tower::service_fn(
-                    |_: http::Request<axum::body::Body>| async {
-                        Ok::<_, std::convert::Infallible>(http::Response::new(axum::body::Body::empty()))
-                    },
-                ))),
-            )
-            .unwrap()),
+            silent(),
             "Write summary.md: what notes.txt says.",
             PathBuf::from("/nowhere"),
             BTreeSet::from(["notes.txt".to_owned()]),
         );
         assert_eq!(model.paths("write_file"), ["summary.md"]);
         assert_eq!(model.paths("edit_file"), ["notes.txt"]);
+    }
+
+    #[test]
+    fn an_edit_can_replace_what_is_there_once() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a.sh"), "#!/bin/sh\nehco \"Hello, $1!\" no no\n").unwrap();
+        let original = BTreeSet::from(["a.sh".to_owned()]);
+        let model = SmallModel::new(silent(), "Edit a.sh: correct it.", dir.path().to_owned(), original);
+        let words = model.words(&model.paths("edit_file"));
+        assert_eq!(words, ["bin", "sh", "ehco", "Hello"]);
+        assert!(model.words(&["a.sh".to_owned(), "b.sh".to_owned()]).is_empty());
     }
 }

@@ -21,6 +21,14 @@ pub(super) struct Example {
     pub(super) arguments: Value,
 }
 
+impl Example {
+    /// About how long it is in a prompt.
+    fn bytes(&self) -> usize {
+        let files: usize = self.files.iter().map(|(name, text)| name.len() + text.len()).sum();
+        files + self.goal.len() + self.arguments.to_string().len()
+    }
+}
+
 fn pairs<'de, D: serde::Deserializer<'de>>(source: D) -> Result<Vec<(String, String)>, D::Error> {
     let map = std::collections::BTreeMap::<String, String>::deserialize(source)?;
     Ok(map.into_iter().collect())
@@ -34,8 +42,9 @@ fn all() -> &'static [Example] {
     })
 }
 
-/// The `k` examples of a tool whose goals share most words with `goal`, the nearest last.
-pub(super) fn nearest(goal: &str, tool: &str, k: usize) -> Vec<&'static Example> {
+/// The examples of a tool whose goals share most words with `goal`, as many as fit into `bytes`, the
+/// nearest last.
+pub(super) fn nearest(goal: &str, tool: &str, bytes: usize) -> Vec<&'static Example> {
     let query = words(goal);
     let mut scored: Vec<(f64, &Example)> = all()
         .iter()
@@ -43,8 +52,17 @@ pub(super) fn nearest(goal: &str, tool: &str, k: usize) -> Vec<&'static Example>
         .map(|example| (similarity(&query, &words(&example.goal)), example))
         .collect();
     scored.sort_by(|a, b| b.0.total_cmp(&a.0));
-    scored.truncate(k);
-    scored.into_iter().rev().map(|(_, example)| example).collect()
+    let mut used = 0;
+    let mut fitting: Vec<_> = scored
+        .into_iter()
+        .map(|(_, example)| example)
+        .take_while(|example| {
+            used += example.bytes();
+            used <= bytes
+        })
+        .collect();
+    fitting.reverse();
+    fitting
 }
 
 /// Shared words over all words (Jaccard).
@@ -81,9 +99,11 @@ mod tests {
     #[test]
     fn the_nearest_example_comes_last() {
         let goal = "Write short.md: one short sentence that sums up talk.txt.";
-        let found = nearest(goal, "write_file", 2);
-        assert_eq!(found.len(), 2);
-        assert!(found[1].goal.contains("sums up"), "{}", found[1].goal);
-        assert!(nearest(goal, "no_such_tool", 2).is_empty());
+        let found = nearest(goal, "write_file", 800);
+        assert!((2..6).contains(&found.len()), "{}", found.len());
+        let last = found.last().unwrap();
+        assert!(last.goal.contains("sums up"), "{}", last.goal);
+        assert!(nearest(goal, "write_file", 10).is_empty());
+        assert!(nearest(goal, "no_such_tool", 800).is_empty());
     }
 }

@@ -3,9 +3,18 @@
 use serde_json::{Map, Value, json};
 
 /// The longest text that a small model is let write, in characters.
-const MAX_CONTENT: u64 = 300;
+const MAX_CONTENT: u64 = 240;
 /// The longest of the other texts.
 const MAX_TEXT: u64 = 80;
+
+/// What an answer may name; an empty list leaves its argument as it is.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Open {
+    /// Files.
+    pub(super) paths: Vec<String>,
+    /// Words that can be replaced.
+    pub(super) words: Vec<String>,
+}
 
 /// One action of the loop's schema.
 #[derive(Debug, Clone)]
@@ -36,12 +45,12 @@ pub(super) fn first_choice(schema: &Value, except: &str) -> Option<Choice> {
 }
 
 impl Choice {
-    /// The schema of an answer that makes this choice, with required arguments alone and `path` one
-    /// of `paths`.
-    pub(super) fn narrowed(&self, paths: &[String]) -> Value {
+    /// The schema of an answer that makes this choice, with required arguments alone, and those only
+    /// from what `open` lists.
+    pub(super) fn narrowed(&self, open: &Open) -> Value {
         let mut schema = json!({
             "type": "object",
-            "properties": {"action": {"const": self.tool}, "arguments": self.narrowed_arguments(paths)},
+            "properties": {"action": {"const": self.tool}, "arguments": self.narrowed_arguments(open)},
             "required": ["action", "arguments"],
             "additionalProperties": false,
         });
@@ -51,7 +60,7 @@ impl Choice {
         schema
     }
 
-    fn narrowed_arguments(&self, paths: &[String]) -> Value {
+    fn narrowed_arguments(&self, open: &Open) -> Value {
         let properties = self.arguments.get("properties").and_then(Value::as_object);
         let required = self.arguments.get("required").and_then(Value::as_array);
         let (Some(properties), Some(required)) = (properties, required) else {
@@ -61,16 +70,17 @@ impl Choice {
         names.sort_by_key(|name| *name != "path");
         let kept: Map<String, Value> = names
             .iter()
-            .filter_map(|name| Some(((*name).to_owned(), narrow(name, properties.get(*name)?, paths))))
+            .filter_map(|name| Some(((*name).to_owned(), narrow(name, properties.get(*name)?, open))))
             .collect();
         json!({"type": "object", "properties": kept, "required": names, "additionalProperties": false})
     }
 }
 
-fn narrow(name: &str, schema: &Value, paths: &[String]) -> Value {
+fn narrow(name: &str, schema: &Value, open: &Open) -> Value {
     let is_text = schema.get("type").and_then(Value::as_str) == Some("string");
     match name {
-        "path" if !paths.is_empty() => json!({"enum": paths}),
+        "path" if !open.paths.is_empty() => json!({"enum": open.paths}),
+        "old" if !open.words.is_empty() => json!({"enum": open.words}),
         "content" if is_text => json!({"type": "string", "maxLength": MAX_CONTENT}),
         _ if is_text => json!({"type": "string", "maxLength": MAX_TEXT}),
         _ => schema.clone(),
@@ -95,7 +105,11 @@ mod tests {
     fn what_is_narrowed_is_a_part_of_what_was_allowed() {
         let choice = first_choice(&loop_schema(), "finish").unwrap();
         assert_eq!(choice.tool, "edit_file");
-        let schema = choice.narrowed(&["a.txt".to_owned()]);
+        let open = Open {
+            paths: vec!["a.txt".to_owned()],
+            words: Vec::new(),
+        };
+        let schema = choice.narrowed(&open);
         let arguments = &schema["properties"]["arguments"];
         assert_eq!(arguments["properties"]["path"], json!({"enum": ["a.txt"]}));
         assert_eq!(arguments["properties"]["old"]["maxLength"], MAX_TEXT);

@@ -1,3 +1,0 @@
-#!/bin/sh
-# Greets whoever is named.
-echo "Hello, ${1:-world}!"
