@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use aion_loop::testkit::{Script, ScriptedModel};
 use aion_loop::{
-    Agent, InProcessTransport, MemoryLoopStore, OpenApiOptions, RunOptions, ServiceLimits, ServiceLink, Services,
-    StepReport, Worker, WorkerOptions,
+    Agent, InProcessTransport, MemoryLoopStore, OpenApiOptions, RunOptions, ServiceLimits, ServiceLink,
+    Services, StepReport, Worker, WorkerOptions,
 };
 use aion_processor::{Limits, MemTaskStore, NewTask, Processor};
 use aion_types::{AgentId, Clock, HandlerId, SystemClock, TaskId};
@@ -41,16 +41,36 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     )
     .with_observer(Arc::new(|step: &StepReport| {
         let calls: Vec<_> = step.calls.iter().map(|call| call.tool.as_str()).collect();
-        println!("step {}: {calls:?} {} {}", step.step, step.diff.render(3), step.refused.as_deref().unwrap_or(""));
+        println!(
+            "step {}: {calls:?} {} {}",
+            step.step,
+            step.diff.render(3),
+            step.refused.as_deref().unwrap_or("")
+        );
     }));
 
     let processor = Processor::new(MemTaskStore::new(SystemClock, Limits::default()));
     let id = TaskId::generate(SystemClock.now());
-    processor.create(NewTask::new(id, "note", "Note that milk is out")).await?;
-    let worker = Worker::new(processor, agent, HandlerId::new("worker-1")?, WorkerOptions::default());
-    let end = worker.work_on(id, &CancellationToken::new()).await?.ok_or("the task is not to be had")?;
+    processor
+        .create(NewTask::new(id, "note", "Note that milk is out"))
+        .await?;
+    let worker = Worker::new(
+        processor,
+        agent,
+        HandlerId::new("worker-1")?,
+        WorkerOptions::default(),
+    );
+    let end = worker
+        .work_on(id, &CancellationToken::new())
+        .await?
+        .ok_or("the task is not to be had")?;
     println!("{}: {}", end.status, end.reason);
-    println!("{} steps, {} tokens, R_T {:?}", end.steps, end.tokens_used, end.persistence.map(|p| p.ratio));
+    println!(
+        "{} steps, {} tokens, R_T {:?}",
+        end.steps,
+        end.tokens_used,
+        end.persistence.map(|p| p.ratio)
+    );
     println!("the model was asked {} times", model.requests().len());
     Ok(())
 }

@@ -8,7 +8,9 @@ use std::io::Write;
 use std::ops::ControlFlow;
 
 use aion_cli::model::{DEFAULT_MODEL, ModelCache};
-use aion_llm::{ChatMessage, Engine, EngineOptions, GenerateRequest, ModelSource, OutputFormat, Prompt, StreamEvent};
+use aion_llm::{
+    ChatMessage, Engine, EngineOptions, GenerateRequest, ModelSource, OutputFormat, Prompt, StreamEvent,
+};
 use serde_json::json;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -36,7 +38,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     })?;
     println!();
     if let Some(r) = &completion.persistence {
-        println!("R: harmonic mean {:.2}, least {:.2}, over {} tokens", r.r_harm, r.r_min, r.n);
+        println!(
+            "R: harmonic mean {:.2}, least {:.2}, over {} tokens",
+            r.r_harm, r.r_min, r.n
+        );
     }
 
     // The same model held to a schema: whatever it says, it parses.

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use aion_processor::{
-    ClaimReq, Done, DueReport, Lease, Limits, MemTaskStore, NewTask, Page, Processor, Query, Result, SchemaInfo,
-    TaskStore, Wake, Write,
+    ClaimReq, Done, DueReport, Lease, Limits, MemTaskStore, NewTask, Page, Processor, Query, Result,
+    SchemaInfo, TaskStore, Wake, Write,
 };
 use aion_types::{Clock, HandlerId, Json, SystemClock, TaskId, Timestamp};
 use async_trait::async_trait;
@@ -77,8 +77,13 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let store = std::sync::Arc::new(CountingStore::new(inner));
     let processor = Processor::over(store.clone());
     let id = TaskId::generate(SystemClock.now());
-    processor.create(NewTask::new(id, "demo", "A counted task")).await?;
-    let lease = processor.claim(ClaimReq::new(HandlerId::new("me")?)).await?.remove(0);
+    processor
+        .create(NewTask::new(id, "demo", "A counted task"))
+        .await?;
+    let lease = processor
+        .claim(ClaimReq::new(HandlerId::new("me")?))
+        .await?
+        .remove(0);
     processor.complete(lease.fence(), Json::from(true)).await?;
     println!("{} is {}", id, processor.get(id).await?.status);
     for (what, times) in store.counts.lock().unwrap_or_else(PoisonError::into_inner).iter() {

@@ -4,7 +4,9 @@
 //! messages that `a` left, and completes the task; the log tells the story in order.
 #![allow(clippy::print_stdout)]
 
-use aion_processor::{ClaimReq, Limits, MessageQuery, NewMessage, NewTask, Processor, SqliteOptions, SqliteTaskStore};
+use aion_processor::{
+    ClaimReq, Limits, MessageQuery, NewMessage, NewTask, Processor, SqliteOptions, SqliteTaskStore,
+};
 use aion_types::{Clock, HandlerId, Json, ManualClock, Role, TaskId, Timestamp};
 
 #[tokio::main(flavor = "current_thread")]
@@ -22,9 +24,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let task = NewTask::new(id, "report", "Write the report").with_spec("One page on tomatoes.");
     processor.create(task).await?;
 
-    let claim = |name: &str| Ok::<_, aion_types::Error>(ClaimReq::new(HandlerId::new(name)?).with_lease_ms(5_000));
+    let claim =
+        |name: &str| Ok::<_, aion_types::Error>(ClaimReq::new(HandlerId::new(name)?).with_lease_ms(5_000));
     let a = processor.claim(claim("a")?).await?.remove(0);
-    processor.append(a.fence(), NewMessage::new(Role::Assistant, "An outline.")).await?;
+    processor
+        .append(a.fence(), NewMessage::new(Role::Assistant, "An outline."))
+        .await?;
     println!("a holds epoch {} until {}", a.epoch, a.until);
 
     // `a` is silent for longer than its lease.
@@ -41,8 +46,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     };
     println!("b holds epoch {}", b.epoch);
-    let late = processor.append(a.fence(), NewMessage::new(Role::Assistant, "Too late.")).await;
-    println!("a's late write: {}", late.err().map_or_else(String::new, |error| error.to_string()));
+    let late = processor
+        .append(a.fence(), NewMessage::new(Role::Assistant, "Too late."))
+        .await;
+    println!(
+        "a's late write: {}",
+        late.err().map_or_else(String::new, |error| error.to_string())
+    );
 
     let messages = processor.messages(id, MessageQuery::new()).await?.messages;
     println!("b reads: {}", messages[0].content);

@@ -24,7 +24,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             price: PpmDist::binary(Prob::new(belief)?),
         };
         let quote = market.quote(id, &order).await?;
-        let fill = market.trade(id, &Trade::new(ForecasterId::new(name)?, order)).await?;
+        let fill = market
+            .trade(id, &Trade::new(ForecasterId::new(name)?, order))
+            .await?;
         println!(
             "{name} moves the price {} -> {} for {:.6} (quoted {:.6})",
             price(&fill.before),
@@ -35,7 +37,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 
     let report = market.resolve(id, &Resolution::outcome(RAIN)).await?;
-    println!("it rains: the market gained {:.6} bits", aion_types::Bits::from(report.kl_bits).get());
+    println!(
+        "it rains: the market gained {:.6} bits",
+        aion_types::Bits::from(report.kl_bits).get()
+    );
     for row in &report.forecasters {
         println!(
             "{:<5} {:+.6} bits, profit {:+.6}",
@@ -48,5 +53,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 fn price(dist: &PpmDist) -> String {
-    dist.get(RAIN).map_or_else(String::new, |p| format!("{:.3}", p.to_prob().get()))
+    dist.get(RAIN)
+        .map_or_else(String::new, |p| format!("{:.3}", p.to_prob().get()))
 }

@@ -42,7 +42,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (status, state) = call(&app, "GET", "/market/state", None).await?;
     println!("GET /market/state: {status} {state}");
     let (status, problem) = call(&app, "POST", "/tasks/v1/tasks", Some(&json!({"kind": 7}))).await?;
-    println!("a bad body: {status} {} at {}", problem["code"], problem["pointer"]);
+    println!(
+        "a bad body: {status} {} at {}",
+        problem["code"], problem["pointer"]
+    );
     let (status, _) = call(&app, "GET", "/", None).await?;
     println!("GET /: {status}");
     Ok(())

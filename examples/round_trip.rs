@@ -32,7 +32,10 @@ async fn round_trip() -> Result<(), Box<dyn std::error::Error>> {
     let node = Node::open(&home.path().join("data")).await?;
     let model = ScriptedModel::new([
         Script::call("read_file", &json!({"path": "shopping.txt"})),
-        Script::call("exec", &json!({"argv": ["sh", "-c", "sort -u shopping.txt > once.txt"]})),
+        Script::call(
+            "exec",
+            &json!({"argv": ["sh", "-c", "sort -u shopping.txt > once.txt"]}),
+        ),
     ]);
     let model: Arc<dyn ChatModel> = Arc::new(model.chat());
 
@@ -44,7 +47,11 @@ async fn round_trip() -> Result<(), Box<dyn std::error::Error>> {
     println!("{}", render::report(&report));
 
     for (path, lines) in write_traces(&node).await? {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         println!("{name}: {lines} lines");
     }
     println!("the original is untouched: {}", !dir.join("once.txt").exists());

@@ -31,7 +31,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let outcomes: Vec<f64> = DAYS.iter().map(|(rain, _)| f64::from(u8::from(*rain))).collect();
     for (i, name) in NAMES.iter().enumerate() {
         let said: Vec<f64> = DAYS.iter().map(|(_, said)| said[i]).collect();
-        let bits: f64 = DAYS.iter().map(|(rain, said)| log2_score(said[i], *rain)).sum::<Result<f64, _>>()?;
+        let bits: f64 = DAYS
+            .iter()
+            .map(|(rain, said)| log2_score(said[i], *rain))
+            .sum::<Result<f64, _>>()?;
         let reliability = Reliability::of(&said, &outcomes, 5)?;
         println!(
             "{name:<12} {:+.3} bits a day, Brier {:.3}, calibration error {:.3}",
@@ -44,10 +47,14 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (market, trust) = (Market::in_memory(), TrustLedger::in_memory());
     for (day, (rain, said)) in DAYS.iter().enumerate() {
         let id = MarketId::generate(Timestamp::from_ms(day as i64));
-        market.open(&OpenMarket::question(id, "Will it rain?", "weather")).await?;
+        market
+            .open(&OpenMarket::question(id, "Will it rain?", "weather"))
+            .await?;
         for (name, p) in NAMES.iter().zip(said) {
             let belief = PpmDist::binary(Prob::new(*p)?);
-            market.forecast(id, &Forecast::new(ForecasterId::new(*name)?, belief)).await?;
+            market
+                .forecast(id, &Forecast::new(ForecasterId::new(*name)?, belief))
+                .await?;
         }
         let outcome = usize::from(!rain);
         let report = market.resolve(id, &Resolution::outcome(outcome)).await?;
@@ -55,7 +62,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let accounts = trust.list(10).await?;
     for account in &accounts {
-        println!("{:<12} {} mT (began with {})", account.id, account.balance.get(), account.granted.get());
+        println!(
+            "{:<12} {} mT (began with {})",
+            account.id,
+            account.balance.get(),
+            account.granted.get()
+        );
     }
     let total: u64 = accounts.iter().map(|account| account.balance.get()).sum();
     let granted: u64 = accounts.iter().map(|account| account.granted.get()).sum();

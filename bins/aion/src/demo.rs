@@ -231,10 +231,16 @@ pub async fn write_traces(node: &Node) -> Result<Vec<(PathBuf, usize)>> {
 
 /// The keys of this process, which no trace may hold.
 fn keys() -> Vec<String> {
-    ["AION_OPENAI_API_KEY", "AION_LLM_API_KEY", "AION_API_KEY", "HAI_API_TOKEN", "HF_TOKEN"]
-        .into_iter()
-        .filter_map(|name| std::env::var(name).ok())
-        .collect()
+    [
+        "AION_OPENAI_API_KEY",
+        "AION_LLM_API_KEY",
+        "AION_API_KEY",
+        "HAI_API_TOKEN",
+        "HF_TOKEN",
+    ]
+    .into_iter()
+    .filter_map(|name| std::env::var(name).ok())
+    .collect()
 }
 
 struct Traces(Market);
@@ -250,9 +256,11 @@ impl MarketTraces for Traces {
 /// The table at the end.
 pub fn as_text(report: &DemoReport) -> String {
     let mut rows = vec![
-        ["task", "outcome", "p before", "p after", "R_T", "bits", "steps", "tokens", "seconds"]
-            .map(str::to_owned)
-            .to_vec(),
+        [
+            "task", "outcome", "p before", "p after", "R_T", "bits", "steps", "tokens", "seconds",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
     ];
     rows.extend(report.runs.iter().map(row));
     let mut text = terminal::table(&rows);
@@ -306,10 +314,22 @@ mod tests {
     #[test]
     fn the_checks_can_fail_and_can_pass() {
         let right = [
-            ("summarise", "summary.md", "The garden club needs six tables for its spring market."),
-            ("rename-key", "config.json", "{\n  \"title\": \"Field notes\",\n  \"color\": \"green\",\n  \"pages\": 12\n}\n"),
+            (
+                "summarise",
+                "summary.md",
+                "The garden club needs six tables for its spring market.",
+            ),
+            (
+                "rename-key",
+                "config.json",
+                "{\n  \"title\": \"Field notes\",\n  \"color\": \"green\",\n  \"pages\": 12\n}\n",
+            ),
             ("emails", "emails.csv", "grace@example.com\nada@example.org\n"),
-            ("readme", "README.md", "count.sh: counts the lines of a file\nlist.sh: lists the files of a folder\n"),
+            (
+                "readme",
+                "README.md",
+                "count.sh: counts the lines of a file\nlist.sh: lists the files of a folder\n",
+            ),
             ("fix-script", "greet.sh", "echo \"Hello, $1!\"\n"),
         ];
         let root = tempfile::tempdir().unwrap();

@@ -71,9 +71,7 @@ impl CheckJudge {
         let limits = ExecLimits::default()
             .with_wall_ms(CHECK_MS)
             .with_output_bytes(OUTPUT_BYTES, OUTPUT_BYTES);
-        let ran = work
-            .exec(ExecRequest::shell(command).with_limits(limits))
-            .await?;
+        let ran = work.exec(ExecRequest::shell(command).with_limits(limits)).await?;
         Ok(CheckReport {
             command: command.to_owned(),
             passed: ran.success(),

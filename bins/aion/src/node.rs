@@ -52,7 +52,9 @@ pub struct Node {
 
 impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Node").field("data", &self.data).finish_non_exhaustive()
+        f.debug_struct("Node")
+            .field("data", &self.data)
+            .finish_non_exhaustive()
     }
 }
 

@@ -14,7 +14,12 @@ pub fn step(step: &StepReport) -> String {
     let mut text = String::new();
     for call in &step.calls {
         let arguments = serde_json::Value::Object(call.arguments.clone()).to_string();
-        text.push_str(&format!("step {:<2} {} {}\n", step.step, call.tool, clip(&arguments)));
+        text.push_str(&format!(
+            "step {:<2} {} {}\n",
+            step.step,
+            call.tool,
+            clip(&arguments)
+        ));
         if call.status != CallStatus::Succeeded {
             text.push_str(&format!("        not done: {}\n", clip(&call.answer)));
         }
@@ -56,18 +61,33 @@ pub fn report(report: &RunReport) -> String {
         lines.push(equation(persistence));
     }
     let p = |p: Option<aion_types::Prob>| p.map_or_else(|| "-".to_owned(), |p| format!("{:.3}", p.get()));
-    lines.push(format!("p        before {}  after {}", p(report.p_before), p(report.p_after)));
+    lines.push(format!(
+        "p        before {}  after {}",
+        p(report.p_before),
+        p(report.p_after)
+    ));
     for bet in &report.bets {
         let gain = bet.gain_bits.get();
         let said = format!("said {:.3} in {} forecasts", bet.p_last.get(), bet.forecasts);
-        lines.push(format!("bits     {gain:+.3}  {:<14} {said}", bet.forecaster.as_str()));
+        lines.push(format!(
+            "bits     {gain:+.3}  {:<14} {said}",
+            bet.forecaster.as_str()
+        ));
     }
     for change in &report.trust {
         let (before, after) = (change.before.get(), change.after.get());
-        lines.push(format!("trust    {:<14} {before} -> {after} mT", change.who.as_str()));
+        lines.push(format!(
+            "trust    {:<14} {before} -> {after} mT",
+            change.who.as_str()
+        ));
     }
     for change in &report.files {
-        lines.push(format!("file     {} {} ({} bytes)", sign(change.kind), change.path, change.bytes));
+        lines.push(format!(
+            "file     {} {} ({} bytes)",
+            sign(change.kind),
+            change.path,
+            change.bytes
+        ));
     }
     if report.files.is_empty() {
         lines.push("file     none changed".to_owned());
@@ -94,7 +114,11 @@ fn place(report: &RunReport) -> String {
 /// `R_T = Psi (R_msg eta) / (tax (1 + D + Gamma)) Phi` with its numbers.
 fn equation(task: &TaskPersistence) -> String {
     let f = &task.factors;
-    let gain = format!("R_msg {:.3} x eta {:.2}", f.power_income(), f.coupling_efficiency());
+    let gain = format!(
+        "R_msg {:.3} x eta {:.2}",
+        f.power_income(),
+        f.coupling_efficiency()
+    );
     let loss = format!(
         "tax {:.3} x (1 + D {:.2} + Gamma {:.2})",
         f.entropic_tax(),

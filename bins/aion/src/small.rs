@@ -73,10 +73,7 @@ impl SmallModel {
             ));
             messages.push(ChatMessage::new(Role::Assistant, example.answer()));
         }
-        messages.push(ChatMessage::new(
-            Role::User,
-            prompt(&self.files(), &self.goal),
-        ));
+        messages.push(ChatMessage::new(Role::User, prompt(&self.files(), &self.goal)));
         let mut shaped = ChatRequest {
             messages,
             seed: Some(varied(request)),
@@ -175,7 +172,8 @@ fn names_in(goal: &str) -> Vec<String> {
         let word = word.trim_matches(edge);
         let extension = Path::new(word).extension().and_then(|ext| ext.to_str());
         let looks = extension.is_some_and(|ext| ext.len() <= 8 && ext.chars().all(char::is_alphanumeric));
-        if looks && !names.iter().any(|name| name == word) {
+        let named = word.chars().nth(3).is_some();
+        if looks && named && !names.iter().any(|name| name == word) {
             names.push(word.to_owned());
         }
     }
@@ -262,7 +260,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("a.sh"), "#!/bin/sh\nehco \"Hello, $1!\" no no\n").unwrap();
         let original = BTreeSet::from(["a.sh".to_owned()]);
-        let model = SmallModel::new(silent(), "Edit a.sh: correct it.", dir.path().to_owned(), original);
+        let model = SmallModel::new(
+            silent(),
+            "Edit a.sh: correct it.",
+            dir.path().to_owned(),
+            original,
+        );
         let words = model.words(&model.paths("edit_file"));
         assert_eq!(words, ["bin", "sh", "ehco", "Hello"]);
         assert!(model.words(&["a.sh".to_owned(), "b.sh".to_owned()]).is_empty());

@@ -62,7 +62,11 @@ pub async fn up(node: &Node, model: UpModel, options: ServeOptions) -> Result<()
 /// A model name that no server can have.
 pub fn router(node: &Node, model: &UpModel, limits: &Limits) -> Result<Router> {
     let llm = llm(model);
-    let mut parts = vec![Part::of("machine", node.machine_state(), node.machine_router().clone())];
+    let mut parts = vec![Part::of(
+        "machine",
+        node.machine_state(),
+        node.machine_router().clone(),
+    )];
     let (llm_state, openai) = (llm.state(), llm.into_router(limits));
     let runner = runner(node, &openai, &model.source.to_string())?;
     parts.push(Part::of("llm", llm_state, openai.clone()));
@@ -75,7 +79,12 @@ pub fn router(node: &Node, model: &UpModel, limits: &Limits) -> Result<Router> {
         parts.push(Part::of(name, state, service.into_router(limits)));
     }
     let states = parts.iter().map(|part| {
-        Service::new(part.name, DEFAULT_PORT, OpenApiRouter::new(), Arc::clone(&part.state))
+        Service::new(
+            part.name,
+            DEFAULT_PORT,
+            OpenApiRouter::new(),
+            Arc::clone(&part.state),
+        )
     });
     let front = Service::combine("aion", DEFAULT_PORT, states).into_router(limits);
     let whole = parts.into_iter().fold(front, |whole, part| {
@@ -106,7 +115,12 @@ fn llm(model: &UpModel) -> Service {
 fn runner(node: &Node, openai: &Router, name: &str) -> Result<Runner> {
     let chat = in_process(openai.clone(), name)?;
     let runs = Arc::clone(node.runs());
-    Ok(Runner::new(node.processor().clone(), runs, node.services().clone(), Models::one(chat)))
+    Ok(Runner::new(
+        node.processor().clone(),
+        runs,
+        node.services().clone(),
+        Models::one(chat),
+    ))
 }
 
 /// The same router for requests whose `/v1` was taken off by nesting.

@@ -156,7 +156,9 @@ pub(super) fn port(listen: SocketAddr) -> Finding {
 /// What holds an execution in, as a real one reports it.
 pub(super) async fn sandbox() -> Finding {
     let dir = std::env::temp_dir().join(format!("aion-doctor-{}", std::process::id()));
-    let probed = match fs::create_dir_all(&dir).and_then(|()| LocalMachine::open_root(&dir, LocalOptions::default())) {
+    let probed = match fs::create_dir_all(&dir)
+        .and_then(|()| LocalMachine::open_root(&dir, LocalOptions::default()))
+    {
         Ok(machine) => machine.probe().await.map_err(|error| crate::chain(&error)),
         Err(error) => Err(error.to_string()),
     };

@@ -38,7 +38,11 @@ async fn look(name: &'static str, path: &Path) -> Finding {
     let copy = match Copy::of(path) {
         Ok(copy) => copy,
         Err(error) => {
-            return Finding::fail(name, format!("{}: {error}", path.display()), "check who may read it");
+            return Finding::fail(
+                name,
+                format!("{}: {error}", path.display()),
+                "check who may read it",
+            );
         }
     };
     match open(name, &copy.file).await {
@@ -55,8 +59,14 @@ async fn open(name: &str, path: &Path) -> Result<(), String> {
     let said = |error: &dyn std::error::Error| crate::chain(error);
     match name {
         "tasks" => Processor::open(path).await.map(drop).map_err(|e| said(&e)),
-        "market" => SqliteMarketStore::open(path).await.map(drop).map_err(|e| said(&e)),
-        "trust" => SqliteLedgerStore::open(path).await.map(drop).map_err(|e| said(&e)),
+        "market" => SqliteMarketStore::open(path)
+            .await
+            .map(drop)
+            .map_err(|e| said(&e)),
+        "trust" => SqliteLedgerStore::open(path)
+            .await
+            .map(drop)
+            .map_err(|e| said(&e)),
         _ => SqliteLoopStore::open(path).await.map(drop).map_err(|e| said(&e)),
     }
 }
@@ -121,10 +131,21 @@ mod tests {
     async fn a_sound_database_passes_and_a_foreign_file_fails() {
         let dir = tempfile::tempdir().unwrap();
         assert!(databases(dir.path()).await.is_empty());
-        drop(SqliteLedgerStore::open(dir.path().join("trust.db")).await.unwrap());
-        fs::write(dir.path().join("market.db"), "this is no database, whatever its name says").unwrap();
+        drop(
+            SqliteLedgerStore::open(dir.path().join("trust.db"))
+                .await
+                .unwrap(),
+        );
+        fs::write(
+            dir.path().join("market.db"),
+            "this is no database, whatever its name says",
+        )
+        .unwrap();
         let found = databases(dir.path()).await;
-        let verdicts: Vec<_> = found.iter().map(|finding| (finding.name, finding.verdict)).collect();
+        let verdicts: Vec<_> = found
+            .iter()
+            .map(|finding| (finding.name, finding.verdict))
+            .collect();
         assert_eq!(verdicts, [("market", Verdict::Fail), ("trust", Verdict::Ok)]);
     }
 

@@ -16,8 +16,8 @@ use aion_types::{AgentId, Clock, HandlerId, Json, Status, TaskId, TaskRecord};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use model::{in_process, load_engine};
 pub use model::{LoadedModel, ModelChoice};
+pub(crate) use model::{in_process, load_engine};
 pub use report::{Bets, RunOutcome, RunReport, TrustChange};
 
 use crate::feed::ObservedPrice;
@@ -254,11 +254,17 @@ pub async fn work(
 pub async fn newest_open(node: &Node) -> Result<TaskId> {
     let mut newest: Option<TaskRecord> = None;
     let open = vec![Status::Ready, Status::Running];
-    let mut query = TaskQuery::new().with_statuses(open).with_queue(QUEUE).with_limit(100);
+    let mut query = TaskQuery::new()
+        .with_statuses(open)
+        .with_queue(QUEUE)
+        .with_limit(100);
     loop {
         let page = node.processor().tasks(query.clone()).await?;
         for task in page.tasks {
-            if newest.as_ref().is_none_or(|other| other.created_at < task.created_at) {
+            if newest
+                .as_ref()
+                .is_none_or(|other| other.created_at < task.created_at)
+            {
                 newest = Some(task);
             }
         }

@@ -4,9 +4,7 @@ use aion_loop::store::LoopStore;
 use aion_loop::{Budget, StepReport};
 use aion_market::event::Event;
 use aion_market::{Report as MarketReport, SUCCESS, market_of_task};
-use aion_types::{
-    Bits, ForecasterId, MilliTrust, Prob, RunId, Status, TaskId, TaskPersistence, TaskRecord,
-};
+use aion_types::{Bits, ForecasterId, MilliTrust, Prob, RunId, Status, TaskId, TaskPersistence, TaskRecord};
 use serde::{Deserialize, Serialize};
 
 use super::{AGENT, Payload, SMALL_AGENT, Style};
@@ -214,7 +212,9 @@ async fn p_before(node: &Node, task: TaskId) -> Result<Option<Prob>> {
             _ => {}
         }
     }
-    Ok(price.and_then(|price| price.get(SUCCESS)).map(aion_types::Ppm::to_prob))
+    Ok(price
+        .and_then(|price| price.get(SUCCESS))
+        .map(aion_types::Ppm::to_prob))
 }
 
 fn bets(scored: &MarketReport) -> Vec<Bets> {

@@ -24,7 +24,11 @@ pub(super) struct Example {
 impl Example {
     /// About how long it is in a prompt.
     fn bytes(&self) -> usize {
-        let files: usize = self.files.iter().map(|(name, text)| name.len() + text.len()).sum();
+        let files: usize = self
+            .files
+            .iter()
+            .map(|(name, text)| name.len() + text.len())
+            .sum();
         files + self.goal.len() + self.arguments.to_string().len()
     }
 }
@@ -37,9 +41,8 @@ fn pairs<'de, D: serde::Deserializer<'de>>(source: D) -> Result<Vec<(String, Str
 /// All of them; the file is part of the program and a test reads it.
 fn all() -> &'static [Example] {
     static EXAMPLES: OnceLock<Vec<Example>> = OnceLock::new();
-    EXAMPLES.get_or_init(|| {
-        serde_json::from_str(include_str!("../../prompts/examples.json")).unwrap_or_default()
-    })
+    EXAMPLES
+        .get_or_init(|| serde_json::from_str(include_str!("../../prompts/examples.json")).unwrap_or_default())
 }
 
 /// The examples of a tool whose goals share most words with `goal`, as many as fit into `bytes`, the

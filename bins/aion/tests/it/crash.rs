@@ -15,14 +15,20 @@ const WRITES: usize = 6;
 /// A model without memory: its next move follows from how many moves the prompt shows.
 fn next_move(request: &Value) -> Script {
     let messages = request["messages"].as_array().unwrap();
-    let done = messages.iter().filter(|message| message["role"] == "assistant").count();
+    let done = messages
+        .iter()
+        .filter(|message| message["role"] == "assistant")
+        .count();
     match done {
         n if n >= 2 * WRITES => Script::finish("SUCCESS", "all written"),
         n if n % 2 == 0 => Script::call(
             "write_file",
             &json!({"path": format!("f{}.txt", n / 2), "content": format!("{}\n", n / 2)}),
         ),
-        n => Script::call("exec", &json!({"argv": ["sh", "-c", format!("sleep 0.05; echo {} >> log.txt", n / 2)]})),
+        n => Script::call(
+            "exec",
+            &json!({"argv": ["sh", "-c", format!("sleep 0.05; echo {} >> log.txt", n / 2)]}),
+        ),
     }
 }
 
@@ -38,7 +44,12 @@ async fn a_killed_run_ends_in_the_same_world() {
     let server = ScriptedModel::answering(next_move).listen().await.unwrap();
     let check = format!("test -s f{}.txt", WRITES - 1);
     let steps = (2 * WRITES + 6).to_string();
-    let mut first = world.run(&server.base_url(), "Write six files", &check, &["--steps", &steps]);
+    let mut first = world.run(
+        &server.base_url(),
+        "Write six files",
+        &check,
+        &["--steps", &steps],
+    );
     let child = first.spawn().unwrap();
     tokio::time::sleep(jitter(900)).await;
     kill(child);
@@ -54,9 +65,15 @@ async fn a_killed_run_ends_in_the_same_world() {
     assert_eq!(last.outcome, RunOutcome::Success, "{}", said(&output));
     let written = files(&last.workspace);
     for n in 0..WRITES {
-        assert!(written.contains(&(format!("f{n}.txt"), format!("{n}\n"))), "f{n}.txt: {written:?}");
+        assert!(
+            written.contains(&(format!("f{n}.txt"), format!("{n}\n"))),
+            "f{n}.txt: {written:?}"
+        );
     }
-    let log = written.iter().find(|(name, _)| name == "log.txt").map_or("", |(_, text)| text);
+    let log = written
+        .iter()
+        .find(|(name, _)| name == "log.txt")
+        .map_or("", |(_, text)| text);
     let mut lines: Vec<_> = log.lines().collect();
     lines.sort_unstable();
     let before = lines.len();
@@ -67,6 +84,8 @@ async fn a_killed_run_ends_in_the_same_world() {
 
 /// Some time between 0 and `ms`, another one in every run.
 fn jitter(ms: u64) -> Duration {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
     Duration::from_millis(200 + u64::from(now.subsec_nanos()) % ms)
 }

@@ -7,7 +7,7 @@ use aion_cli::node::Node;
 use aion_cli::run::{RunOutcome, RunReport};
 use aion_loop::read_lines;
 use aion_loop::store::LoopStore;
-use aion_processor::MessageQuery;
+use aion_processor::{EventQuery, MessageQuery};
 use aion_types::{Role, Status};
 
 use crate::world::SECRET;
@@ -35,7 +35,11 @@ async fn check_calls(node: &Node, report: &RunReport) {
     let dispatched: BTreeSet<_> = intents.iter().map(|intent| intent.key.clone()).collect();
     let reported: Vec<_> = calls.iter().map(|call| call.key.clone()).collect();
     assert_eq!(dispatched.len(), intents.len());
-    assert_eq!(reported.len(), dispatched.len(), "a call was reported twice or not at all");
+    assert_eq!(
+        reported.len(),
+        dispatched.len(),
+        "a call was reported twice or not at all"
+    );
     assert_eq!(reported.into_iter().collect::<BTreeSet<_>>(), dispatched);
 }
 
@@ -53,7 +57,9 @@ fn check_world(report: &RunReport) {
         for operation in &step.diff.patch().0 {
             let path = operation.path().to_string();
             if let Some(name) = path.strip_prefix("/machine/files/") {
-                *named.entry(name.replace("~1", "/").replace("~0", "~")).or_default() += 1;
+                *named
+                    .entry(name.replace("~1", "/").replace("~0", "~"))
+                    .or_default() += 1;
             }
         }
     }
@@ -62,15 +68,26 @@ fn check_world(report: &RunReport) {
     }
     let changed: BTreeSet<_> = report.files.iter().map(|change| &change.path).collect();
     for (name, times) in &named {
-        assert!(changed.contains(name) || *times > 1, "{name} was seen to change and did not");
+        assert!(
+            changed.contains(name) || *times > 1,
+            "{name} was seen to change and did not"
+        );
     }
 }
 
 /// The task's history has one answer of the model for each step, and one terminal event.
 async fn check_log(node: &Node, report: &RunReport) {
     let query = MessageQuery::new().with_limit(1_000);
-    let messages = node.processor().messages(report.task, query).await.unwrap().messages;
-    let answers = messages.iter().filter(|message| message.role == Role::Assistant).count();
+    let messages = node
+        .processor()
+        .messages(report.task, query)
+        .await
+        .unwrap()
+        .messages;
+    let answers = messages
+        .iter()
+        .filter(|message| message.role == Role::Assistant)
+        .count();
     assert_eq!(answers, report.steps.len());
     let task = node.processor().get(report.task).await.unwrap();
     let expected = match report.outcome {
@@ -80,9 +97,13 @@ async fn check_log(node: &Node, report: &RunReport) {
         RunOutcome::Paused => panic!("the task has not ended"),
     };
     assert_eq!(task.status, expected);
-    let log = node.processor().events(0, 10_000).await.unwrap().events;
-    let ends = log.iter().filter(|event| event.task_id == report.task && event.kind.is_terminal());
-    assert_eq!(ends.count(), 1);
+    let query = EventQuery {
+        after: 0,
+        task: Some(report.task),
+        limit: 1_000,
+    };
+    let log = node.processor().events_of(query).await.unwrap().events;
+    assert_eq!(log.iter().filter(|event| event.kind.is_terminal()).count(), 1);
 }
 
 /// The market is resolved as the task ended, and trust was moved once, without loss.

@@ -35,10 +35,21 @@ async fn our_engine_runs_the_demo_twice() {
     let first = demo(&world, &[]).await;
     assert_eq!(first.runs.len(), 6);
     check_all(&world, &first).await;
-    let impossible = first.runs.iter().find(|run| run.kind == "demo.impossible").unwrap();
+    let impossible = first
+        .runs
+        .iter()
+        .find(|run| run.kind == "demo.impossible")
+        .unwrap();
     assert_eq!(impossible.outcome, aion_cli::run::RunOutcome::Failed);
-    let every_step_measured = first.runs.iter().flat_map(|run| &run.steps).all(|step| step.persistence.is_some());
-    assert!(every_step_measured, "our engine reports the persistence of every answer");
+    let every_step_measured = first
+        .runs
+        .iter()
+        .flat_map(|run| &run.steps)
+        .all(|step| step.persistence.is_some());
+    assert!(
+        every_step_measured,
+        "our engine reports the persistence of every answer"
+    );
     let second = demo(&world, &[]).await;
     check_all(&world, &second).await;
     let score = second.mean_log_score.unwrap().get();
@@ -54,7 +65,10 @@ struct LlamaServer {
 
 impl LlamaServer {
     fn start() -> Self {
-        let model = ModelCache::from_env().unwrap().find(&DEFAULT_MODEL.into()).unwrap();
+        let model = ModelCache::from_env()
+            .unwrap()
+            .find(&DEFAULT_MODEL.into())
+            .unwrap();
         let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/llama_server.py");
         let python = std::env::var("AION_XLLAMACPP_PYTHON").unwrap();
         let mut child = Command::new(python)
@@ -67,8 +81,14 @@ impl LlamaServer {
             .unwrap();
         let until_dropped = child.stdin.take().unwrap();
         let mut url = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut url).unwrap();
-        Self { child, url: url.trim().to_owned(), _until_dropped: until_dropped }
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut url)
+            .unwrap();
+        Self {
+            child,
+            url: url.trim().to_owned(),
+            _until_dropped: until_dropped,
+        }
     }
 }
 

@@ -16,7 +16,12 @@ async fn a_task_goes_all_the_way_round() {
         Script::finish("SUCCESS", "listed"),
     ]);
     let server = model.listen().await.unwrap();
-    let command = world.run(&server.base_url(), "List what is in notes.txt", "grep -q bread list.md", &[]);
+    let command = world.run(
+        &server.base_url(),
+        "List what is in notes.txt",
+        "grep -q bread list.md",
+        &[],
+    );
     let output = finish(command).await;
     assert!(output.status.success(), "{}", said(&output));
     let report = report(&output);
@@ -35,17 +40,32 @@ async fn the_check_has_the_last_word_and_apply_is_asked_for() {
     let boast = || Script::finish("SUCCESS", "done");
     let model = ScriptedModel::new([boast(), boast(), boast()]);
     let server = model.listen().await.unwrap();
-    let lying = finish(world.run(&server.base_url(), "Write b.txt", "test -s b.txt", &["--steps", "3", "--apply"])).await;
+    let lying = finish(world.run(
+        &server.base_url(),
+        "Write b.txt",
+        "test -s b.txt",
+        &["--steps", "3", "--apply"],
+    ))
+    .await;
     assert_eq!(lying.status.code(), Some(1), "{}", said(&lying));
     assert_eq!(report(&lying).outcome, RunOutcome::Failed);
 
-    model.push(Script::call("write_file", &json!({"path": "b.txt", "content": "two\n"})));
-    model.push(Script::call("edit_file", &json!({"path": "a.txt", "old": "one", "new": "1"})));
+    model.push(Script::call(
+        "write_file",
+        &json!({"path": "b.txt", "content": "two\n"}),
+    ));
+    model.push(Script::call(
+        "edit_file",
+        &json!({"path": "a.txt", "old": "one", "new": "1"}),
+    ));
     let check = "grep -q two b.txt && grep -q 1 a.txt";
     let honest = finish(world.run(&server.base_url(), "Write b.txt", check, &["--apply"])).await;
     assert!(honest.status.success(), "{}", said(&honest));
     assert!(report(&honest).applied);
-    let expected = [("a.txt".to_owned(), "1\n".to_owned()), ("b.txt".to_owned(), "two\n".to_owned())];
+    let expected = [
+        ("a.txt".to_owned(), "1\n".to_owned()),
+        ("b.txt".to_owned(), "two\n".to_owned()),
+    ];
     assert_eq!(files(&world.dir()), expected);
     let node = world.node().await;
     for output in [&lying, &honest] {
@@ -60,14 +80,24 @@ async fn a_model_server_that_misbehaves_does_no_harm() {
     let model = ScriptedModel::new([
         Script::Html("<html>busy</html>".into()),
         write().cut_at(20),
-        Script::Status { status: 429, message: "slow down".into(), retry_after_s: Some(1) },
+        Script::Status {
+            status: 429,
+            message: "slow down".into(),
+            retry_after_s: Some(1),
+        },
         Script::Calls(vec![("write_file".into(), "{\"path\": ".into())]),
         Script::call("write_file", &json!({"path": "../../escape.txt", "content": "x"})),
         Script::call("no_such_tool", &json!({})),
         write(),
     ]);
     let server = model.listen().await.unwrap();
-    let output = finish(world.run(&server.base_url(), "Write b.txt", "grep -q two b.txt", &["--steps", "20"])).await;
+    let output = finish(world.run(
+        &server.base_url(),
+        "Write b.txt",
+        "grep -q two b.txt",
+        &["--steps", "20"],
+    ))
+    .await;
     let report = report(&output);
     if report.outcome == RunOutcome::Paused {
         // A page instead of an answer is not transient: the run rests, and is taken up again.
@@ -87,9 +117,27 @@ async fn bad_input_is_refused_before_anything_happens() {
     let dir = dir.to_str().unwrap();
     let nowhere = "http://127.0.0.1:9/v1";
     let cases: [(&[&str], &str); 4] = [
-        (&["run", "", "--dir", dir, "--check", "true", "--model", nowhere], "goal is empty"),
-        (&["run", "x", "--dir", "/no/such/dir", "--check", "true", "--model", nowhere], "no directory"),
-        (&["run", "x", "--dir", dir, "--check", " ", "--model", nowhere], "check is empty"),
+        (
+            &["run", "", "--dir", dir, "--check", "true", "--model", nowhere],
+            "goal is empty",
+        ),
+        (
+            &[
+                "run",
+                "x",
+                "--dir",
+                "/no/such/dir",
+                "--check",
+                "true",
+                "--model",
+                nowhere,
+            ],
+            "no directory",
+        ),
+        (
+            &["run", "x", "--dir", dir, "--check", " ", "--model", nowhere],
+            "check is empty",
+        ),
         (&["resume", "--model", nowhere], "no unfinished task"),
     ];
     for (args, expected) in cases {

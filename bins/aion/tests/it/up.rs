@@ -19,14 +19,18 @@ impl Up {
         let mut command = world.aion(&["up", "--listen", "127.0.0.1:0"]);
         let mut child = command.env("AION_CACHE", cache).spawn().unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
         let url = line.trim().strip_prefix("listening on ").unwrap().to_owned();
         Self { child, url }
     }
 
     async fn get(&self, path: &str) -> (u16, Value) {
         let transport = NetworkTransport::new(std::time::Duration::from_secs(5)).unwrap();
-        let request = http::Request::get(format!("{}{path}", self.url)).body(bytes::Bytes::new()).unwrap();
+        let request = http::Request::get(format!("{}{path}", self.url))
+            .body(bytes::Bytes::new())
+            .unwrap();
         let response = transport.send(request).await.unwrap();
         let status = response.status().as_u16();
         let body = read_body(response.into_body(), 1 << 22).await.unwrap();

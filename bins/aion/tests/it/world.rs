@@ -53,7 +53,15 @@ impl World {
     pub(crate) fn run(&self, url: &str, goal: &str, check: &str, more: &[&str]) -> Command {
         let dir = self.dir();
         let mut args = vec![
-            "run", goal, "--dir", dir.to_str().unwrap(), "--check", check, "--model", url, "--json",
+            "run",
+            goal,
+            "--dir",
+            dir.to_str().unwrap(),
+            "--check",
+            check,
+            "--model",
+            url,
+            "--json",
         ];
         args.extend(more);
         self.aion(&args)
@@ -81,7 +89,9 @@ pub(crate) fn said(output: &Output) -> String {
 
 /// Runs a command on a thread of its own, so that an in-process server can answer it.
 pub(crate) async fn finish(mut command: Command) -> Output {
-    tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
+    tokio::task::spawn_blocking(move || command.output().unwrap())
+        .await
+        .unwrap()
 }
 
 /// Every file below a directory, with its content.
