@@ -2,7 +2,7 @@
 //!
 //! This one keeps an account of every operation in front of another store. Expect: the account of a
 //! small task; the conformance kit that every store must pass runs with
-//! `cargo test -p aion-examples --example custom_store`.
+//! `cargo test -p aion-examples`.
 #![allow(clippy::print_stdout)]
 
 use std::collections::BTreeMap;

@@ -44,7 +44,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     for row in &report.forecasters {
         println!(
             "{:<5} {:+.6} bits, profit {:+.6}",
-            row.forecaster,
+            row.forecaster.as_str(),
             aion_types::Bits::from(row.gain).get(),
             row.profit_micro as f64 / 1e6,
         );

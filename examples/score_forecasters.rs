@@ -64,7 +64,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     for account in &accounts {
         println!(
             "{:<12} {} mT (began with {})",
-            account.id,
+            account.id.as_str(),
             account.balance.get(),
             account.granted.get()
         );

@@ -1,0 +1,49 @@
+//! Every example runs and says what it promises; the store of `custom_store` passes the kit.
+#![allow(clippy::unwrap_used)]
+
+#[allow(dead_code)]
+#[path = "../../custom_store.rs"]
+mod custom_store;
+
+use std::path::PathBuf;
+use std::process::Command;
+
+/// The programs that `cargo test` built beside this one.
+fn example(name: &str) -> PathBuf {
+    let path = std::env::current_exe().unwrap();
+    let built = path
+        .parent()
+        .unwrap()
+        .parent()
+        .unwrap()
+        .join("examples")
+        .join(name);
+    assert!(
+        built.exists(),
+        "{} is not built: use `cargo test -p aion-examples`",
+        built.display()
+    );
+    built
+}
+
+#[test]
+fn every_example_says_what_it_promises() {
+    let promises = [
+        ("durable_task", "a's late write: the lease"),
+        ("lmsr_market", "anna  +0.678072 bits, profit +47.000363"),
+        ("score_forecasters", "as granted: true"),
+        ("chat_cpu", "SmolLM2"),
+        ("agent_loop_scripted", "COMPLETED"),
+        ("sandbox_exec", "nothing left"),
+        ("mount_in_your_axum_app", "201 Created"),
+        ("custom_store", "claims  1"),
+        ("round_trip", "the original is untouched: true"),
+    ];
+    for (name, promise) in promises {
+        let output = Command::new(example(name)).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        let failed = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{name}: {said}{failed}");
+        assert!(said.contains(promise), "{name}: {said}");
+    }
+}
