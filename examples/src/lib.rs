@@ -12,3 +12,9 @@
 //! | `mount_in_your_axum_app` | services as routers of your own program |
 //! | `custom_store` | a task store of your own that passes the kit |
 //! | `round_trip` | one task through all of it |
+
+/// The README: its programs compile as documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+#[derive(Debug)]
+pub struct Readme;
