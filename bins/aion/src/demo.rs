@@ -231,16 +231,16 @@ pub async fn write_traces(node: &Node) -> Result<Vec<(PathBuf, usize)>> {
 
 /// The keys of this process, which no trace may hold.
 fn keys() -> Vec<String> {
-    [
-        "AION_OPENAI_API_KEY",
-        "AION_LLM_API_KEY",
-        "AION_API_KEY",
-        "HAI_API_TOKEN",
-        "HF_TOKEN",
-    ]
-    .into_iter()
-    .filter_map(|name| std::env::var(name).ok())
-    .collect()
+    let is_key = |name: &str| {
+        ["_KEY", "_TOKEN", "_SECRET", "_PASSWORD"]
+            .iter()
+            .any(|end| name.ends_with(end))
+    };
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| is_key(name))
+        .map(|(_, value)| value)
+        .collect()
 }
 
 struct Traces(Market);

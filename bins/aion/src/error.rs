@@ -111,6 +111,9 @@ pub enum Error {
     /// The machine service cannot be started.
     #[error("the sandbox cannot be opened")]
     Machine(#[from] aion_machine_server::OpenError),
+    /// The sandbox refused.
+    #[error("the sandbox refused")]
+    Sandbox(#[from] aion_machine::Error),
     /// A network client cannot be made.
     #[error("no network client")]
     Network(#[from] aion_loop::TransportError),

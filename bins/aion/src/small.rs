@@ -11,12 +11,12 @@ mod examples;
 mod grammar;
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use aion_loop::{ChatMessage, ChatModel, ChatReply, ChatRequest, FINISH, ModelError, ToolRanker, Toolset};
+use aion_machine::{ReadOptions, RelPath, Workspace};
 use aion_types::Role;
 use async_trait::async_trait;
 
@@ -38,28 +38,29 @@ const MAX_FILE_BYTES: usize = 700;
 pub struct SmallModel {
     inner: Arc<dyn ChatModel>,
     goal: String,
-    dir: PathBuf,
+    work: Arc<dyn Workspace>,
     original: BTreeSet<String>,
 }
 
 impl SmallModel {
-    /// Asks `inner` about `goal`, with the files below `dir`; `original` are those it began with.
+    /// Asks `inner` about `goal`, with the files of `work`; `original` are those it began with.
+    /// Files are read through the machine: what a task makes of them cannot lead out of its directory.
     pub fn new(
         inner: Arc<dyn ChatModel>,
         goal: impl Into<String>,
-        dir: PathBuf,
+        work: Arc<dyn Workspace>,
         original: BTreeSet<String>,
     ) -> Self {
         Self {
             inner,
             goal: goal.into(),
-            dir,
+            work,
             original,
         }
     }
 
     /// The request as the model sees it.
-    fn reshape(&self, request: &ChatRequest) -> ChatRequest {
+    async fn reshape(&self, request: &ChatRequest) -> ChatRequest {
         let Some(asked) = &request.response_schema else {
             return request.clone();
         };
@@ -73,7 +74,10 @@ impl SmallModel {
             ));
             messages.push(ChatMessage::new(Role::Assistant, example.answer()));
         }
-        messages.push(ChatMessage::new(Role::User, prompt(&self.files(), &self.goal)));
+        messages.push(ChatMessage::new(
+            Role::User,
+            prompt(&self.files().await, &self.goal),
+        ));
         let mut shaped = ChatRequest {
             messages,
             seed: Some(varied(request)),
@@ -81,14 +85,14 @@ impl SmallModel {
         };
         if let (Some(schema), Some(choice)) = (&mut shaped.response_schema, &choice) {
             let paths = self.paths(tool);
-            let words = self.words(&paths);
+            let words = self.words(&paths).await;
             schema.schema = choice.narrowed(&Open { paths, words });
         }
         shaped
     }
 
     /// The files that the goal names, or the first few.
-    fn files(&self) -> Vec<(String, String)> {
+    async fn files(&self) -> Vec<(String, String)> {
         let named: Vec<String> = names_in(&self.goal)
             .into_iter()
             .filter(|name| self.original.contains(name))
@@ -98,10 +102,23 @@ impl SmallModel {
         } else {
             named.iter().take(MAX_FILES).collect()
         };
-        shown
-            .into_iter()
-            .map(|name| (name.clone(), head(&self.dir.join(name))))
-            .collect()
+        let mut files = Vec::new();
+        for name in shown {
+            files.push((name.clone(), self.head(name).await));
+        }
+        files
+    }
+
+    /// The beginning of a file; nothing of what is no regular file of the task's directory.
+    async fn head(&self, name: &str) -> String {
+        let Ok(path) = RelPath::parse(name) else {
+            return String::new();
+        };
+        let options = ReadOptions::default().with_max_bytes(MAX_FILE_BYTES);
+        match self.work.read(&path, options).await {
+            Ok(read) => read.text_lossy(),
+            Err(_) => String::new(),
+        }
     }
 
     /// Where a tool may go: to new files that the goal names when it writes, to old ones otherwise.
@@ -117,9 +134,9 @@ impl SmallModel {
     }
 
     /// The words that the one file of `paths` has once: what an edit of it can replace.
-    fn words(&self, paths: &[String]) -> Vec<String> {
+    async fn words(&self, paths: &[String]) -> Vec<String> {
         let [path] = paths else { return Vec::new() };
-        let text = head(&self.dir.join(path));
+        let text = self.head(path).await;
         let mut words: Vec<String> = Vec::new();
         for word in text.split(|c: char| !c.is_alphanumeric() && c != '_') {
             let once = text.matches(word).count() == 1;
@@ -138,7 +155,7 @@ impl ChatModel for SmallModel {
     }
 
     async fn chat(&self, request: &ChatRequest) -> Result<ChatReply, ModelError> {
-        self.inner.chat(&self.reshape(request)).await
+        self.inner.chat(&self.reshape(request).await).await
     }
 }
 
@@ -180,19 +197,6 @@ fn names_in(goal: &str) -> Vec<String> {
     names
 }
 
-/// The beginning of a text file.
-fn head(path: &Path) -> String {
-    let bytes = fs::read(path).unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes);
-    let end = text
-        .char_indices()
-        .map(|(at, c)| at + c.len_utf8())
-        .take_while(|end| *end <= MAX_FILE_BYTES)
-        .last()
-        .unwrap_or(0);
-    text[..end].to_owned()
-}
-
 /// Prefers the tool whose name the goal begins with: `Edit ...` is for `edit_file`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct VerbRanker;
@@ -218,6 +222,8 @@ impl Example {
 
 #[cfg(test)]
 mod tests {
+    use aion_machine::{LocalMachine, LocalOptions, Machine, WorkspaceSpec};
+
     use super::*;
 
     #[test]
@@ -243,31 +249,51 @@ mod tests {
         Arc::new(aion_loop::testkit::ScriptedModel::new([]).chat())
     }
 
-    #[test]
-    fn writing_goes_to_new_files_and_editing_to_old_ones() {
-        let model = SmallModel::new(
-            silent(),
-            "Write summary.md: what notes.txt says.",
-            PathBuf::from("/nowhere"),
-            BTreeSet::from(["notes.txt".to_owned()]),
-        );
+    /// A model for `goal` over a fresh directory, which `prepare` fills.
+    async fn model(
+        goal: &str,
+        original: &[&str],
+        prepare: impl Fn(&Path),
+    ) -> (SmallModel, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        prepare(dir.path());
+        let machine = LocalMachine::open_root(dir.path(), LocalOptions::default()).unwrap();
+        let work = machine.open(&WorkspaceSpec::new(RelPath::root())).await.unwrap();
+        let original = original.iter().map(|name| (*name).to_owned()).collect();
+        (SmallModel::new(silent(), goal, work, original), dir)
+    }
+
+    #[tokio::test]
+    async fn writing_goes_to_new_files_and_editing_to_old_ones() {
+        let goal = "Write summary.md: what notes.txt says.";
+        let (model, _dir) = model(goal, &["notes.txt"], |_| {}).await;
         assert_eq!(model.paths("write_file"), ["summary.md"]);
         assert_eq!(model.paths("edit_file"), ["notes.txt"]);
     }
 
-    #[test]
-    fn an_edit_can_replace_what_is_there_once() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("a.sh"), "#!/bin/sh\nehco \"Hello, $1!\" no no\n").unwrap();
-        let original = BTreeSet::from(["a.sh".to_owned()]);
-        let model = SmallModel::new(
-            silent(),
-            "Edit a.sh: correct it.",
-            dir.path().to_owned(),
-            original,
-        );
-        let words = model.words(&model.paths("edit_file"));
+    #[tokio::test]
+    async fn an_edit_can_replace_what_is_there_once() {
+        let script = "#!/bin/sh\nehco \"Hello, $1!\" no no\n";
+        let (model, _dir) = model("Edit aa.sh: correct it.", &["aa.sh"], |dir| {
+            std::fs::write(dir.join("aa.sh"), script).unwrap();
+        })
+        .await;
+        let words = model.words(&model.paths("edit_file")).await;
         assert_eq!(words, ["bin", "sh", "ehco", "Hello"]);
-        assert!(model.words(&["a.sh".to_owned(), "b.sh".to_owned()]).is_empty());
+        let two = ["aa.sh".to_owned(), "bb.sh".to_owned()];
+        assert!(model.words(&two).await.is_empty());
+    }
+
+    /// A task may turn a file into a link to a secret of the host: nothing of it reaches the prompt.
+    #[tokio::test]
+    async fn a_link_out_of_the_directory_is_not_read() {
+        let away = tempfile::tempdir().unwrap();
+        let secret = away.path().join("secret");
+        std::fs::write(&secret, "planted").unwrap();
+        let (model, _dir) = model("Edit aa.sh: correct it.", &["aa.sh"], |dir| {
+            std::os::unix::fs::symlink(&secret, dir.join("aa.sh")).unwrap();
+        })
+        .await;
+        assert_eq!(model.files().await, [("aa.sh".to_owned(), String::new())]);
     }
 }

@@ -35,7 +35,7 @@ impl TrustBook {
     }
 
     /// Moves the trust of everybody who bet on a task, and of the agent that worked on it, which
-    /// votes by the persistence of its own work. Settling again changes nothing.
+    /// votes by the persistence of what it said first. Settling again changes nothing.
     ///
     /// # Errors
     /// A failure of the store.

@@ -30,7 +30,8 @@ pub fn init_tracing(format: LogFormat) -> Result<(), ServeError> {
     let filter = EnvFilter::try_new(&text).map_err(|_| ServeError::LogFilter(text))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     let already_set = match format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().try_init(),

@@ -33,7 +33,7 @@ pub(super) async fn databases(data: &Path) -> Vec<Finding> {
 async fn look(name: &'static str, path: &Path) -> Finding {
     let bytes = fs::metadata(path).map_or(0, |meta| meta.len());
     if bytes > MAX_BYTES {
-        return Finding::ok(name, format!("{} bytes, too many to look into", bytes));
+        return Finding::ok(name, format!("{bytes} bytes, too many to look into"));
     }
     let copy = match Copy::of(path) {
         Ok(copy) => copy,
@@ -100,11 +100,9 @@ impl Copy {
             dir,
         };
         fs::copy(path, &copy.file)?;
-        for suffix in ["-wal"] {
-            let log = with_suffix(path, suffix);
-            if log.exists() {
-                fs::copy(log, with_suffix(&copy.file, suffix))?;
-            }
+        let log = with_suffix(path, "-wal");
+        if log.exists() {
+            fs::copy(log, with_suffix(&copy.file, "-wal"))?;
         }
         Ok(copy)
     }

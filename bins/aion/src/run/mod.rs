@@ -9,8 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aion_loop::{
-    Agent, Budget, ChatModel, JudgeWhen, Protocol, RunOptions, SharedObserver, WorkEnd, Worker, WorkerOptions,
+    Agent, Budget, ChatModel, JudgeWhen, OnAmbiguous, Protocol, RunOptions, SharedObserver, WorkEnd, Worker,
+    WorkerOptions,
 };
+use aion_machine::{Machine, RelPath, WorkspaceSpec};
 use aion_processor::{NewTask, TaskQuery};
 use aion_types::{AgentId, Clock, HandlerId, Json, Status, TaskId, TaskRecord};
 use serde::{Deserialize, Serialize};
@@ -234,7 +236,8 @@ pub async fn work(
     let base = read_base(&node.base_of(task))?;
     let judge = CheckJudge::new(node.machine().clone());
     if !record.status.is_terminal() {
-        let agent = agent(node, &record, &payload, &base, model, &judge)?;
+        let model = fitted(node, &record, &payload, &base, model).await?;
+        let agent = agent(node, &payload, model, &judge)?;
         let agent = match watcher {
             Some(watcher) => agent.with_observer(watcher),
             None => agent,
@@ -253,7 +256,8 @@ pub async fn work(
 /// [`Error::NothingToResume`], or a store that fails.
 pub async fn newest_open(node: &Node) -> Result<TaskId> {
     let mut newest: Option<TaskRecord> = None;
-    let open = vec![Status::Ready, Status::Running];
+    // A task that rests after an outage is being prepared until its rest is over.
+    let open = vec![Status::Preparing, Status::Ready, Status::Running];
     let mut query = TaskQuery::new()
         .with_statuses(open)
         .with_queue(QUEUE)
@@ -303,31 +307,39 @@ async fn claim_and_work(
         if let Some(end) = worker.work_on(task, pause).await? {
             return Ok(Some(end));
         }
-        if pause.is_cancelled() || node.processor().get(task).await?.status.is_terminal() {
+        let status = node.processor().get(task).await?.status;
+        if pause.is_cancelled() || status.is_terminal() {
             return Ok(None);
+        }
+        if status == Status::Preparing {
+            node.processor().start(task).await?;
+            continue;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     Err(Error::Held(task))
 }
 
-fn agent(
+/// The model as the task's style asks it.
+async fn fitted(
     node: &Node,
     record: &TaskRecord,
     payload: &Payload,
     base: &Manifest,
     model: &Arc<dyn ChatModel>,
-    judge: &CheckJudge,
-) -> Result<Agent> {
-    let goal = &record.spec;
+) -> Result<Arc<dyn ChatModel>> {
+    if payload.style != Style::Small {
+        return Ok(Arc::clone(model));
+    }
+    let original: BTreeSet<String> = base.files.keys().cloned().collect();
+    let cwd = RelPath::parse(&payload.cwd).map_err(aion_machine::Error::from)?;
+    let work = node.machine().open(&WorkspaceSpec::new(cwd)).await?;
+    let goal = record.spec.clone();
+    Ok(Arc::new(SmallModel::new(Arc::clone(model), goal, work, original)))
+}
+
+fn agent(node: &Node, payload: &Payload, model: Arc<dyn ChatModel>, judge: &CheckJudge) -> Result<Agent> {
     let small = payload.style == Style::Small;
-    let model: Arc<dyn ChatModel> = if small {
-        let original: BTreeSet<String> = base.files.keys().cloned().collect();
-        let dir = node.workspace(record.id);
-        Arc::new(SmallModel::new(Arc::clone(model), goal.clone(), dir, original))
-    } else {
-        Arc::clone(model)
-    };
     let id = AgentId::new(if small { SMALL_AGENT } else { AGENT })?;
     let runs = Arc::clone(node.runs());
     let agent = Agent::new(id, model, node.services().clone(), runs, options(payload))
@@ -343,19 +355,20 @@ fn agent(
 }
 
 fn options(payload: &Payload) -> RunOptions {
-    let budget = payload.budget();
-    match payload.style {
-        Style::Native => RunOptions::default().with_budget(budget),
+    let options = match payload.style {
+        Style::Native => RunOptions::default(),
         Style::JsonSchema => RunOptions::default()
             .with_protocol(Protocol::JsonSchema)
-            .with_budget(budget)
             .with_sampling(0.2, payload.seed),
         Style::Small => RunOptions::for_small_model()
             .with_shortlist(Vec::<String>::new(), 1)
-            .with_budget(budget)
             .with_sampling(0.4, payload.seed)
             .with_tokens(160, 2_048),
-    }
+    };
+    // After a crash nobody is here to say whether a command ran: the model is told that nobody knows.
+    options
+        .with_budget(payload.budget())
+        .with_on_ambiguous(OnAmbiguous::Report)
 }
 
 fn write_base(path: &Path, base: &Manifest) -> Result<()> {

@@ -194,9 +194,16 @@ async fn add_market(node: &Node, task: TaskId, payload: &Payload, report: &mut R
         Style::Small => SMALL_AGENT,
         Style::Native | Style::JsonSchema => AGENT,
     };
-    let vote = report.persistence.map(|persistence| (agent, persistence.ratio));
-    report.trust = node.trust().settle(&scored, vote).await?;
+    let vote = first_ratio(&report.steps);
+    report.trust = node.trust().settle(&scored, Some((agent, vote))).await?;
     Ok(())
+}
+
+/// What the agent's vote rests on: the persistence of its first message, said before any check was
+/// run. R_T at the end would carry the outcome that it is scored by. 1 where nothing was reported.
+fn first_ratio(steps: &[StepReport]) -> f64 {
+    let first = steps.first().and_then(|step| step.persistence.as_ref());
+    first.map_or(1.0, |summary| summary.r_harm)
 }
 
 /// The price when the work began: all that was known beforehand.

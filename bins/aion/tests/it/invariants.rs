@@ -43,10 +43,16 @@ async fn check_calls(node: &Node, report: &RunReport) {
     assert_eq!(reported.into_iter().collect::<BTreeSet<_>>(), dispatched);
 }
 
-/// The ledger of the run is the sum of what the server said of each answer.
+/// The ledger of the run is the sum of what the server said of each answer. An answer whose step was
+/// broken off is in the ledger, and may be missing from the steps.
 fn check_budget(report: &RunReport) {
-    let said: u64 = report.steps.iter().map(|step| step.usage.total().unwrap()).sum();
-    assert_eq!(report.tokens, said);
+    let told: Vec<_> = report.steps.iter().map(|step| step.usage.total()).collect();
+    let said: u64 = told.iter().flatten().sum();
+    if told.iter().all(Option::is_some) {
+        assert_eq!(report.tokens, said);
+    } else {
+        assert!(report.tokens >= said);
+    }
     assert!(report.model_calls <= report.budget.steps);
 }
 
