@@ -66,7 +66,11 @@ pub fn rows(root: &Path, effort: Effort) -> Result<Vec<Row>> {
     memory.limit = kept(memory.ours);
     let mut sqlite = steps_row(&mut ours, &mut theirs, "sqlite", rounds)?;
     sqlite.work = "the same, durable in SQLite before each tool call".to_owned();
-    sqlite.limit = format!("{}; one fdatasync is {fsync_us:.0} us here", kept(sqlite.ours));
+    sqlite.limit = format!(
+        "{}; {:.1} times fdatasync, which is {fsync_us:.0} us here",
+        kept(sqlite.ours),
+        sqlite.ours / fsync_us
+    );
     let mut rows = vec![memory, sqlite];
     rows.push(parse_row(&mut ours, rounds)?);
     Ok(rows)
