@@ -1,11 +1,14 @@
 //! Schemas out of a document: references resolved or moved under `$defs`, annotations dropped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
 use serde_json::{Map, Value};
 
 use super::OpenApiError;
+
+/// The most different references in the schema of one tool.
+const MAX_REFERENCES: usize = 10_000;
 
 /// Keywords whose value is one schema.
 const ONE: [&str; 12] = [
@@ -62,6 +65,9 @@ pub(super) struct Definitions<'d> {
     document: &'d Value,
     max_depth: usize,
     names: BTreeMap<String, String>,
+    taken: BTreeSet<String>,
+    /// The last number that was put behind each name.
+    numbers: BTreeMap<String, usize>,
     pending: Vec<String>,
     /// The definition that is walked: what `$recursiveRef` and `$dynamicRef` come back to.
     current: Option<String>,
@@ -73,6 +79,8 @@ impl<'d> Definitions<'d> {
             document,
             max_depth,
             names: BTreeMap::new(),
+            taken: BTreeSet::new(),
+            numbers: BTreeMap::new(),
             pending: Vec::new(),
             current: None,
         }
@@ -155,6 +163,10 @@ impl<'d> Definitions<'d> {
         if let Some(name) = self.names.get(pointer) {
             return Ok(format!("#/$defs/{name}"));
         }
+        if self.names.len() >= MAX_REFERENCES {
+            let what = format!("the schema has more than {MAX_REFERENCES} references");
+            return Err(OpenApiError::Malformed(what));
+        }
         let name = self.fresh_name(pointer);
         self.names.insert(pointer.to_owned(), name.clone());
         self.pending.push(pointer.to_owned());
@@ -162,7 +174,7 @@ impl<'d> Definitions<'d> {
     }
 
     /// The last part of the pointer, with a number where that is taken.
-    fn fresh_name(&self, pointer: &str) -> String {
+    fn fresh_name(&mut self, pointer: &str) -> String {
         let last = pointer.rsplit('/').next().unwrap_or_default();
         let safe: String = last
             .chars()
@@ -174,12 +186,11 @@ impl<'d> Definitions<'d> {
                 }
             })
             .collect();
-        let taken = |name: &str| self.names.values().any(|known| known == name);
         let mut name = safe.clone();
-        let mut n = 1;
-        while taken(&name) {
-            n += 1;
-            name = format!("{safe}_{n}");
+        let number = self.numbers.entry(safe.clone()).or_insert(1);
+        while !self.taken.insert(name.clone()) {
+            *number += 1;
+            name = format!("{safe}_{number}");
         }
         name
     }

@@ -316,3 +316,32 @@ fn our_own_services_become_tools_side_by_side() {
         assert_eq!(tools.get(name).unwrap().replay, Replay::ByKey, "{name}");
     }
 }
+
+/// A document whose one body refers to `count` schemas, all of them called X.
+fn namesakes(count: usize) -> Value {
+    let schemas: serde_json::Map<_, _> = (0..count)
+        .map(|n| (format!("g{n}"), json!({"X": {"const": n}})))
+        .collect();
+    let choices: Vec<Value> = (0..count)
+        .map(|n| json!({"$ref": format!("#/x-groups/g{n}/X")}))
+        .collect();
+    json!({"openapi": "3.1.0", "x-groups": schemas, "paths": {"/v1/x": {"post": {
+        "operationId": "pick", "summary": "Picks.",
+        "requestBody": {"required": true, "content": {"application/json": {"schema":
+            {"type": "object", "properties": {"one": {"anyOf": choices}}}}}}}}}})
+}
+
+#[test]
+fn many_references_of_one_name_are_told_apart_in_little_time() {
+    let options = OpenApiOptions::default().with_max_schema_bytes(16 << 20);
+    let began = std::time::Instant::now();
+    let derived = tools_from_openapi(&namesakes(4_000), "x", &options).unwrap();
+    assert_eq!(derived.tools[0].schema["$defs"].as_object().unwrap().len(), 4_000);
+    assert!(began.elapsed().as_secs() < 30, "{:?}", began.elapsed());
+    let derived = tools_from_openapi(&namesakes(10_001), "x", &options).unwrap();
+    assert!(
+        matches!(&derived.skipped[..], [(_, OpenApiError::Malformed(reason))] if reason.contains("10000 references")),
+        "{:?}",
+        derived.skipped
+    );
+}
