@@ -157,6 +157,13 @@ impl Ledger {
         Ok(output)
     }
 
+    /// Gives the reservation and its step back: no answer came.
+    pub fn refund(&mut self) {
+        if self.reserved.take().is_some() {
+            self.steps_used = self.steps_used.saturating_sub(1);
+        }
+    }
+
     /// Books what the call used; the whole reservation where the server did not say.
     pub fn settle(&mut self, used: Option<u64>) {
         if let Some(reservation) = self.reserved.take() {

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use crate::canonical::{canonical_json, clip};
 use crate::openapi::{OpenApiOptions, tools_from_openapi};
 use crate::run::{CallResult, CallStatus, PlannedCall};
-use crate::tool::{Tool, Toolset};
+use crate::tool::{Replay, Tool, Toolset};
 use crate::transport::{Transport, TransportError, read_body};
 use crate::{Error, Result};
 
@@ -26,6 +26,12 @@ pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// The wait before a call is sent again to a busy service.
 const RESEND_PAUSE: Duration = Duration::from_millis(200);
 
+/// The wait before a look whether the first call under a key is answered by now.
+const IN_USE_PAUSE: Duration = Duration::from_secs(1);
+
+/// The most time for reading the tools of a service.
+const TOOLS_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// Limits on talking with services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServiceLimits {
@@ -33,7 +39,8 @@ pub struct ServiceLimits {
     pub state_timeout: Duration,
     /// The largest state of one service, in bytes.
     pub max_state_bytes: usize,
-    /// Time for one call.
+    /// Time for one call: more than a tool may take by its own limit, such as 600 s of an execution.
+    /// Whoever gives up before does not learn what became of the call.
     pub call_timeout: Duration,
     /// The largest answer that is read, in bytes.
     pub max_answer_bytes: usize,
@@ -46,7 +53,7 @@ impl Default for ServiceLimits {
         Self {
             state_timeout: Duration::from_secs(5),
             max_state_bytes: 64 << 10,
-            call_timeout: Duration::from_secs(120),
+            call_timeout: Duration::from_secs(660),
             max_answer_bytes: 1 << 20,
             resends: 2,
         }
@@ -231,7 +238,10 @@ impl Services {
         let mut tools = Vec::new();
         let mut known = Vec::new();
         for (link, options) in links {
-            tools.extend(link.tools(&options, limits.call_timeout).await?);
+            tools.extend(
+                link.tools(&options, limits.call_timeout.min(TOOLS_TIMEOUT))
+                    .await?,
+            );
             known.push(link);
         }
         Ok(Self::new(known, Toolset::new(tools)?, limits))
@@ -258,7 +268,7 @@ impl Services {
                 .await
                 .unwrap_or_else(|error| {
                     tracing::warn!(service = link.name, %error, "no state");
-                    json!({"unavailable": true})
+                    unavailable()
                 });
             (link.name.clone(), state)
         });
@@ -267,7 +277,16 @@ impl Services {
 
     /// Sends a call; repeats it where its answer is lost and repeating is safe.
     pub async fn dispatch(&self, call: &PlannedCall, task_state: &str) -> CallResult {
-        let (status, answer) = self.outcome(call, task_state).await;
+        self.sent(call, task_state, Trail::Fresh).await
+    }
+
+    /// Sends a call that was perhaps sent before, by a process that is gone.
+    pub(crate) async fn dispatch_again(&self, call: &PlannedCall, task_state: &str) -> CallResult {
+        self.sent(call, task_state, Trail::MayHaveActed).await
+    }
+
+    async fn sent(&self, call: &PlannedCall, task_state: &str, trail: Trail) -> CallResult {
+        let (status, answer) = self.outcome(call, task_state, trail).await;
         CallResult {
             ordinal: call.ordinal,
             status,
@@ -275,7 +294,7 @@ impl Services {
         }
     }
 
-    async fn outcome(&self, call: &PlannedCall, task_state: &str) -> (CallStatus, String) {
+    async fn outcome(&self, call: &PlannedCall, task_state: &str, mut trail: Trail) -> (CallStatus, String) {
         let Some(tool) = self.tools.get(&call.tool) else {
             return (CallStatus::Failed, format!("there is no tool {}", call.tool));
         };
@@ -285,6 +304,7 @@ impl Services {
                 format!("there is no service {}", tool.service),
             );
         };
+        let began = tokio::time::Instant::now();
         let mut tries = if tool.replay.is_safe() {
             self.limits.resends
         } else {
@@ -296,20 +316,82 @@ impl Services {
                 Err(reason) => return (CallStatus::Failed, reason),
             };
             let limit = self.limits.max_answer_bytes;
-            match link.exchange(request, limit, self.limits.call_timeout).await {
-                Ok((status, _)) if tries > 0 && is_passing(status) => {
+            let exchanged = link.exchange(request, limit, self.limits.call_timeout).await;
+            let (meaning, said) = match &exchanged {
+                Ok((status, body)) => understood(*status, body),
+                Err(error) => lost(tool, error),
+            };
+            match meaning {
+                Meaning::Done => return (CallStatus::Succeeded, said),
+                Meaning::Unknown => return (CallStatus::Ambiguous, said),
+                Meaning::Refused => return (CallStatus::Failed, said),
+                Meaning::UnderWay if tool.replay.is_safe() && began.elapsed() < self.limits.call_timeout => {
+                    trail = Trail::MayHaveActed;
+                    tokio::time::sleep(IN_USE_PAUSE).await;
+                }
+                Meaning::UnderWay => return (CallStatus::Ambiguous, said),
+                Meaning::Broke | Meaning::Passing(_) => {
+                    if let Meaning::Passing(now) = meaning {
+                        trail = trail.max(now);
+                    }
+                    if tries == 0 {
+                        return (self.given_up(tool, meaning, trail), said);
+                    }
                     tries -= 1;
+                    tracing::info!(tool = tool.name, said, "sending the call again under its key");
                     tokio::time::sleep(RESEND_PAUSE).await;
                 }
-                Ok((status, body)) => return answered(tool, status, &body),
-                Err(error) if tries > 0 && error.is_transient() => {
-                    tries -= 1;
-                    tracing::info!(tool = tool.name, %error, "sending the call again under its key");
-                }
-                Err(error) => return lost(tool, &error),
             }
         }
     }
+
+    /// How a call ends that was never answered for good. To set a number twice changes nothing, so the
+    /// model may try that again; what adds must not be taken for undone. A service that broke on the
+    /// same key again has said itself that the key holds nothing.
+    fn given_up(&self, tool: &Tool, meaning: Meaning, trail: Trail) -> CallStatus {
+        match (tool.replay, meaning, trail) {
+            (Replay::Idempotent, ..) => CallStatus::Failed,
+            (Replay::ByKey, Meaning::Broke, _) if self.limits.resends > 0 => CallStatus::Failed,
+            (_, Meaning::Broke, _) | (_, _, Trail::MayHaveActed) => CallStatus::Ambiguous,
+            (_, _, Trail::Fresh) => CallStatus::Failed,
+        }
+    }
+}
+
+/// What earlier attempts at a call may have left behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Trail {
+    /// None of them had an effect.
+    Fresh,
+    /// One of them may have had its effect.
+    MayHaveActed,
+}
+
+/// What an attempt at a call came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Meaning {
+    /// The service did it.
+    Done,
+    /// The service will not do it, and did nothing.
+    Refused,
+    /// The service says that nobody knows, and that asking again helps nothing.
+    Unknown,
+    /// The first call under this key is not answered yet.
+    UnderWay,
+    /// The service failed at it, perhaps halfway.
+    Broke,
+    /// The same call may well be answered a little later.
+    Passing(Trail),
+}
+
+/// The state of a service that gives none.
+fn unavailable() -> Value {
+    json!({"unavailable": true})
+}
+
+/// Whether this stands for the state of a service that gave none.
+pub(crate) fn is_unavailable(state: &Value) -> bool {
+    *state == unavailable()
 }
 
 /// States side by side; a service that already names itself is not named twice.
@@ -357,29 +439,19 @@ fn prepare(
     Ok(request)
 }
 
-/// A busy service, or a gateway that lost the service behind it.
-fn is_passing(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 502..=504)
-}
-
-/// What an answer means for a call of this tool: behind a gateway that lost its service, a call that
-/// must not be repeated may have had its effect.
-fn answered(tool: &Tool, status: StatusCode, body: &[u8]) -> (CallStatus, String) {
-    let (outcome, said) = understood(status, body);
-    if matches!(status.as_u16(), 502 | 504) && !tool.replay.is_safe() {
-        return (CallStatus::Ambiguous, said);
-    }
-    (outcome, said)
-}
-
-/// What an answer says: a success, or a refusal in the words of its problem document.
-fn understood(status: StatusCode, body: &[u8]) -> (CallStatus, String) {
+/// What an answer means and says: a success, or a refusal in the words of its problem document.
+fn understood(status: StatusCode, body: &[u8]) -> (Meaning, String) {
     let text = || String::from_utf8_lossy(body).into_owned();
     let value: Option<Value> = serde_json::from_slice(body).ok();
     if status.is_success() {
-        return (CallStatus::Succeeded, plain_answer(value).unwrap_or_else(text));
+        return (Meaning::Done, plain_answer(value).unwrap_or_else(text));
     }
-    let said = value.and_then(|problem| {
+    let code = value
+        .as_ref()
+        .and_then(|problem| problem.get("code")?.as_str())
+        .unwrap_or_default();
+    let meaning = meant(status, code);
+    let said = value.as_ref().and_then(|problem| {
         let detail = problem
             .get("detail")
             .or_else(|| problem.get("title"))?
@@ -394,9 +466,25 @@ fn understood(status: StatusCode, body: &[u8]) -> (CallStatus, String) {
     });
     let said = said.unwrap_or_else(|| clip(&text(), 400));
     (
-        CallStatus::Failed,
+        meaning,
         format!("{} {said}", status.as_u16()).trim_end().to_owned(),
     )
+}
+
+/// What a status other than success means. A service that is busy (429, 503) did nothing, unless it
+/// lost what it had begun; one that failed (500), or is lost behind a gateway, may have done it.
+fn meant(status: StatusCode, code: &str) -> Meaning {
+    match (status.as_u16(), code) {
+        (409, "outcome_unknown") => Meaning::Unknown,
+        (409, "idempotency_key_in_use") => Meaning::UnderWay,
+        (429, _) => Meaning::Passing(Trail::Fresh),
+        (503, "supervisor_failed") => Meaning::Passing(Trail::MayHaveActed),
+        (503, _) => Meaning::Passing(Trail::Fresh),
+        (501 | 505 | 507, _) => Meaning::Refused,
+        (502 | 504, _) => Meaning::Passing(Trail::MayHaveActed),
+        (500..=599, _) => Meaning::Broke,
+        _ => Meaning::Refused,
+    }
 }
 
 /// The shortest honest form: a lone string as it is, anything else as canonical JSON.
@@ -408,20 +496,21 @@ fn plain_answer(value: Option<Value>) -> Option<String> {
     }
 }
 
-fn lost(tool: &Tool, error: &TransportError) -> (CallStatus, String) {
+/// What it means that no answer came.
+fn lost(tool: &Tool, error: &TransportError) -> (Meaning, String) {
     match error {
         TransportError::TooLarge { limit } => (
-            CallStatus::Failed,
+            Meaning::Refused,
             format!("the answer is larger than {limit} bytes: ask for less"),
         ),
-        error if !error.may_have_arrived() => (
-            CallStatus::Failed,
-            format!("{} was not reached: {error}", tool.service),
-        ),
-        error if tool.replay.is_safe() => (
-            CallStatus::Failed,
+        TransportError::Request(_) => (Meaning::Refused, error.to_string()),
+        error if error.may_have_arrived() => (
+            Meaning::Passing(Trail::MayHaveActed),
             format!("{} gave no answer: {error}", tool.service),
         ),
-        error => (CallStatus::Ambiguous, error.to_string()),
+        error => (
+            Meaning::Passing(Trail::Fresh),
+            format!("{} was not reached: {error}", tool.service),
+        ),
     }
 }

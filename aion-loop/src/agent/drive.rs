@@ -1,10 +1,10 @@
 //! One run under one lease: does what the run asks for, in an order that a crash cannot hurt.
 //!
-//! Stored first, then said, then done: the run before its messages, both before any dispatch; the
-//! intent of each call before the call. So whatever is done twice after a crash carries the key of
+//! Stored first, then said, then done: the report of a step, the run, its messages, all before any
+//! dispatch; the intent of each call before the call. So whatever is done twice after a crash carries the key of
 //! the first time.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use aion_processor::{Lease, NewMessage, Processor, Retry};
 use aion_types::{Json, Status, TaskEvidence, TaskPersistence};
@@ -25,7 +25,14 @@ use crate::store::{Intent, IntentOutcome, RunStatus};
 const MAX_MESSAGE_BYTES: usize = 256 << 10;
 
 /// How long a task with calls of unknown outcome rests before it is offered again.
-const PARKED_REST: std::time::Duration = std::time::Duration::from_secs(60);
+const PARKED_REST: Duration = Duration::from_secs(60);
+
+/// The rest of a task whose model gave no answer: it doubles with every time in a row, up to the longest.
+const FIRST_OUTAGE_REST: Duration = Duration::from_secs(1);
+const LONGEST_OUTAGE_REST: Duration = Duration::from_secs(300);
+
+/// Outages in a row after which a task is given up: about a day of them.
+const MAX_OUTAGES: u32 = 300;
 
 /// Who may interrupt the work.
 pub(super) struct Stop {
@@ -49,6 +56,15 @@ pub(super) struct Drive<'a> {
 struct Draft {
     report: StepReport,
     began: Instant,
+}
+
+impl Draft {
+    /// The report with the time of the step so far; what an earlier holder of the task spent is in it.
+    fn timed(&self) -> StepReport {
+        let mut report = self.report.clone();
+        report.step_ms = report.step_ms.saturating_add(elapsed_ms(self.began));
+        report
+    }
 }
 
 impl<'a> Drive<'a> {
@@ -79,6 +95,7 @@ impl<'a> Drive<'a> {
     }
 
     pub(super) async fn finish(mut self) -> Result<WorkEnd> {
+        self.reopen_draft().await?;
         loop {
             if self.stop.cancel.is_cancelled() {
                 self.feed(Input::Stopped)?;
@@ -112,8 +129,17 @@ impl<'a> Drive<'a> {
         self.feed(Input::Observed { state, shortlist })
     }
 
-    /// Stores the run, then its new messages, each under a key that no repetition changes.
+    /// Stores the run, then its new messages, each under a key that no repetition changes. The run is
+    /// not fenced by itself: that the lease is held, and for how long, is made sure of before.
     async fn store(&mut self, status: RunStatus) -> Result<()> {
+        let beat = self
+            .processor
+            .heartbeat(self.lease.fence(), self.agent.lease_ms)
+            .await
+            .map_err(lease_error)?;
+        if beat.cancel_requested {
+            self.stop.cancel.cancel();
+        }
         self.agent.save(&self.run, status).await?;
         for unsaved in self.run.unsaved().to_vec() {
             let message = stored_message(&self.run, &unsaved);
@@ -182,7 +208,37 @@ impl<'a> Drive<'a> {
         }
     }
 
+    /// Takes up the step that an interruption left open, with what the model had said and used.
+    async fn reopen_draft(&mut self) -> Result<()> {
+        if !self.run.step_is_open() {
+            return Ok(());
+        }
+        let step = self.run.ledger().steps_used();
+        let stored = self
+            .agent
+            .store
+            .steps(self.run.id(), step.saturating_sub(1), 1)
+            .await?;
+        self.draft = stored
+            .into_iter()
+            .find(|report| report.step == step)
+            .map(|report| Draft {
+                report,
+                began: Instant::now(),
+            });
+        Ok(())
+    }
+
+    /// Stores the step as far as it came, so that no interruption costs what was said and used.
+    async fn keep_draft(&self) -> Result<()> {
+        if let Some(draft) = &self.draft {
+            self.agent.store.save_step(&draft.timed()).await?;
+        }
+        Ok(())
+    }
+
     async fn call(&mut self, calls: &[PlannedCall]) -> Result<()> {
+        self.keep_draft().await?;
         self.store(RunStatus::Active).await?;
         let mut results = Vec::new();
         for call in calls {
@@ -224,7 +280,8 @@ impl<'a> Drive<'a> {
                     call.tool
                 ),
             },
-            _ => self.agent.services.dispatch(call, &self.task_state).await,
+            Some(_) => self.agent.services.dispatch_again(call, &self.task_state).await,
+            None => self.agent.services.dispatch(call, &self.task_state).await,
         };
         let outcome = IntentOutcome {
             status: result.status,
@@ -263,7 +320,7 @@ impl<'a> Drive<'a> {
         let Some(mut draft) = self.draft.take() else {
             return Ok(());
         };
-        draft.report.step_ms = elapsed_ms(draft.began);
+        draft.report = draft.timed();
         draft.report.outcome = outcome;
         if let Some(price) = &self.agent.price {
             draft.report.price = price.price_after(&draft.report).await;
@@ -277,12 +334,17 @@ impl<'a> Drive<'a> {
 
     /// Gives the task back; the next lease goes on from here.
     async fn rest(mut self) -> Result<WorkEnd> {
+        if self.run.step_is_open() {
+            self.keep_draft().await?;
+        } else {
+            self.close_draft(None).await?;
+        }
         self.store(RunStatus::Paused).await?;
-        let head = self.release(std::time::Duration::ZERO).await?;
+        let head = self.release(Duration::ZERO).await?;
         Ok(self.work_end(head, None, "paused".to_owned(), None))
     }
 
-    async fn release(&self, rest: std::time::Duration) -> Result<Status> {
+    async fn release(&self, rest: Duration) -> Result<Status> {
         let head = self
             .processor
             .release(self.lease.fence(), rest)
@@ -305,10 +367,10 @@ impl<'a> Drive<'a> {
                     None,
                 )));
             }
-            Outcome::ModelFailed { .. } => {
+            Outcome::ModelFailed { .. } if self.run.outages() < MAX_OUTAGES => {
                 self.close_draft(None).await?;
                 self.store(RunStatus::Paused).await?;
-                let status = self.release(std::time::Duration::ZERO).await?;
+                let status = self.release(outage_rest(self.run.outages())).await?;
                 return Ok(Some(self.work_end(
                     status,
                     Some(outcome.clone()),
@@ -451,6 +513,12 @@ fn reported(call: &PlannedCall, result: &CallResult, limit: usize) -> CallReport
     }
 }
 
+/// How long a task rests after so many outages of its model in a row.
+fn outage_rest(outages: u32) -> Duration {
+    let doublings = outages.saturating_sub(1).min(16);
+    (FIRST_OUTAGE_REST * (1 << doublings)).min(LONGEST_OUTAGE_REST)
+}
+
 fn elapsed_ms(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
@@ -465,4 +533,18 @@ fn described(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     clip(&text, 400)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rest_after_an_outage_doubles_up_to_five_minutes() {
+        let seconds: Vec<u64> = [1, 2, 3, 9, 10, 300]
+            .into_iter()
+            .map(|outages| outage_rest(outages).as_secs())
+            .collect();
+        assert_eq!(seconds, [1, 2, 4, 256, 300, 300]);
+    }
 }

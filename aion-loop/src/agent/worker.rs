@@ -95,11 +95,13 @@ impl Worker {
         }
     }
 
-    /// Claims this task and works on it; nothing if it is not to be had now.
+    /// Claims this task and works on it; nothing if it is not to be had now. Does first what time
+    /// demands, such as ending a lease that ran out.
     ///
     /// # Errors
     /// As [`Agent::work`].
     pub async fn work_on(&self, task: TaskId, pause: &CancellationToken) -> Result<Option<WorkEnd>> {
+        self.processor.tick().await?;
         let leases = self.processor.claim(self.claim().with_task(task)).await?;
         match leases.first() {
             Some(lease) => self.agent.work(&self.processor, lease, pause).await.map(Some),

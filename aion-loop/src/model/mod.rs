@@ -150,9 +150,10 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// All tokens, if the server said both numbers.
+    /// All tokens, if the server said both numbers. What a server says may be anything: a sum that fits
+    /// no number is the largest one.
     pub fn total(&self) -> Option<u64> {
-        Some(self.prompt_tokens? + self.completion_tokens?)
+        Some(self.prompt_tokens?.saturating_add(self.completion_tokens?))
     }
 
     /// The persistence of the reply, if the server reported it in the known form.

@@ -25,6 +25,7 @@ use crate::budget::Ledger;
 use crate::canonical::{canonical_json, clip, digest};
 use crate::diff::StateDiff;
 use crate::model::{ChatMessage, ChatReply};
+use crate::services::is_unavailable;
 use crate::tool::Toolset;
 use crate::{Error, Result};
 use protocol::{Decision, Prompt};
@@ -90,6 +91,9 @@ struct Core {
     next_call: u64,
     repairs: u32,
     failures: u32,
+    /// Times in a row that the run ended because its model failed.
+    #[serde(default)]
+    outages: u32,
     batch: Option<String>,
     same: u32,
     accepted_steps: u64,
@@ -155,6 +159,7 @@ impl LoopRun {
             next_call: 0,
             repairs: 0,
             failures: 0,
+            outages: 0,
             batch: None,
             same: 0,
             accepted_steps: 0,
@@ -209,6 +214,18 @@ impl LoopRun {
     /// What was wrong with the last answer, if it could not be used.
     pub fn refusal(&self) -> Option<&str> {
         self.core.refusal.as_deref()
+    }
+
+    /// Times in a row that the run ended because its model gave no answer.
+    pub fn outages(&self) -> u32 {
+        self.core.outages
+    }
+
+    /// Whether the calls of the last answer, or what they changed, are still to be seen.
+    pub(crate) fn step_is_open(&self) -> bool {
+        let waits = matches!(self.core.phase, Phase::Dispatch { .. } | Phase::Parked { .. });
+        let looks = matches!(self.core.phase, Phase::Observe | Phase::Append { .. });
+        waits || (looks && self.core.ledger.steps_used() > 0)
     }
 
     /// The tools.
@@ -303,8 +320,7 @@ impl LoopRun {
                 },
                 Input::Rejected { feedback },
             ) => {
-                self.say(ChatMessage::new(Role::User, feedback));
-                self.core.phase = Phase::Ask;
+                self.rejected(&feedback);
             }
             (_, Input::Accepted { reason }) => self.end(Outcome::Accepted { reason }),
             (_, Input::Stopped) => self.end(Outcome::Stopped),
@@ -345,7 +361,10 @@ impl LoopRun {
         }
     }
 
-    fn observed(&mut self, state: Value, shortlist: Vec<String>) {
+    fn observed(&mut self, mut state: Value, shortlist: Vec<String>) {
+        if let Some(before) = &mut self.core.state {
+            bridge_gaps(before, &mut state);
+        }
         let before = self.core.state.replace(state);
         self.core.shortlist = shortlist;
         self.core.phase = match (before, &self.core.state) {
@@ -379,16 +398,15 @@ impl LoopRun {
     fn replied(&mut self, reply: &ChatReply) {
         self.core.ledger.settle(reply.usage.total());
         self.core.failures = 0;
+        self.core.outages = 0;
         self.core.refusal = None;
         let persistence = reply.usage.persistence.clone();
         match protocol::decide(reply, &self.core.options, &self.tools) {
             Decision::Calls(calls) => self.plan(reply, calls, persistence),
             Decision::Finish { claim, summary } => {
                 self.core.repairs = 0;
-                self.begin_step(
-                    ChatMessage::assistant(reply.text.clone(), reply_calls(reply)),
-                    persistence,
-                );
+                let calls = reply_calls(reply, self.core.ledger.steps_used());
+                self.begin_step(ChatMessage::assistant(reply.text.clone(), calls), persistence);
                 self.end(Outcome::Finished { claim, summary });
             }
             Decision::Invalid { reason, calls } => self.repair(reply, reason, &calls, persistence),
@@ -473,10 +491,28 @@ impl LoopRun {
         }
     }
 
+    /// The judge's words go where the model's claim was: every call of it is answered, as servers
+    /// demand of a history.
+    fn rejected(&mut self, feedback: &str) {
+        let said = self.core.steps.last().and_then(|step| step.first());
+        let ids: Vec<String> = said
+            .map(|message| message.tool_calls.iter().map(|call| call.id.clone()).collect())
+            .unwrap_or_default();
+        if ids.is_empty() {
+            self.say(ChatMessage::new(Role::User, feedback));
+        }
+        for id in ids {
+            self.say(ChatMessage::tool(id, feedback));
+        }
+        self.core.phase = Phase::Ask;
+    }
+
+    /// A question without an answer costs nothing but its time.
     fn model_failed(&mut self, reason: String) {
-        self.core.ledger.settle(Some(0));
+        self.core.ledger.refund();
         self.core.failures += 1;
         if self.core.failures >= self.core.options.model_failures.max(1) {
+            self.core.outages = self.core.outages.saturating_add(1);
             self.end(Outcome::ModelFailed { reason });
         }
     }
@@ -546,6 +582,21 @@ impl LoopRun {
     }
 }
 
+/// A service that gives no state has not changed by that: what was seen of it last stands, and what is
+/// seen of it first is no change either.
+fn bridge_gaps(before: &mut Value, after: &mut Value) {
+    let (Some(before), Some(after)) = (before.as_object_mut(), after.as_object_mut()) else {
+        return;
+    };
+    for (service, now) in after {
+        match before.get_mut(service) {
+            Some(then) if is_unavailable(now) => now.clone_from(then),
+            Some(then) if is_unavailable(then) => then.clone_from(now),
+            _ => {}
+        }
+    }
+}
+
 fn parked(results: &[CallResult]) -> Outcome {
     let open = results
         .iter()
@@ -588,11 +639,11 @@ fn repaired(call: &ToolCall, step: u32, i: usize) -> ToolCall {
 }
 
 /// The calls of a reply that ends the run, with ids and arguments in order.
-fn reply_calls(reply: &ChatReply) -> Vec<ToolCall> {
+fn reply_calls(reply: &ChatReply, step: u32) -> Vec<ToolCall> {
     reply
         .tool_calls
         .iter()
         .enumerate()
-        .map(|(i, call)| repaired(call, 0, i))
+        .map(|(i, call)| repaired(call, step, i))
         .collect()
 }

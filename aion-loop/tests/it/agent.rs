@@ -178,7 +178,11 @@ async fn a_model_that_is_down_leaves_the_task_to_be_taken_up_again() {
     let task = stage.task("x").await;
     let end = stage.work(stage.agent()).await;
     assert!(matches!(end.outcome, Some(Outcome::ModelFailed { .. })));
-    assert_eq!(stage.processor.get(task).await.unwrap().status, Status::Ready);
+    let record = stage.processor.get(task).await.unwrap();
+    assert_eq!(record.status, Status::Preparing, "no worker spins on it");
+    assert!(record.run_after.unwrap().since_ms(SystemClock.now()) <= 1_000);
+    assert_eq!(end.steps, 1, "a question without an answer is no step");
+    stage.processor.start(task).await.unwrap();
     stage.model.push(Script::finish("SUCCESS", "done"));
     let again = stage.work(stage.agent()).await;
     assert_eq!((again.run, again.status), (end.run, Status::Completed));
@@ -499,4 +503,199 @@ async fn a_claim_of_its_own_works_too() {
         .unwrap();
     assert_eq!(end.status, Status::Completed);
     assert_eq!(end.reason, "the agent says it is done: Nothing to do.");
+}
+
+/// What a service says of a call that it lost, or still works on, is believed: never "no effect".
+#[tokio::test(start_paused = true)]
+async fn an_outcome_that_the_service_does_not_know_is_not_taken_for_no_effect() {
+    use aion_loop::PlannedCall;
+    use aion_types::RunId;
+
+    for (weather, honours_keys, status) in [
+        (Weather::BegunAndLost, true, CallStatus::Ambiguous),
+        (Weather::BegunAndLost, false, CallStatus::Ambiguous),
+        (Weather::Slow, true, CallStatus::Succeeded),
+        (Weather::Broken, true, CallStatus::Succeeded),
+        (Weather::Broken, false, CallStatus::Ambiguous),
+        (Weather::Gone, true, CallStatus::Ambiguous),
+        (Weather::Gone, false, CallStatus::Ambiguous),
+    ] {
+        let world = World {
+            honours_keys,
+            ..World::default()
+        };
+        let services = world.services_that_resend(2);
+        let ids = (
+            TaskId::generate(SystemClock.now()),
+            RunId::generate(SystemClock.now()),
+        );
+        let call = |ordinal: u64, tool: &str| {
+            let arguments = json!({"name": "a", "number": 1}).as_object().unwrap().clone();
+            PlannedCall::new(ids, ordinal, "c".into(), tool.into(), arguments)
+        };
+        services.dispatch(&call(0, "put_box"), "{}").await;
+        world.shelf.lock().unwrap().weather = weather;
+        let added = services.dispatch(&call(1, "add_to_box"), "{}").await;
+        assert_eq!(
+            added.status, status,
+            "{weather:?}, keys {honours_keys}: {}",
+            added.answer
+        );
+        assert_eq!(world.boxes()["a"], 2, "{weather:?}: once, whatever happened");
+    }
+}
+
+/// The service was killed in the middle: asked again under the key it says that nobody knows. The task
+/// waits for somebody; the model, which would do it again under another key, does not hear of a failure.
+#[tokio::test]
+async fn a_call_that_the_service_lost_parks_the_task() {
+    let world = World::with_keys();
+    let stage = Stage::new(
+        world.clone(),
+        [put(1), add(1), add(1), Script::finish("SUCCESS", "")],
+    );
+    stage.task("x").await;
+    let storm = world.clone();
+    let agent = stage.agent().with_observer(Arc::new(move |_: &StepReport| {
+        storm.shelf.lock().unwrap().weather = Weather::BegunAndLost;
+    }));
+    let end = stage.work(agent).await;
+    assert_eq!(end.outcome, Some(Outcome::Parked { calls: vec![1] }));
+    assert_eq!(world.effects(), ["put a 1", "add a 1"]);
+}
+
+#[test]
+fn a_call_may_take_longer_than_the_longest_execution() {
+    let longest = Duration::from_secs(600);
+    let limits = aion_loop::ServiceLimits::default();
+    assert!(
+        limits.call_timeout >= longest + Duration::from_secs(40),
+        "{limits:?}"
+    );
+}
+
+/// A step that was interrupted between the model's answer and its calls keeps what was said and used.
+#[tokio::test]
+async fn an_interrupted_step_keeps_its_words_and_tokens() {
+    #[derive(Debug)]
+    struct PausesAfterAnswer(aion_loop::OpenAiChat, CancellationToken);
+
+    #[async_trait]
+    impl aion_loop::ChatModel for PausesAfterAnswer {
+        fn name(&self) -> &str {
+            self.0.name()
+        }
+        async fn chat(
+            &self,
+            request: &aion_loop::ChatRequest,
+        ) -> Result<aion_loop::ChatReply, aion_loop::ModelError> {
+            let mut reply = self.0.chat(request).await?;
+            reply.text = "I put it.".to_owned();
+            self.1.cancel();
+            Ok(reply)
+        }
+    }
+
+    let stage = Stage::new(World::default(), [put(1), Script::finish("SUCCESS", "")]);
+    stage.task("x").await;
+    let pause = CancellationToken::new();
+    let model = PausesAfterAnswer(stage.model.chat(), pause.clone());
+    let agent = Agent::new(
+        AgentId::new("worker").unwrap(),
+        Arc::new(model),
+        stage.world.services(),
+        stage.store.clone(),
+        RunOptions::default(),
+    );
+    let end = stage.worker(agent).work_once(&pause).await.unwrap().unwrap();
+    assert_eq!(end.outcome, None);
+    let stored = stage.store.steps(end.run, 0, 9).await.unwrap();
+    assert_eq!(stored[0].text, "I put it.");
+    assert_eq!(stored[0].tokens_used, end.tokens_used);
+
+    let end = stage.work(stage.agent()).await;
+    assert_eq!(end.status, Status::Completed);
+    let steps = stage.store.steps(end.run, 0, 9).await.unwrap();
+    assert_eq!((steps.len(), steps[0].text.as_str()), (2, "I put it."));
+    assert_eq!(steps[0].calls[0].status, CallStatus::Succeeded);
+    assert_eq!(steps[0].diff.render(3), "+ shelf.boxes.a: 1");
+    let used: u64 = steps.iter().map(|step| step.usage.total().unwrap()).sum();
+    assert_eq!(used, end.tokens_used);
+    assert_eq!(
+        *stage.steps.lock().unwrap(),
+        steps,
+        "each heard of once, when it was over"
+    );
+}
+
+/// Somebody else has the task: what the first one still knows of the run is not written over it.
+#[tokio::test]
+async fn a_holder_without_a_lease_writes_no_run() {
+    let stage = Stage::new(World::default(), [put(1), put(2), put(3)]);
+    let task = stage.task("x").await;
+    let (processor, store) = (stage.processor.clone(), stage.store.clone());
+
+    #[derive(Debug)]
+    struct LosesTheTask(aion_loop::OpenAiChat, Processor, TaskId);
+
+    #[async_trait]
+    impl aion_loop::ChatModel for LosesTheTask {
+        fn name(&self) -> &str {
+            self.0.name()
+        }
+        async fn chat(
+            &self,
+            request: &aion_loop::ChatRequest,
+        ) -> Result<aion_loop::ChatReply, aion_loop::ModelError> {
+            self.1.cancel(self.2, CancelMode::Force).await.unwrap();
+            self.0.chat(request).await
+        }
+    }
+
+    let agent = Agent::new(
+        AgentId::new("worker").unwrap(),
+        Arc::new(LosesTheTask(stage.model.chat(), processor, task)),
+        stage.world.services(),
+        store.clone(),
+        RunOptions::default(),
+    );
+    let before = stage
+        .agent()
+        .prepare(&stage.processor.get(task).await.unwrap())
+        .await
+        .unwrap();
+    let end = stage.worker(agent).work_once(&CancellationToken::new()).await;
+    assert!(matches!(end, Err(aion_loop::Error::LeaseLost)), "{end:?}");
+    let record = store.run(before).await.unwrap().unwrap();
+    let text = record.snapshot.to_json().unwrap();
+    assert!(
+        !text.contains("put_box"),
+        "the answer came after the lease was lost: {text}"
+    );
+    assert!(stage.world.effects().is_empty());
+}
+
+/// Nobody else keeps the time: a worker on one task does it itself.
+#[tokio::test]
+async fn work_on_one_task_does_what_time_demands() {
+    let stage = Stage::new(World::default(), [Script::finish("SUCCESS", "")]);
+    let task = stage.task("x").await;
+    let claim = ClaimReq::new(HandlerId::new("vanished").unwrap())
+        .with_task(task)
+        .with_lease_ms(1_000);
+    stage.processor.claim(claim).await.unwrap();
+    let worker = stage.worker(stage.agent());
+    let pause = CancellationToken::new();
+    assert!(
+        worker.work_on(task, &pause).await.unwrap().is_none(),
+        "it is held"
+    );
+    for _ in 0..100 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        if let Some(end) = worker.work_on(task, &pause).await.unwrap() {
+            assert_eq!(end.status, Status::Completed);
+            return;
+        }
+    }
+    panic!("the lease of a holder that vanished never ended");
 }

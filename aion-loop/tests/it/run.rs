@@ -561,3 +561,88 @@ fn newer_and_broken_snapshots_are_refused() {
         Err(Error::ToolGone(_))
     ));
 }
+
+/// Strict servers refuse a history in which a call has no answer, or two calls one id.
+#[test]
+fn a_rejected_finish_leaves_a_history_that_servers_take() {
+    let mut run = start(RunOptions::default());
+    observe(&mut run, json!({}));
+    let finish = || reply("", &[("finish", json!({"status": "SUCCESS", "summary": "done"}))]);
+    for _ in 0..2 {
+        replied(&mut run, finish());
+        assert!(run.outcome().unwrap().claims_success());
+        let feedback = "box a is empty".to_owned();
+        run.feed(Input::Rejected { feedback }, at(3)).unwrap();
+    }
+    let history = &request(&mut run).messages;
+    let asked: Vec<&str> = history
+        .iter()
+        .flat_map(|message| message.tool_calls.iter().map(|call| call.id.as_str()))
+        .collect();
+    assert_eq!(asked.len(), 2);
+    assert_ne!(asked[0], asked[1]);
+    for (i, message) in history.iter().enumerate() {
+        for (n, call) in message.tool_calls.iter().enumerate() {
+            let answer = &history[i + 1 + n];
+            assert_eq!(answer.tool_call_id.as_ref(), Some(&call.id), "{history:?}");
+            assert_eq!(answer.content, "box a is empty");
+        }
+    }
+}
+
+#[test]
+fn a_model_that_is_down_costs_no_step() {
+    let budget = Budget {
+        steps: 2,
+        ..Budget::default()
+    };
+    let mut run = start(RunOptions::default().with_budget(budget));
+    observe(&mut run, json!({}));
+    for outage in 1..=20 {
+        for _ in 0..RunOptions::default().model_failures {
+            request(&mut run);
+            let reason = "down".to_owned();
+            run.feed(Input::ModelFailed { reason }, at(2)).unwrap();
+        }
+        assert!(matches!(done(&mut run), Outcome::ModelFailed { .. }), "{outage}");
+        assert_eq!((run.ledger().steps_used(), run.outages()), (0, outage));
+        run.wake(at(3));
+    }
+    replied(&mut run, reply("", &[put(7)]));
+    assert_eq!((run.ledger().steps_used(), run.outages()), (1, 0));
+}
+
+#[test]
+fn a_service_without_a_state_for_a_while_is_no_change() {
+    let mut run = start(RunOptions::default());
+    let none = json!({"unavailable": true});
+    let seen = json!({"boxes": {"a": 7}});
+    observe(&mut run, json!({"shelf": seen, "clock": none}));
+    for (number, state) in [
+        (1, json!({"shelf": none, "clock": none})),
+        (2, json!({"shelf": seen, "clock": {"hour": 7}})),
+        (3, json!({"shelf": none, "clock": none})),
+    ] {
+        replied(&mut run, reply("", &[put(number)]));
+        let planned = calls(&mut run);
+        run.feed(results(&planned, CallStatus::Succeeded), at(3)).unwrap();
+        observe(&mut run, state);
+        let Action::AppendDiff(diff) = run.next() else {
+            panic!()
+        };
+        assert!(diff.is_empty(), "{number}: {}", diff.render(9));
+        run.feed(Input::Appended, at(4)).unwrap();
+    }
+    assert_eq!(run.steps(), (3, 0));
+    assert_eq!(run.state(), Some(&json!({"shelf": seen, "clock": {"hour": 7}})));
+}
+
+#[test]
+fn a_server_may_claim_any_number_of_tokens() {
+    let usage = Usage {
+        prompt_tokens: Some(u64::MAX),
+        completion_tokens: Some(2),
+        ..Usage::default()
+    };
+    assert_eq!(usage.total(), Some(u64::MAX));
+}

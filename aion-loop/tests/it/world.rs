@@ -26,6 +26,15 @@ pub(crate) enum Weather {
     AnswerLost,
     /// It arrives, has its effect, and a gateway answers in the place of the service.
     GatewayLost,
+    /// It arrives, has its effect, and the service answers that it lost what it had begun; under the
+    /// same key it then says that nobody knows.
+    BegunAndLost,
+    /// It arrives, and under its key the service goes on for two more questions.
+    Slow,
+    /// It arrives, has its effect, and the service breaks before it answers.
+    Broken,
+    /// It arrives, has its effect, the answer is lost, and from then on the service is busy.
+    Gone,
 }
 
 #[derive(Debug, Default)]
@@ -36,6 +45,10 @@ pub(crate) struct Shelf {
     /// Every request that arrived.
     pub(crate) arrived: Vec<String>,
     answers: HashMap<String, (StatusCode, Value)>,
+    /// Questions that are still answered with "in use".
+    busy: u32,
+    /// Whether the service has no time for anybody.
+    gone: bool,
     pub(crate) weather: Weather,
 }
 
@@ -95,6 +108,13 @@ impl World {
             return Ok((StatusCode::OK, json!({"boxes": shelf.boxes})));
         }
         shelf.arrived.push(format!("{method} {path} {body}"));
+        if shelf.gone {
+            return Ok((StatusCode::SERVICE_UNAVAILABLE, json!({"code": "busy"})));
+        }
+        if shelf.busy > 0 {
+            shelf.busy -= 1;
+            return Ok((StatusCode::CONFLICT, json!({"code": "idempotency_key_in_use"})));
+        }
         if let Some(known) = key
             .as_ref()
             .filter(|_| self.honours_keys)
@@ -122,12 +142,31 @@ impl World {
             }
             _ => (StatusCode::OK, json!({"number": shelf.boxes.get(&name)})),
         };
+        let weather = std::mem::take(&mut shelf.weather);
         if let Some(key) = key {
-            shelf.answers.insert(key, answer.clone());
+            let unknown = (StatusCode::CONFLICT, json!({"code": "outcome_unknown"}));
+            let kept = match weather {
+                Weather::BegunAndLost => unknown,
+                _ => answer.clone(),
+            };
+            shelf.answers.insert(key, kept);
         }
-        match std::mem::take(&mut shelf.weather) {
+        match weather {
             Weather::Fair => {}
             Weather::AnswerLost => return Err(()),
+            Weather::BegunAndLost => {
+                let lost = json!({"code": "supervisor_failed", "detail": "the supervisor ended"});
+                return Ok((StatusCode::SERVICE_UNAVAILABLE, lost));
+            }
+            Weather::Broken => return Ok((StatusCode::INTERNAL_SERVER_ERROR, json!({"code": "internal"}))),
+            Weather::Gone => {
+                shelf.gone = true;
+                return Err(());
+            }
+            Weather::Slow => {
+                shelf.busy = 2;
+                return Err(());
+            }
             Weather::GatewayLost => return Ok((StatusCode::BAD_GATEWAY, json!({"title": "Bad Gateway"}))),
         }
         Ok(answer)
