@@ -55,6 +55,9 @@ pub(super) fn nearest(goal: &str, tool: &str, bytes: usize) -> Vec<&'static Exam
         .map(|example| (similarity(&query, &words(&example.goal)), example))
         .collect();
     scored.sort_by(|a, b| b.0.total_cmp(&a.0));
+    // One of another sort teaches another sort of answer: only what is half as near as the nearest.
+    let least = scored.first().map_or(0.0, |(nearest, _)| nearest / 2.0);
+    scored.retain(|(similarity, _)| *similarity >= least);
     let mut used = 0;
     let mut fitting: Vec<_> = scored
         .into_iter()
