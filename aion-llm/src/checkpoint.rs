@@ -2,7 +2,7 @@
 
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
-use crate::gguf::{Gguf, TensorType, dequantize_into};
+use crate::gguf::{Gguf, TensorType, dequantize, dequantize_into};
 
 /// A matrix or vector of the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,8 +33,8 @@ pub(crate) enum RotaryPairs {
 pub(crate) trait Checkpoint {
     fn config(&self) -> &ModelConfig;
 
-    /// The elements of a part, row-major `[out, in]` (or `[n]`), after its shape was checked.
-    fn tensor(&self, part: Part, shape: &[usize]) -> Result<Vec<f32>>;
+    /// A part as it is stored, row-major `[out, in]` (or `[n]`), after its shape was checked.
+    fn stored(&self, part: Part, shape: &[usize]) -> Result<Stored>;
 
     /// The embedding as stored.
     fn embedding(&self) -> Result<Embedding>;
@@ -44,6 +44,20 @@ pub(crate) trait Checkpoint {
     /// Divisors of the rotary frequencies, one for each pair, if the checkpoint has them.
     fn rotary_divisors(&self) -> Result<Option<Vec<f32>>> {
         Ok(None)
+    }
+}
+
+/// A tensor in its stored form.
+#[derive(Debug, Clone)]
+pub(crate) struct Stored {
+    pub(crate) kind: TensorType,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Stored {
+    /// The elements as floats.
+    pub(crate) fn dense(&self) -> Result<Vec<f32>> {
+        dequantize(self.kind, &self.bytes)
     }
 }
 
@@ -75,10 +89,11 @@ impl Embedding {
     }
 
     /// All rows, `[vocab, n_embd]`.
-    pub(crate) fn all(&self) -> Vec<f32> {
-        let mut out = vec![0.0; self.bytes.len() / self.row_bytes() * self.n_embd];
-        dequantize_into(self.kind, &self.bytes, &mut out);
-        out
+    pub(crate) fn stored(&self) -> Stored {
+        Stored {
+            kind: self.kind,
+            bytes: self.bytes.clone(),
+        }
     }
 }
 
@@ -112,10 +127,14 @@ impl Checkpoint for GgufCheckpoint<'_> {
         &self.config
     }
 
-    fn tensor(&self, part: Part, shape: &[usize]) -> Result<Vec<f32>> {
+    fn stored(&self, part: Part, shape: &[usize]) -> Result<Stored> {
         let name = part.gguf_name();
         self.check(&name, shape)?;
-        self.gguf.tensor_f32(&name)
+        let kind = self.gguf.tensors()[&name].kind;
+        Ok(Stored {
+            kind,
+            bytes: self.gguf.tensor_bytes(&name)?,
+        })
     }
 
     fn embedding(&self) -> Result<Embedding> {

@@ -142,7 +142,7 @@ impl Engine {
         let counts = source.unigram_path();
         let reference = CodeLength::choose(options.reference, counts.as_deref(), config.vocab_size)?;
         let template = chat_template(template, &tokenizer, options.clock.clone())?;
-        let decoder = Decoder::load(checkpoint, &device.device)?;
+        let decoder = Decoder::load(checkpoint, &device.device, device.kernels)?;
         let info = EngineInfo {
             name: options.name.clone().unwrap_or_else(|| source.name()),
             context_length: options

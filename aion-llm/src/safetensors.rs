@@ -13,10 +13,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::checkpoint::{Checkpoint, Embedding, Part, RotaryPairs, same_shape};
+use crate::checkpoint::{Checkpoint, Embedding, Part, RotaryPairs, Stored, same_shape};
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
-use crate::gguf::{TensorType, dequantize};
+use crate::gguf::TensorType;
 
 const MAX_HEADER_BYTES: u64 = 64 << 20;
 const MAX_SHARDS: usize = 1024;
@@ -78,9 +78,12 @@ impl Checkpoint for HubCheckpoint {
         &self.config
     }
 
-    fn tensor(&self, part: Part, shape: &[usize]) -> Result<Vec<f32>> {
+    fn stored(&self, part: Part, shape: &[usize]) -> Result<Stored> {
         let entry = self.entry(&part.hub_name(), shape)?;
-        dequantize(entry.kind, &entry.read()?)
+        Ok(Stored {
+            kind: entry.kind,
+            bytes: entry.read()?,
+        })
     }
 
     fn embedding(&self) -> Result<Embedding> {

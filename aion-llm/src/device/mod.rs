@@ -9,6 +9,7 @@ use std::str::FromStr;
 use burn::tensor::Device;
 
 use crate::error::{Error, Result};
+use crate::model::Kernels;
 
 /// A device as the user names it: `auto`, `cpu`, `wgpu`, `cuda` or `cuda:1`.
 ///
@@ -72,6 +73,7 @@ fn missing(device: impl fmt::Display, reason: impl Into<String>) -> Error {
 pub(crate) struct Chosen {
     pub(crate) device: Device,
     pub(crate) name: String,
+    pub(crate) kernels: Kernels,
 }
 
 impl DeviceSpec {
@@ -91,6 +93,7 @@ fn cpu() -> Result<Chosen> {
     Ok(Chosen {
         device: Device::flex(),
         name: "cpu".into(),
+        kernels: Kernels::Packed,
     })
 }
 
@@ -105,6 +108,7 @@ fn wgpu() -> Result<Chosen> {
     probe(open, "wgpu").map(|device| Chosen {
         device,
         name: "wgpu".into(),
+        kernels: Kernels::Burn,
     })
 }
 
@@ -117,7 +121,11 @@ fn wgpu() -> Result<Chosen> {
 fn cuda_device(index: usize) -> Result<Chosen> {
     let name = format!("cuda:{index}");
     cuda::driver().map_err(|reason| missing(&name, reason))?;
-    probe(|| Device::cuda(index), &name).map(|device| Chosen { device, name })
+    probe(|| Device::cuda(index), &name).map(|device| Chosen {
+        device,
+        name,
+        kernels: Kernels::Burn,
+    })
 }
 
 #[cfg(not(feature = "cuda"))]

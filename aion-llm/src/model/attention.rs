@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor, TensorData, activation};
 
 use super::cache::LayerView;
-use super::linear::{Fused, Linear};
+use super::linear::{Fused, Kernels, Linear};
 use super::rotary::Turn;
 use super::to_halves;
 use crate::checkpoint::{Checkpoint, Part};
@@ -40,7 +40,12 @@ impl CausalMask {
 }
 
 impl Attention {
-    pub(super) fn load(checkpoint: &dyn Checkpoint, i: usize, device: &Device) -> Result<Self> {
+    pub(super) fn load(
+        checkpoint: &dyn Checkpoint,
+        i: usize,
+        device: &Device,
+        kernels: Kernels,
+    ) -> Result<Self> {
         let config = checkpoint.config();
         let (d, q, kv, head_dim) = (
             config.n_embd,
@@ -49,20 +54,17 @@ impl Attention {
             config.head_dim,
         );
         let pairs = checkpoint.rotary_pairs();
-        // The scale 1 / sqrt(head_dim) of the scores goes into the query weights once.
-        let scale = (head_dim as f32).sqrt().recip();
-        let mut query = to_halves(checkpoint.tensor(Part::Query(i), &[q, d])?, head_dim, d, pairs);
-        query.iter_mut().for_each(|weight| *weight *= scale);
-        let key = to_halves(checkpoint.tensor(Part::Key(i), &[kv, d])?, head_dim, d, pairs);
-        let value = checkpoint.tensor(Part::Value(i), &[kv, d])?;
-        let out = checkpoint.tensor(Part::AttnOutput(i), &[d, q])?;
+        let query = to_halves(checkpoint.stored(Part::Query(i), &[q, d])?, head_dim, q, pairs);
+        let key = to_halves(checkpoint.stored(Part::Key(i), &[kv, d])?, head_dim, kv, pairs);
+        let value = checkpoint.stored(Part::Value(i), &[kv, d])?;
+        let out = checkpoint.stored(Part::AttnOutput(i), &[d, q])?;
         Ok(Self {
             qkv: Fused::new(d)
-                .with(query, q)
-                .with(key, kv)
-                .with(value, kv)
-                .load(device),
-            out: Fused::new(q).with(out, d).load(device),
+                .with(query)
+                .with(key)
+                .with(value)
+                .load(device, kernels)?,
+            out: Fused::new(q).with(out).load(device, kernels)?,
             n_head: config.n_head,
             n_head_kv: config.n_head_kv,
             head_dim,
@@ -90,7 +92,7 @@ impl Attention {
     }
 }
 
-/// `softmax(q k^T + mask) v` for queries `[seq, n_head, dim]` over keys `[n_head_kv, dim, positions]` and values
+/// `softmax(q k^T / sqrt(dim) + mask) v` for queries `[seq, n_head, dim]` over keys `[n_head_kv, dim, positions]` and values
 /// `[n_head_kv, positions, dim]`.
 ///
 /// The query heads that share a key head are stacked into one matrix, so that no key is copied.
@@ -98,7 +100,8 @@ fn attend(query: Tensor<3>, keys: Tensor<3>, values: Tensor<3>, mask: &CausalMas
     let [n, heads, dim] = query.dims();
     let [kv, _, positions] = keys.dims();
     let group = heads / kv;
-    let query = query.swap_dims(0, 1).reshape([kv, group * n, dim]);
+    let scale = (dim as f64).sqrt().recip();
+    let query = query.swap_dims(0, 1).reshape([kv, group * n, dim]) * scale;
     let mut scores = query.matmul(keys);
     if let Some(bias) = &mask.0 {
         let biased = scores.reshape([kv, group, n, positions]) + bias.clone();

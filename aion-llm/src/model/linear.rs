@@ -1,6 +1,23 @@
-//! A matrix product with the weight laid out for the processor.
+//! Matrix products with the weights laid out for the processor.
 
 use burn::tensor::{Device, Tensor, TensorData};
+
+use super::packed::Packed;
+use crate::checkpoint::Stored;
+use crate::error::Result;
+
+/// Whether single rows may be multiplied by our own kernels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kernels {
+    /// Yes: the device is the processor.
+    Packed,
+    /// No.
+    #[cfg_attr(
+        not(any(feature = "wgpu", feature = "cuda")),
+        expect(dead_code, reason = "no other device is built")
+    )]
+    Burn,
+}
 
 /// `y = x W`, `W` of shape `[in, out]` with `out` contiguous.
 ///
@@ -9,59 +26,30 @@ use burn::tensor::{Device, Tensor, TensorData};
 #[derive(Debug)]
 pub(super) struct Linear {
     weight: Tensor<2>,
+    packed: Option<Packed>,
 }
 
 impl Linear {
     /// `[seq, in]` to `[seq, out]`.
     pub(super) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        x.matmul(self.weight.clone())
+        single_row(self.packed.as_ref(), &x).unwrap_or_else(|| x.matmul(self.weight.clone()))
     }
 }
 
-/// A product so wide that one row of it leaves the nearest cache: the output is computed in blocks.
-#[derive(Debug)]
-pub(super) struct Wide {
-    /// `[blocks, in, out / blocks]`.
-    weight: Tensor<3>,
-}
-
-const WIDEST: usize = 4096;
-
-impl Wide {
-    /// Reads a row-major `[out, width]` matrix.
-    pub(super) fn load(weight: &[f32], out: usize, width: usize, device: &Device) -> Self {
-        let blocks = (1..=out)
-            .find(|n| out.is_multiple_of(*n) && out / n <= WIDEST)
-            .unwrap_or(1);
-        // A size without such a divisor stays whole.
-        let blocks = if out / blocks < WIDEST / 4 { 1 } else { blocks };
-        let n = out / blocks;
-        let mut data = vec![0.0; out * width];
-        for (rows, block) in weight
-            .chunks_exact(n * width)
-            .zip(data.chunks_exact_mut(n * width))
-        {
-            transpose_into(rows, n, width, block, n);
-        }
-        Self {
-            weight: Tensor::from_data(TensorData::new(data, [blocks, width, n]), device),
-        }
-    }
-
-    /// `[seq, in]` to `[seq, out]`.
-    pub(super) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let [seq, _] = x.dims();
-        let [blocks, _, n] = self.weight.dims();
-        let y = x.unsqueeze_dim::<3>(0).matmul(self.weight.clone());
-        y.swap_dims(0, 1).reshape([seq, blocks * n])
-    }
+/// The product of a single row by our own kernel; none where Burn has to do it.
+fn single_row(packed: Option<&Packed>, x: &Tensor<2>) -> Option<Tensor<2>> {
+    let packed = packed.filter(|_| x.dims()[0] == 1)?;
+    let row = x.clone().try_into_data().ok()?.try_into_vec::<f32>().ok()?;
+    let y = packed.forward(&row);
+    let shape = [1, y.len()];
+    Some(Tensor::from_data(TensorData::new(y, shape), &x.device()))
 }
 
 /// Several matrices over the same input, side by side in one.
 #[derive(Debug)]
 pub(super) struct Fused {
     width: usize,
-    parts: Vec<(Vec<f32>, usize)>,
+    parts: Vec<Stored>,
 }
 
 impl Fused {
@@ -73,22 +61,86 @@ impl Fused {
     }
 
     /// Appends a row-major `[out, width]` matrix.
-    pub(super) fn with(mut self, weight: Vec<f32>, out: usize) -> Self {
-        self.parts.push((weight, out));
+    pub(super) fn with(mut self, matrix: Stored) -> Self {
+        self.parts.push(matrix);
         self
     }
 
-    pub(super) fn load(self, device: &Device) -> Linear {
-        let total = self.parts.iter().map(|(_, out)| out).sum::<usize>();
+    pub(super) fn load(self, device: &Device, kernels: Kernels) -> Result<Linear> {
+        let dense = self.parts.iter().map(Stored::dense).collect::<Result<Vec<_>>>()?;
+        let total = dense.iter().map(Vec::len).sum::<usize>() / self.width;
         let mut data = vec![0.0; self.width * total];
         let mut column = 0;
-        for (weight, out) in &self.parts {
-            transpose_into(weight, *out, self.width, &mut data[column..], total);
+        for weight in &dense {
+            let out = weight.len() / self.width;
+            transpose_into(weight, out, self.width, &mut data[column..], total);
             column += out;
         }
-        Linear {
-            weight: Tensor::from_data(TensorData::new(data, [self.width, total]), device),
+        let weight = Tensor::from_data(TensorData::new(data, [self.width, total]), device);
+        Ok(Linear {
+            weight,
+            packed: pack(&self.parts, self.width, kernels),
+        })
+    }
+}
+
+fn pack(parts: &[Stored], width: usize, kernels: Kernels) -> Option<Packed> {
+    match kernels {
+        Kernels::Packed => Packed::new(width, parts.iter().map(|part| (part.kind, part.bytes.as_slice()))),
+        Kernels::Burn => None,
+    }
+}
+
+/// A product so wide that one row of it leaves the nearest cache: the output is computed in blocks.
+#[derive(Debug)]
+pub(super) struct Wide {
+    /// `[blocks, in, out / blocks]`.
+    weight: Tensor<3>,
+    packed: Option<Packed>,
+}
+
+const WIDEST: usize = 4096;
+
+impl Wide {
+    /// Loads a row-major `[out, width]` matrix.
+    pub(super) fn load(
+        matrix: Stored,
+        out: usize,
+        width: usize,
+        device: &Device,
+        kernels: Kernels,
+    ) -> Result<Self> {
+        let blocks = (1..=out)
+            .find(|n| out.is_multiple_of(*n) && out / n <= WIDEST)
+            .unwrap_or(1);
+        // A size without a divisor that leaves blocks of use stays whole.
+        let blocks = if out / blocks < WIDEST / 4 { 1 } else { blocks };
+        let n = out / blocks;
+        let dense = matrix.dense()?;
+        let mut data = vec![0.0; out * width];
+        for (rows, block) in dense
+            .chunks_exact(n * width)
+            .zip(data.chunks_exact_mut(n * width))
+        {
+            transpose_into(rows, n, width, block, n);
         }
+        let weight = Tensor::from_data(TensorData::new(data, [blocks, width, n]), device);
+        Ok(Self {
+            weight,
+            packed: pack(&[matrix], width, kernels),
+        })
+    }
+
+    /// `[seq, in]` to `[seq, out]`.
+    pub(super) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        single_row(self.packed.as_ref(), &x).unwrap_or_else(|| self.several_rows(x))
+    }
+
+    fn several_rows(&self, x: Tensor<2>) -> Tensor<2> {
+        let [seq, _] = x.dims();
+        let [blocks, _, n] = self.weight.dims();
+        let y = x.unsqueeze_dim::<3>(0).matmul(self.weight.clone());
+        y.swap_dims(0, 1).reshape([seq, blocks * n])
     }
 }
 

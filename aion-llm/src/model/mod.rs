@@ -7,15 +7,17 @@
 mod attention;
 mod cache;
 mod linear;
+mod packed;
 mod rotary;
 
 use burn::tensor::{Device, Tensor, TensorData, activation};
 
-use crate::checkpoint::{Checkpoint, Embedding, Part, RotaryPairs};
+use crate::checkpoint::{Checkpoint, Embedding, Part, RotaryPairs, Stored};
 use crate::config::{FeedForward, Head, ModelConfig};
 use crate::error::{Error, Result};
 use attention::{Attention, CausalMask};
 pub(crate) use cache::KvCache;
+pub(crate) use linear::Kernels;
 use linear::{Fused, Linear, Wide};
 use rotary::Rotary;
 
@@ -49,7 +51,7 @@ struct RmsNorm {
 impl RmsNorm {
     fn load(checkpoint: &dyn Checkpoint, part: Part, device: &Device) -> Result<Self> {
         let config = checkpoint.config();
-        let weight = checkpoint.tensor(part, &[config.n_embd])?;
+        let weight = checkpoint.stored(part, &[config.n_embd])?.dense()?;
         let weight = Tensor::from_data(TensorData::new(weight, [1, config.n_embd]), device);
         Ok(Self {
             weight,
@@ -67,19 +69,19 @@ impl RmsNorm {
 
 impl Decoder {
     /// Reads every weight of the checkpoint onto the device.
-    pub(crate) fn load(checkpoint: &dyn Checkpoint, device: &Device) -> Result<Self> {
+    pub(crate) fn load(checkpoint: &dyn Checkpoint, device: &Device, kernels: Kernels) -> Result<Self> {
         let config = checkpoint.config().clone();
         let embedding = checkpoint.embedding()?;
         let blocks = (0..config.n_layer)
-            .map(|i| Block::load(checkpoint, i, device))
+            .map(|i| Block::load(checkpoint, i, device, kernels))
             .collect::<Result<_>>()?;
         let (vocab, width) = (config.vocab_size, config.n_embd);
         let head = match config.head {
-            Head::Tied => embedding.all(),
-            Head::Untied => checkpoint.tensor(Part::Output, &[vocab, width])?,
+            Head::Tied => embedding.stored(),
+            Head::Untied => checkpoint.stored(Part::Output, &[vocab, width])?,
         };
         Ok(Self {
-            head: Wide::load(&head, vocab, width, device),
+            head: Wide::load(head, vocab, width, device, kernels)?,
             norm: RmsNorm::load(checkpoint, Part::OutputNorm, device)?,
             rotary: Rotary::new(&config, checkpoint.rotary_divisors()?.as_deref(), device),
             device: device.clone(),
@@ -140,21 +142,21 @@ pub(crate) fn to_host(x: Tensor<2>) -> Result<Vec<f32>> {
 }
 
 impl Block {
-    fn load(checkpoint: &dyn Checkpoint, i: usize, device: &Device) -> Result<Self> {
+    fn load(checkpoint: &dyn Checkpoint, i: usize, device: &Device, kernels: Kernels) -> Result<Self> {
         let config = checkpoint.config();
         let (d, ff) = (config.n_embd, config.n_ff);
         let mut up = Fused::new(d);
         if config.feed_forward == FeedForward::SwiGlu {
-            up = up.with(checkpoint.tensor(Part::Gate(i), &[ff, d])?, ff);
+            up = up.with(checkpoint.stored(Part::Gate(i), &[ff, d])?);
         }
-        let up = up.with(checkpoint.tensor(Part::Up(i), &[ff, d])?, ff);
-        let down = Fused::new(ff).with(checkpoint.tensor(Part::Down(i), &[d, ff])?, d);
+        let up = up.with(checkpoint.stored(Part::Up(i), &[ff, d])?);
+        let down = Fused::new(ff).with(checkpoint.stored(Part::Down(i), &[d, ff])?);
         Ok(Self {
             attn_norm: RmsNorm::load(checkpoint, Part::AttnNorm(i), device)?,
-            attention: Attention::load(checkpoint, i, device)?,
+            attention: Attention::load(checkpoint, i, device, kernels)?,
             ffn_norm: RmsNorm::load(checkpoint, Part::FfnNorm(i), device)?,
-            up: up.load(device),
-            down: down.load(device),
+            up: up.load(device, kernels)?,
+            down: down.load(device, kernels)?,
         })
     }
 
@@ -175,29 +177,36 @@ impl Block {
 }
 
 /// Reorders the rows of a query or key matrix so that the pairs that turn together lie half a head apart.
-fn to_halves(weight: Vec<f32>, head_dim: usize, width: usize, pairs: RotaryPairs) -> Vec<f32> {
+fn to_halves(matrix: Stored, head_dim: usize, rows: usize, pairs: RotaryPairs) -> Stored {
     if pairs == RotaryPairs::Halves {
-        return weight;
+        return matrix;
     }
-    let mut out = Vec::with_capacity(weight.len());
-    for head in weight.chunks_exact(head_dim * width) {
+    let row_bytes = matrix.bytes.len() / rows;
+    let mut bytes = Vec::with_capacity(matrix.bytes.len());
+    for head in matrix.bytes.chunks_exact(head_dim * row_bytes) {
         for parity in 0..2 {
-            let rows = head.chunks_exact(width).skip(parity).step_by(2);
-            rows.for_each(|row| out.extend_from_slice(row));
+            let rows = head.chunks_exact(row_bytes).skip(parity).step_by(2);
+            rows.for_each(|row| bytes.extend_from_slice(row));
         }
     }
-    out
+    Stored { bytes, ..matrix }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gguf::TensorType;
 
     #[test]
     fn adjacent_pairs_become_halves() {
-        let weight: Vec<f32> = (0..8).map(|row| row as f32).collect();
-        let halves = to_halves(weight.clone(), 4, 1, RotaryPairs::Adjacent);
-        assert_eq!(halves, [0.0, 2.0, 1.0, 3.0, 4.0, 6.0, 5.0, 7.0]);
-        assert_eq!(to_halves(weight.clone(), 4, 1, RotaryPairs::Halves), weight);
+        let bytes: Vec<u8> = (0..8u16).flat_map(|row| (row * 256).to_le_bytes()).collect();
+        let matrix = Stored {
+            kind: TensorType::F16,
+            bytes: bytes.clone(),
+        };
+        let halves = to_halves(matrix.clone(), 4, 8, RotaryPairs::Adjacent);
+        let rows: Vec<u8> = halves.bytes.chunks_exact(2).map(|row| row[1]).collect();
+        assert_eq!(rows, [0, 2, 1, 3, 4, 6, 5, 7]);
+        assert_eq!(to_halves(matrix, 4, 8, RotaryPairs::Halves).bytes, bytes);
     }
 }
