@@ -8,7 +8,7 @@ use std::time::Duration;
 use aion_loop::{Agent, AgentType, CallResult, LoopStore, RunRecord, RunStatus, Services};
 use aion_processor::{ClaimReq, Lease, Processor};
 use aion_service::Problem;
-use aion_types::{AgentId, HandlerId, RunId, TaskId};
+use aion_types::{AgentId, HandlerId, RunId, Status, TaskId};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -202,7 +202,18 @@ impl Runner {
         if self.is_going(run) {
             return Ok(record);
         }
+        self.wake(record.task).await?;
         self.start(record.task, &record.agent).await
+    }
+
+    /// Ends the rest of a task whose model gave no answer, or whose calls waited for a decision.
+    async fn wake(&self, task: TaskId) -> Result<(), Problem> {
+        let processor = &self.inner.processor;
+        let found = processor.find(task).await.map_err(of_processor)?;
+        if found.is_some_and(|record| record.status == Status::Preparing) {
+            processor.start(task).await.map_err(of_processor)?;
+        }
+        Ok(())
     }
 
     /// Says what became of calls of unknown outcome.

@@ -161,6 +161,26 @@ async fn a_run_rests_and_goes_on() {
     stage.until(&run, |run| run["status"] == "done").await;
 }
 
+/// After an outage of its model a task rests for a while; whoever asks for it need not wait.
+#[tokio::test]
+async fn a_run_whose_model_was_down_goes_on_when_it_is_asked_to() {
+    let down = Script::Html("<html>down</html>".into());
+    let model = ScriptedModel::new([down.clone(), down.clone(), down]);
+    let stage = Stage::new(model.clone()).await;
+    let task = stage.task().await;
+    let run = stage.start(task).await;
+    stage
+        .until(&run, |run| run["going"] == false && run["status"] == "paused")
+        .await;
+    let status = stage.processor.get(task).await.unwrap().status;
+    assert_eq!(status, Status::Preparing);
+    model.push(Script::text("Up again."));
+    let path = format!("/v1/runs/{}/resume", run["run_id"].as_str().unwrap());
+    let (status, _) = stage.post(&path, Value::Null).await;
+    assert_eq!(status, 202);
+    stage.until(&run, |run| run["status"] == "done").await;
+}
+
 #[tokio::test]
 async fn stopping_lets_runs_rest() {
     let stage = Stage::new(ScriptedModel::new([Script::Hang(Duration::from_secs(60))])).await;
