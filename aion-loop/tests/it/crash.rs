@@ -150,14 +150,10 @@ impl Life {
     }
 }
 
-async fn crash_at(dies_at: u32, honours_keys: bool) -> bool {
+async fn crash_at(dies_at: u32, world: World) -> bool {
     let clock = ManualClock::at(Timestamp::from_ms(1_000_000));
     let dir = tempfile::tempdir().unwrap();
-    let world = if honours_keys {
-        World::with_keys()
-    } else {
-        World::default()
-    };
+    let answers_again = world.honours_keys && !world.loses_answers;
     let life = Life {
         processor: Processor::new(MemTaskStore::new(clock.clone(), Limits::default())),
         clock,
@@ -176,10 +172,10 @@ async fn crash_at(dies_at: u32, honours_keys: bool) -> bool {
         life.processor.tick().await.unwrap();
         life.live(u32::MAX).await;
     }
-    let what = format!("crash at touch {dies_at}, keys {honours_keys}");
+    let what = format!("crash at touch {dies_at}, keys {answers_again}");
     let record = life.processor.get(task).await.unwrap();
     let effects = life.world.effects();
-    if honours_keys {
+    if answers_again {
         assert_eq!(effects, ["put a 1", "add a 10", "add a 100"], "{what}");
         assert_eq!(record.status, Status::Completed, "{what}");
     } else {
@@ -201,6 +197,12 @@ async fn crash_at(dies_at: u32, honours_keys: bool) -> bool {
         .await
         .unwrap()
         .messages;
+    assert!(
+        messages
+            .iter()
+            .all(|message| !message.content.starts_with("Failed")),
+        "{what}: nothing of unknown outcome is told as undone"
+    );
     let calls: Vec<_> = messages
         .iter()
         .flat_map(|message| &message.tool_calls)
@@ -217,10 +219,18 @@ async fn crash_at(dies_at: u32, honours_keys: bool) -> bool {
 
 #[tokio::test]
 async fn a_crash_anywhere_doubles_nothing() {
-    for honours_keys in [true, false] {
+    let lost = World {
+        loses_answers: true,
+        ..World::with_keys()
+    };
+    for world in [World::with_keys(), World::default(), lost] {
         let mut crashes = 0;
         for dies_at in 1.. {
-            if crash_at(dies_at, honours_keys).await {
+            let fresh = World {
+                shelf: Arc::default(),
+                ..world.clone()
+            };
+            if crash_at(dies_at, fresh).await {
                 break;
             }
             crashes += 1;
