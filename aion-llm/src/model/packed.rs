@@ -20,8 +20,9 @@ use crate::gguf::TensorType;
 const BLOCK: usize = 32;
 const LANES: usize = 16;
 
-/// Fewer products than this (some 70 microseconds of work) are not worth waking a second thread.
-const PARALLEL_FROM: usize = 1 << 20;
+/// Fewer products than this (half a millisecond of work) are not worth a second thread: on a busy machine waking it
+/// takes longer.
+const PARALLEL_FROM: usize = 1 << 23;
 
 /// Matrices over the same input, one after the other.
 #[derive(Debug)]
@@ -253,7 +254,7 @@ mod tests {
 
     #[test]
     fn several_threads_give_the_same_rows() {
-        let (rows, width) = (4096, 512);
+        let (rows, width) = (16_640, 512);
         let bytes: Vec<u8> = (0..rows * width / BLOCK * 34)
             .map(|i| if i % 34 == 1 { 0x2C } else { i as u8 })
             .collect();
