@@ -143,7 +143,7 @@ fn probe(open: impl FnOnce() -> Device + std::panic::UnwindSafe, name: &str) -> 
         let device = open();
         let ones = burn::tensor::Tensor::<1>::ones([4], &device);
         let sum = (ones.clone() + ones).try_into_data().ok()?;
-        let sum = sum.to_vec::<f32>().ok()?;
+        let sum = sum.try_to_vec::<f32>().ok()?;
         (sum == [2.0; 4]).then_some(device)
     });
     sum.ok()
