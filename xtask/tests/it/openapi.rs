@@ -14,8 +14,11 @@ fn machine() -> String {
     aion_machine_server::service(options).unwrap().openapi_json()
 }
 
-/// Every service with the function that gives its document.
-const SERVICES: [(&str, fn() -> String); 5] = [
+/// A service and what writes its document.
+type Service = (&'static str, fn() -> String);
+
+/// Every service.
+const SERVICES: [Service; 5] = [
     ("processor", aion_processor_server::openapi_json),
     ("machine", machine),
     ("market", aion_market_server::openapi_json),
