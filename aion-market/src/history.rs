@@ -41,7 +41,7 @@ impl History {
     /// The pseudo-count estimate `(n_k + k0/K) / (n + k0)`.
     ///
     /// # Errors
-    /// [`Error`] for fewer than two outcomes, or `k0` that is not finite and above 0.
+    /// [`Error`](crate::Error) for fewer than two outcomes, or `k0` that is not finite and above 0.
     pub fn base_rate(&self, k0: f64) -> Result<PpmDist> {
         crate::error::check(
             "pseudo-counts",
