@@ -125,7 +125,25 @@ pub(super) fn parse(reader: impl Read, len: u64, limits: GgufLimits) -> Result<H
     let tensors = rows
         .into_iter()
         .try_fold(BTreeMap::new(), |map, row| place(row, start, alignment, len, map))?;
+    apart(&tensors)?;
     Ok((metadata, tensors))
+}
+
+/// Tensors share no byte: a small file cannot stand for a large model.
+fn apart(tensors: &BTreeMap<String, TensorInfo>) -> Result<()> {
+    let mut placed: Vec<_> = tensors.iter().collect();
+    placed.sort_by_key(|(_, info)| (info.offset, info.size_bytes));
+    for pair in placed.windows(2) {
+        let ((first, before), (second, after)) = (pair[0], pair[1]);
+        if before.offset + before.size_bytes > after.offset {
+            let reason = format!("tensors `{first}` and `{second}` overlap");
+            return Err(Error::Gguf {
+                offset: after.offset,
+                reason,
+            });
+        }
+    }
+    Ok(())
 }
 
 fn preamble<R: Read>(r: &mut Counted<R>, limits: GgufLimits) -> Result<(u64, u64)> {

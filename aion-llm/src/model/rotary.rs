@@ -4,14 +4,16 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::config::ModelConfig;
 
-/// Cosines and sines of every position, `[context_length, head_dim / 2]`.
+/// The angle by which each pair of coordinates turns at each step, `[head_dim / 2]`.
+///
+/// Angles are computed for the positions of a call, so a file that claims an endless context costs nothing.
 #[derive(Debug)]
 pub(super) struct Rotary {
-    cos: Tensor<2>,
-    sin: Tensor<2>,
+    frequencies: Vec<f64>,
+    device: Device,
 }
 
-/// The same for the positions of one call, `[seq, 1, head_dim / 2]`.
+/// Cosines and sines of the positions of one call, `[seq, 1, head_dim / 2]`.
 #[derive(Debug)]
 pub(super) struct Turn {
     cos: Tensor<3>,
@@ -20,25 +22,25 @@ pub(super) struct Turn {
 
 impl Rotary {
     pub(super) fn new(config: &ModelConfig, divisors: Option<&[f32]>, device: &Device) -> Self {
-        let (positions, pairs) = (config.context_length, config.head_dim / 2);
-        let frequencies: Vec<f64> = (0..pairs)
+        let pairs = config.head_dim / 2;
+        let frequencies = (0..pairs)
             .map(|i| {
                 config.rope_base.powf(-(i as f64) / pairs as f64) / divisors.map_or(1.0, |d| f64::from(d[i]))
             })
             .collect();
-        let angles = || (0..positions).flat_map(|at| frequencies.iter().map(move |f| at as f64 * f));
-        let table = |values: Vec<f32>| Tensor::from_data(TensorData::new(values, [positions, pairs]), device);
         Self {
-            cos: table(angles().map(|angle| angle.cos() as f32).collect()),
-            sin: table(angles().map(|angle| angle.sin() as f32).collect()),
+            frequencies,
+            device: device.clone(),
         }
     }
 
     pub(super) fn at(&self, start: usize, n: usize) -> Turn {
-        let rows = |table: &Tensor<2>| table.clone().narrow(0, start, n).unsqueeze_dim::<3>(1);
+        let angles = || (start..start + n).flat_map(|at| self.frequencies.iter().map(move |f| at as f64 * f));
+        let shape = [n, 1, self.frequencies.len()];
+        let table = |values: Vec<f32>| Tensor::from_data(TensorData::new(values, shape), &self.device);
         Turn {
-            cos: rows(&self.cos),
-            sin: rows(&self.sin),
+            cos: table(angles().map(|angle| angle.cos() as f32).collect()),
+            sin: table(angles().map(|angle| angle.sin() as f32).collect()),
         }
     }
 }

@@ -78,6 +78,10 @@ fn tensors_beyond_the_file_are_refused() {
         .with_tensor("t", &[1], TensorType::F32, vec![0; 4])
         .with_tensor("t", &[1], TensorType::F32, vec![0; 4]);
     assert!(reason(twice.bytes()).contains("twice"));
+    let shared = GgufWriter::default()
+        .with_tensor("a", &[16], TensorType::F32, vec![0; 32])
+        .with_tensor("b", &[8], TensorType::F32, vec![0; 32]);
+    assert!(reason(shared.bytes()).contains("`a` and `b` overlap"));
 }
 
 #[test]
