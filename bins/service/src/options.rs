@@ -93,10 +93,13 @@ impl ServeArgs {
     /// # Errors
     /// A file or value that does not parse, an unknown key, a weak or unreadable API key.
     pub fn resolve(&self, default_port: u16) -> Result<ServeOptions, ServeError> {
-        let settings: Settings = self
-            .file()
-            .focus("serve")
-            .merge(Env::prefixed("AION_").only(&ENV_NAMES))
+        let environment = Env::prefixed("AION_").only(&ENV_NAMES).ignore(&["api_key"]);
+        let mut sources = self.file().focus("serve").merge(environment);
+        // Read as it stands: figment would take a key of digits for a number and lose its zeros.
+        if let Ok(key) = std::env::var("AION_API_KEY") {
+            sources = sources.merge(Serialized::default("api_key", key));
+        }
+        let settings: Settings = sources
             .merge(Serialized::defaults(self))
             .extract()
             .map_err(|error| ServeError::Config(Box::new(error)))?;

@@ -116,7 +116,7 @@ fn the_environment_wins_over_the_file_and_loses_to_flags() {
         .args(["--exact", "config::in_a_child", "--ignored"])
         .env("AION_CONFIG", file.path())
         .env("AION_LISTEN", "127.0.0.1:3")
-        .env("AION_API_KEY", "12345678901234567")
+        .env("AION_API_KEY", "00012345678901234")
         .env("AION_TIMEOUT_MS", "77")
         .env("AION_MODEL_NAME", "not a setting of the server")
         .env("AION_MARKET_LIQUIDITY", "8")
@@ -139,7 +139,7 @@ fn in_a_child() {
     );
     assert_eq!(options.drain, Duration::from_millis(9), "file over default");
     assert!(
-        options.api_key.unwrap().matches("12345678901234567"),
+        options.api_key.unwrap().matches("00012345678901234"),
         "a key of digits only"
     );
     assert_eq!(
