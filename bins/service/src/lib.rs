@@ -40,7 +40,10 @@
 //!
 //! ```no_run
 //! use clap::Parser;
-//! # fn service() -> aion_service::Service { unimplemented!() }
+//! # fn service() -> aion_service::Service {
+//! #     let routes = utoipa_axum::router::OpenApiRouter::new();
+//! #     aion_service::Service::new("demo", 9400, routes, std::sync::Arc::new(aion_service::NoState))
+//! # }
 //! #[derive(Parser)]
 //! struct Cli {
 //!     #[command(flatten)]
