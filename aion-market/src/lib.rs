@@ -73,5 +73,5 @@ pub use spec::{FAILED, MarketSpec, OpenMarket, SUCCESS, Subject, market_of_task}
 #[cfg(feature = "sqlite")]
 pub use store::SqliteMarketStore;
 pub use store::{
-    MarketFilter, MarketStatus, MarketStore, MarketView, MemoryMarketStore, Standing, StoreError,
+    Logged, MarketFilter, MarketStatus, MarketStore, MarketView, MemoryMarketStore, Standing, StoreError,
 };

@@ -29,6 +29,7 @@ macro_rules! market_store_tests {
             ledger_rows_of_a_market_sum_to_zero
             scores_and_standings_follow_resolutions
             void_markets_score_nobody
+            the_log_has_every_event_once_in_order
         );
     };
     (@cases $make:expr; $($case:ident)*) => {
@@ -316,4 +317,33 @@ pub async fn void_markets_score_nobody(store: Arc<dyn MarketStore>) {
     assert!(store.standings(10).await.unwrap().is_empty());
     let view = store.view(id(1)).await.unwrap().unwrap();
     assert_eq!(view.status, MarketStatus::Void);
+}
+
+/// The log of all markets has each event once, in the order in which it took effect, and is read on
+/// from any place.
+pub async fn the_log_has_every_event_once_in_order(store: Arc<dyn MarketStore>) {
+    assert!(store.log(0, 10).await.unwrap().is_empty());
+    let market = handle(&store);
+    opened(&market, 2, "k").await;
+    opened(&market, 1, "k").await;
+    for n in [1, 2, 2, 1] {
+        let forecast = Forecast::new(who("anna"), dist(700_000));
+        market.forecast(id(n), &forecast).await.unwrap();
+    }
+    market.resolve(id(1), &Resolution::outcome(0)).await.unwrap();
+    let all = store.log(0, 100).await.unwrap();
+    let order: Vec<_> = all.iter().map(|one| (one.market, one.stored.seq)).collect();
+    let expected = [(2, 1), (1, 1), (1, 2), (2, 2), (2, 3), (1, 3), (1, 4)];
+    assert_eq!(order, expected.map(|(n, seq)| (id(n), seq)));
+    assert!(all.windows(2).all(|pair| pair[0].place < pair[1].place));
+    for logged in &all {
+        let events = store
+            .events(logged.market, logged.stored.seq - 1, 1)
+            .await
+            .unwrap();
+        assert_eq!(events, [logged.stored.clone()]);
+    }
+    assert_eq!(store.log(all[2].place, 2).await.unwrap(), all[3..5]);
+    assert!(store.log(all[6].place, 2).await.unwrap().is_empty());
+    assert!(store.log(u64::MAX, 2).await.unwrap().is_empty());
 }

@@ -38,8 +38,11 @@ pub enum StoreError {
         newest: u32,
     },
     /// The file is a database of something else.
-    #[error("the file is no database of the loop")]
-    ForeignDatabase,
+    #[error("the file is no database of the loop: its application id is {found:#x}")]
+    ForeignDatabase {
+        /// The application id of the file.
+        found: i64,
+    },
     /// No such thing.
     #[error("there is no {what} {id}")]
     NotFound {
@@ -51,6 +54,17 @@ pub enum StoreError {
     /// An intent that says something else under the same key.
     #[error("the key of a call was used for another call")]
     KeyReused,
+}
+
+#[cfg(feature = "sqlite")]
+impl From<aion_sql::OpenError> for StoreError {
+    fn from(error: aion_sql::OpenError) -> Self {
+        match error {
+            aion_sql::OpenError::Newer { found, newest } => Self::NewerDatabase { found, newest },
+            aion_sql::OpenError::Foreign { found } => Self::ForeignDatabase { found },
+            other => Self::Storage(Box::new(other)),
+        }
+    }
 }
 
 /// Where a run stands.

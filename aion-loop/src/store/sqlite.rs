@@ -4,16 +4,13 @@
 //! it everything that was written before: a call never leaves without a trace of it on the disk.
 
 use std::path::Path;
-use std::time::Duration;
 
+use aion_sql::{Schema, SqliteOptions};
 use aion_types::{AgentId, RunId, TaskId, Timestamp};
 use async_trait::async_trait;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteQueryResult, SqliteRow,
-    SqliteSynchronous,
-};
+use sqlx::sqlite::{SqliteQueryResult, SqliteRow, SqliteSynchronous};
 use sqlx::{Row, SqliteConnection, SqlitePool};
 
 use super::{Intent, IntentOutcome, LoopStore, RunRecord, RunStatus, StoreError};
@@ -21,11 +18,12 @@ use crate::agent::AgentType;
 use crate::report::StepReport;
 use crate::run::RunSnapshot;
 
-/// `AioL`, in the header of every file of ours.
-const APPLICATION_ID: i64 = 0x4169_6f4c;
-
-/// Migrations in order; the file's `user_version` is how many of them it has seen.
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_loop.sql")];
+const SCHEMA: Schema = Schema {
+    name: "aion_loop",
+    application_id: 0x4169_6f4c, // "AioL"
+    sqlite: &[include_str!("migrations/0001_loop.sql")],
+    postgres: &[],
+};
 
 /// A store in an SQLite file (WAL).
 #[derive(Debug, Clone)]
@@ -39,13 +37,9 @@ impl SqliteLoopStore {
     /// # Errors
     /// [`StoreError::NewerDatabase`], [`StoreError::ForeignDatabase`], or a failure of the storage.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Normal)
-            .foreign_keys(true)
-            .busy_timeout(Duration::from_secs(10));
+        let options = SqliteOptions::file(path)
+            .with_connections(1)
+            .with_synchronous(SqliteSynchronous::Normal);
         Self::connect(options).await
     }
 
@@ -54,61 +48,13 @@ impl SqliteLoopStore {
     /// # Errors
     /// A failure of the storage.
     pub async fn in_memory() -> Result<Self, StoreError> {
-        Self::connect(SqliteConnectOptions::new().in_memory(true)).await
+        Self::connect(SqliteOptions::in_memory()).await
     }
 
-    async fn connect(options: SqliteConnectOptions) -> Result<Self, StoreError> {
-        let pool = SqlitePoolOptions::new()
-            .max_connections(1)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .connect_with(options)
-            .await
-            .map_err(storage)?;
-        let mut connection = pool.acquire().await.map_err(storage)?;
-        migrate(&mut connection).await?;
-        drop(connection);
+    async fn connect(options: SqliteOptions) -> Result<Self, StoreError> {
+        let pool = SCHEMA.open_sqlite(&options).await?;
         Ok(Self { pool })
     }
-}
-
-async fn migrate(connection: &mut SqliteConnection) -> Result<(), StoreError> {
-    let newest = MIGRATIONS.len() as u32;
-    let found = version(connection).await?;
-    if found > newest {
-        return Err(StoreError::NewerDatabase { found, newest });
-    }
-    for number in found..newest {
-        let script = format!(
-            "BEGIN IMMEDIATE; {}; PRAGMA user_version = {}; PRAGMA application_id = {APPLICATION_ID}; COMMIT",
-            MIGRATIONS[number as usize].trim_end().trim_end_matches(';'),
-            number + 1
-        );
-        let script = sqlx::AssertSqlSafe(script);
-        sqlx::raw_sql(script)
-            .execute(&mut *connection)
-            .await
-            .map_err(storage)?;
-    }
-    Ok(())
-}
-
-/// The schema version of the file; 0 for an empty one.
-async fn version(connection: &mut SqliteConnection) -> Result<u32, StoreError> {
-    let application = pragma(connection, "PRAGMA application_id").await?;
-    let version = pragma(connection, "PRAGMA user_version").await?;
-    let tables = pragma(connection, "SELECT count(*) FROM sqlite_master").await?;
-    if application != APPLICATION_ID && (application != 0 || version != 0 || tables != 0) {
-        return Err(StoreError::ForeignDatabase);
-    }
-    u32::try_from(version).map_err(|_| StoreError::Corrupt(format!("schema version {version}")))
-}
-
-async fn pragma(connection: &mut SqliteConnection, sql: &'static str) -> Result<i64, StoreError> {
-    sqlx::query_scalar(sql)
-        .fetch_one(connection)
-        .await
-        .map_err(storage)
 }
 
 async fn set(connection: &mut SqliteConnection, sql: &'static str) -> Result<(), StoreError> {

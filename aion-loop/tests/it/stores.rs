@@ -180,7 +180,7 @@ async fn files_of_others_and_of_newer_programs_are_refused() {
         pool.close().await;
         match SqliteLoopStore::open(&path).await {
             Err(StoreError::NewerDatabase { found: 99, newest: 1 }) => assert!(newer),
-            Err(StoreError::ForeignDatabase) => assert!(!newer),
+            Err(StoreError::ForeignDatabase { .. }) => assert!(!newer),
             other => panic!("{other:?}"),
         }
     }

@@ -7,7 +7,8 @@ use aion_types::{ForecasterId, MarketId};
 use async_trait::async_trait;
 
 use super::{
-    Batch, CursorMove, MarketFilter, MarketStore, MarketView, MarketWrite, ScoreRow, Standing, StoreError,
+    Batch, CursorMove, Logged, MarketFilter, MarketStore, MarketView, MarketWrite, ScoreRow, Standing,
+    StoreError,
 };
 use crate::event::StoredEvent;
 use crate::ledger::Entry;
@@ -21,6 +22,8 @@ struct Tables {
     markets: BTreeMap<MarketId, Row>,
     scores: Vec<ScoreRow>,
     cursors: BTreeMap<String, u64>,
+    /// Market and number of every event, in the order of the batches.
+    log: Vec<(MarketId, u64)>,
 }
 
 #[derive(Debug)]
@@ -76,6 +79,8 @@ impl Tables {
             entries: Vec::new(),
         });
         row.view = write.view.clone();
+        let logged = write.events.iter().map(|stored| (write.view.id, stored.seq));
+        self.log.extend(logged);
         row.events.extend(write.events.iter().cloned());
         row.entries.extend(write.entries.iter().cloned());
         self.scores.extend(write.scores.iter().cloned());
@@ -109,6 +114,23 @@ impl MarketStore for MemoryMarketStore {
         let events = tables.markets.get(&market).map_or(&[][..], |row| &row.events);
         let skip = usize::try_from(after).unwrap_or(usize::MAX);
         Ok(events.iter().skip(skip).take(limit).cloned().collect())
+    }
+
+    async fn log(&self, after: u64, limit: usize) -> Result<Vec<Logged>, StoreError> {
+        let tables = self.tables();
+        let skip = usize::try_from(after).unwrap_or(usize::MAX);
+        let places = tables.log.iter().zip(1..).skip(skip).take(limit);
+        let found = places.filter_map(|((market, seq), place)| {
+            let events = &tables.markets.get(market)?.events;
+            let stored = events.get(usize::try_from(*seq).ok()?.checked_sub(1)?)?.clone();
+            let market = *market;
+            Some(Logged {
+                place,
+                market,
+                stored,
+            })
+        });
+        Ok(found.collect())
     }
 
     async fn view(&self, market: MarketId) -> Result<Option<MarketView>, StoreError> {

@@ -58,9 +58,9 @@ pub enum StoreError {
     #[error("the database has schema {found}, newer than the newest one known here, {newest}")]
     NewerDatabase {
         /// The schema of the file.
-        found: i64,
+        found: u32,
         /// The newest schema that this program knows.
-        newest: i64,
+        newest: u32,
     },
     /// A file that belongs to another program.
     #[error("the file is no market database: its application id is {found:#x}")]
@@ -80,6 +80,17 @@ pub enum StoreError {
     /// The engine below failed.
     #[error("the market store failed")]
     Backend(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+#[cfg(feature = "sqlite")]
+impl From<aion_sql::OpenError> for StoreError {
+    fn from(error: aion_sql::OpenError) -> Self {
+        match error {
+            aion_sql::OpenError::Newer { found, newest } => Self::NewerDatabase { found, newest },
+            aion_sql::OpenError::Foreign { found } => Self::ForeignDatabase { found },
+            other => Self::backend(other),
+        }
+    }
 }
 
 impl StoreError {
@@ -366,6 +377,17 @@ impl Batch {
     }
 }
 
+/// An event with its place among the events of all markets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Logged {
+    /// Its place: grows in the order in which batches took effect, with holes perhaps.
+    pub place: u64,
+    /// The market.
+    pub market: MarketId,
+    /// The event.
+    pub stored: StoredEvent,
+}
+
 /// Where markets are kept.
 #[async_trait]
 pub trait MarketStore: Debug + Send + Sync + 'static {
@@ -386,6 +408,13 @@ pub trait MarketStore: Debug + Send + Sync + 'static {
         after: u64,
         limit: usize,
     ) -> Result<Vec<StoredEvent>, StoreError>;
+
+    /// The events of all markets after a place, in the order in which they took effect: whoever has
+    /// read up to a place misses nothing by reading on from it.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store fails.
+    async fn log(&self, after: u64, limit: usize) -> Result<Vec<Logged>, StoreError>;
 
     /// A market in one row.
     ///

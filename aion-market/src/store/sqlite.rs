@@ -1,25 +1,31 @@
 //! The store in one SQLite file: write-ahead log, one writer at a time, forward-only migrations.
 
 use std::path::Path;
-use std::time::Duration;
 
+use aion_sql::{Schema, SqliteOptions};
 use aion_types::{ForecasterId, MarketId, MicroBits};
 use async_trait::async_trait;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow};
-use sqlx::{Connection, Row, SqliteConnection};
+use sqlx::sqlite::{SqlitePool, SqliteRow};
+use sqlx::{Row, SqliteConnection};
 
 use super::{
-    Batch, CursorMove, MarketFilter, MarketStore, MarketView, MarketWrite, ScoreRow, Standing, StoreError,
+    Batch, CursorMove, Logged, MarketFilter, MarketStore, MarketView, MarketWrite, ScoreRow, Standing,
+    StoreError,
 };
 use crate::event::StoredEvent;
 use crate::ledger::{Asset, Entry};
 
-/// "Aimk": the mark of a market database in its header.
-const APPLICATION_ID: i64 = 0x4169_6d6b;
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_markets.sql")];
-const NEWEST: i64 = MIGRATIONS.len() as i64;
+const SCHEMA: Schema = Schema {
+    name: "aion_market",
+    application_id: 0x4169_6d6b, // "Aimk"
+    sqlite: &[
+        include_str!("migrations/0001_markets.sql"),
+        include_str!("migrations/0002_log.sql"),
+    ],
+    postgres: &[],
+};
 const MAX_ROWS: usize = 100_000;
 
 /// Markets in a SQLite file.
@@ -35,9 +41,7 @@ impl SqliteMarketStore {
     /// [`StoreError::NewerDatabase`] or [`StoreError::ForeignDatabase`] for a file of another
     /// program, [`StoreError::Backend`] if it cannot be opened.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
-        let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
-        let options = options.journal_mode(SqliteJournalMode::Wal);
-        Self::connect(options, 4).await
+        Self::connect(SqliteOptions::file(path)).await
     }
 
     /// A database in memory, gone with the store.
@@ -45,22 +49,11 @@ impl SqliteMarketStore {
     /// # Errors
     /// [`StoreError::Backend`] if SQLite fails.
     pub async fn in_memory() -> Result<Self, StoreError> {
-        Self::connect(SqliteConnectOptions::new().in_memory(true), 1).await
+        Self::connect(SqliteOptions::in_memory()).await
     }
 
-    async fn connect(options: SqliteConnectOptions, connections: u32) -> Result<Self, StoreError> {
-        let options = options.foreign_keys(true).busy_timeout(Duration::from_secs(5));
-        let pool = SqlitePoolOptions::new()
-            .max_connections(connections)
-            .min_connections(1)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .connect_with(options)
-            .await
-            .map_err(StoreError::backend)?;
-        let mut connection = pool.acquire().await.map_err(StoreError::backend)?;
-        migrate(&mut connection).await?;
-        drop(connection);
+    async fn connect(options: SqliteOptions) -> Result<Self, StoreError> {
+        let pool = SCHEMA.open_sqlite(&options).await?;
         Ok(Self { pool })
     }
 
@@ -68,45 +61,6 @@ impl SqliteMarketStore {
     pub async fn close(&self) {
         self.pool.close().await;
     }
-}
-
-async fn pragma(connection: &mut SqliteConnection, sql: &'static str) -> Result<i64, StoreError> {
-    sqlx::query_scalar(sql)
-        .fetch_one(connection)
-        .await
-        .map_err(StoreError::backend)
-}
-
-async fn migrate(connection: &mut SqliteConnection) -> Result<(), StoreError> {
-    let mut tx = connection
-        .begin_with("BEGIN IMMEDIATE")
-        .await
-        .map_err(StoreError::backend)?;
-    let owner = pragma(&mut tx, "PRAGMA application_id").await?;
-    let version = pragma(&mut tx, "PRAGMA user_version").await?;
-    let tables = pragma(&mut tx, "SELECT count(*) FROM sqlite_schema").await?;
-    if owner != APPLICATION_ID && (owner != 0 || version != 0 || tables != 0) {
-        return Err(StoreError::ForeignDatabase { found: owner });
-    }
-    if version > NEWEST {
-        return Err(StoreError::NewerDatabase {
-            found: version,
-            newest: NEWEST,
-        });
-    }
-    for sql in MIGRATIONS.iter().skip(usize::try_from(version).unwrap_or(0)) {
-        sqlx::raw_sql(*sql)
-            .execute(&mut *tx)
-            .await
-            .map_err(StoreError::backend)?;
-    }
-    let stamp = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {NEWEST}");
-    let stamp = sqlx::AssertSqlSafe(stamp);
-    sqlx::raw_sql(stamp)
-        .execute(&mut *tx)
-        .await
-        .map_err(StoreError::backend)?;
-    tx.commit().await.map_err(StoreError::backend)
 }
 
 #[async_trait]
@@ -143,6 +97,15 @@ impl MarketStore for SqliteMarketStore {
             .bind(rows(limit));
         let found = query.fetch_all(&self.pool).await.map_err(StoreError::backend)?;
         found.iter().map(|row| read(row, 0, "event")).collect()
+    }
+
+    async fn log(&self, after: u64, limit: usize) -> Result<Vec<Logged>, StoreError> {
+        let sql = "SELECT log.place, log.market_id, event.body FROM log
+                   JOIN event ON event.market_id = log.market_id AND event.seq = log.seq
+                   WHERE log.place > ? ORDER BY log.place LIMIT ?";
+        let query = sqlx::query(sql).bind(int(after)).bind(rows(limit));
+        let found = query.fetch_all(&self.pool).await.map_err(StoreError::backend)?;
+        found.iter().map(read_logged).collect()
     }
 
     async fn view(&self, market: MarketId) -> Result<Option<MarketView>, StoreError> {
@@ -325,6 +288,21 @@ async fn move_cursor(tx: &mut SqliteConnection, cursor: &CursorMove) -> Result<(
     .await
     .map(drop)
     .map_err(StoreError::backend)
+}
+
+fn read_logged(row: &SqliteRow) -> Result<Logged, StoreError> {
+    let place: i64 = row.try_get(0).map_err(StoreError::backend)?;
+    let market: &[u8] = row.try_get(1).map_err(StoreError::backend)?;
+    let market: [u8; 16] = market
+        .try_into()
+        .map_err(|error| StoreError::corrupt("id of a market", error))?;
+    let market =
+        MarketId::from_bytes(market).map_err(|error| StoreError::corrupt("id of a market", error))?;
+    Ok(Logged {
+        place: place.unsigned_abs(),
+        market,
+        stored: read(row, 2, "event")?,
+    })
 }
 
 fn read_entry(row: &SqliteRow) -> Result<Entry, StoreError> {

@@ -61,7 +61,7 @@ async fn a_newer_database_is_refused() {
     run_sql(&path, "PRAGMA user_version = 99").await;
     let refused = open(&path).await.unwrap_err();
     assert!(
-        matches!(refused, StoreError::NewerDatabase { found: 99, newest: 1 }),
+        matches!(refused, StoreError::NewerDatabase { found: 99, newest: 2 }),
         "{refused:?}"
     );
 }

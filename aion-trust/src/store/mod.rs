@@ -56,9 +56,9 @@ pub enum StoreError {
     #[error("the database has schema {found}, newer than the newest one known here, {newest}")]
     NewerDatabase {
         /// The schema of the file.
-        found: i64,
+        found: u32,
         /// The newest schema that this program knows.
-        newest: i64,
+        newest: u32,
     },
     /// A file that belongs to another program.
     #[error("the file is no trust database: its application id is {found:#x}")]
@@ -78,6 +78,17 @@ pub enum StoreError {
     /// The engine below failed.
     #[error("the trust store failed")]
     Backend(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+#[cfg(feature = "sqlite")]
+impl From<aion_sql::OpenError> for StoreError {
+    fn from(error: aion_sql::OpenError) -> Self {
+        match error {
+            aion_sql::OpenError::Newer { found, newest } => Self::NewerDatabase { found, newest },
+            aion_sql::OpenError::Foreign { found } => Self::ForeignDatabase { found },
+            other => Self::backend(other),
+        }
+    }
 }
 
 impl StoreError {

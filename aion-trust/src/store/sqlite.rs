@@ -1,20 +1,22 @@
 //! The ledger in one SQLite file: write-ahead log, forward-only migrations.
 
 use std::path::Path;
-use std::time::Duration;
 
+use aion_sql::{Schema, SqliteOptions};
 use aion_types::{ForecasterId, MarketId, MilliTrust};
 use async_trait::async_trait;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow};
-use sqlx::{Connection, Row, SqliteConnection};
+use sqlx::sqlite::{SqlitePool, SqliteRow};
+use sqlx::{Row, SqliteConnection};
 
 use super::{Change, LedgerStore, Revision, StoreError};
 use crate::ledger::{Account, Settlement};
 
-/// "Aitr": the mark of a trust database in its header.
-const APPLICATION_ID: i64 = 0x4169_7472;
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_trust.sql")];
-const NEWEST: i64 = MIGRATIONS.len() as i64;
+const SCHEMA: Schema = Schema {
+    name: "aion_trust",
+    application_id: 0x4169_7472, // "Aitr"
+    sqlite: &[include_str!("migrations/0001_trust.sql")],
+    postgres: &[],
+};
 const MAX_ROWS: usize = 100_000;
 
 /// Trust in a SQLite file.
@@ -30,8 +32,7 @@ impl SqliteLedgerStore {
     /// [`StoreError::NewerDatabase`] or [`StoreError::ForeignDatabase`] for a file of another
     /// program, [`StoreError::Backend`] if it cannot be opened.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
-        let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
-        Self::connect(options.journal_mode(SqliteJournalMode::Wal), 2).await
+        Self::connect(SqliteOptions::file(path).with_connections(2)).await
     }
 
     /// A database in memory, gone with the store.
@@ -39,22 +40,11 @@ impl SqliteLedgerStore {
     /// # Errors
     /// [`StoreError::Backend`] if SQLite fails.
     pub async fn in_memory() -> Result<Self, StoreError> {
-        Self::connect(SqliteConnectOptions::new().in_memory(true), 1).await
+        Self::connect(SqliteOptions::in_memory()).await
     }
 
-    async fn connect(options: SqliteConnectOptions, connections: u32) -> Result<Self, StoreError> {
-        let options = options.foreign_keys(true).busy_timeout(Duration::from_secs(5));
-        let pool = SqlitePoolOptions::new()
-            .max_connections(connections)
-            .min_connections(1)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .connect_with(options)
-            .await
-            .map_err(StoreError::backend)?;
-        let mut connection = pool.acquire().await.map_err(StoreError::backend)?;
-        migrate(&mut connection).await?;
-        drop(connection);
+    async fn connect(options: SqliteOptions) -> Result<Self, StoreError> {
+        let pool = SCHEMA.open_sqlite(&options).await?;
         Ok(Self { pool })
     }
 
@@ -69,38 +59,6 @@ async fn number(connection: &mut SqliteConnection, sql: &'static str) -> Result<
         .fetch_one(connection)
         .await
         .map_err(StoreError::backend)
-}
-
-async fn migrate(connection: &mut SqliteConnection) -> Result<(), StoreError> {
-    let mut tx = connection
-        .begin_with("BEGIN IMMEDIATE")
-        .await
-        .map_err(StoreError::backend)?;
-    let owner = number(&mut tx, "PRAGMA application_id").await?;
-    let version = number(&mut tx, "PRAGMA user_version").await?;
-    let tables = number(&mut tx, "SELECT count(*) FROM sqlite_schema").await?;
-    if owner != APPLICATION_ID && (owner != 0 || version != 0 || tables != 0) {
-        return Err(StoreError::ForeignDatabase { found: owner });
-    }
-    if version > NEWEST {
-        return Err(StoreError::NewerDatabase {
-            found: version,
-            newest: NEWEST,
-        });
-    }
-    for sql in MIGRATIONS.iter().skip(usize::try_from(version).unwrap_or(0)) {
-        sqlx::raw_sql(*sql)
-            .execute(&mut *tx)
-            .await
-            .map_err(StoreError::backend)?;
-    }
-    let stamp = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {NEWEST}");
-    let stamp = sqlx::AssertSqlSafe(stamp);
-    sqlx::raw_sql(stamp)
-        .execute(&mut *tx)
-        .await
-        .map_err(StoreError::backend)?;
-    tx.commit().await.map_err(StoreError::backend)
 }
 
 #[async_trait]

@@ -13,16 +13,21 @@ struct Layer {
     behind_features: &'static [&'static str],
 }
 
-const LAYERS: [Layer; 8] = [
+const LAYERS: [Layer; 9] = [
     Layer {
         name: "aion-types",
         always: &[],
         behind_features: &[],
     },
     Layer {
+        name: "aion-sql",
+        always: &[],
+        behind_features: &[],
+    },
+    Layer {
         name: "aion-processor",
         always: &["aion-types"],
-        behind_features: &[],
+        behind_features: &["aion-sql"],
     },
     Layer {
         name: "aion-machine",
@@ -32,12 +37,12 @@ const LAYERS: [Layer; 8] = [
     Layer {
         name: "aion-market",
         always: &["aion-types"],
-        behind_features: &[],
+        behind_features: &["aion-sql"],
     },
     Layer {
         name: "aion-router",
         always: &["aion-types"],
-        behind_features: &[],
+        behind_features: &["aion-sql"],
     },
     Layer {
         name: "aion-llm",
@@ -47,12 +52,18 @@ const LAYERS: [Layer; 8] = [
     Layer {
         name: "aion-trust",
         always: &["aion-types", "aion-market"],
-        behind_features: &[],
+        behind_features: &["aion-sql"],
     },
     Layer {
         name: "aion-loop",
         always: &["aion-types", "aion-processor"],
-        behind_features: &["aion-market", "aion-router", "aion-llm", "aion-machine"],
+        behind_features: &[
+            "aion-sql",
+            "aion-market",
+            "aion-router",
+            "aion-llm",
+            "aion-machine",
+        ],
     },
 ];
 
