@@ -42,6 +42,7 @@ mod error;
 pub mod event;
 pub mod feed;
 mod history;
+mod kernel;
 pub mod ledger;
 pub mod maker;
 mod market;

@@ -1,0 +1,3 @@
+//! Numeric kernels over slices.
+
+pub(crate) mod logistic;
