@@ -68,6 +68,9 @@ pub fn raise_to_floor(dist: &PpmDist, floor: Ppm) -> Result<PpmDist> {
     let outcomes = dist.outcomes() as u64;
     let fits = u64::from(floor.get()) * outcomes <= u64::from(PPM_ONE);
     check("a floor", "at most 1/K", floor.to_prob().get(), fits)?;
+    if dist.parts().iter().all(|part| *part >= floor.get()) {
+        return Ok(dist.clone());
+    }
     let mut parts = dist.parts().to_vec();
     let mut owed = 0;
     for part in parts.iter_mut().filter(|part| **part < floor.get()) {

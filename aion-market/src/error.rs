@@ -119,6 +119,18 @@ pub enum Error {
         /// The limit.
         limit_micro: i64,
     },
+    /// The order would leave a price outside the limits of its sender.
+    #[error("the order leaves outcome {outcome} at {found} parts per million, outside {min} to {max}")]
+    OverPriceLimit {
+        /// The outcome.
+        outcome: usize,
+        /// Where the order would leave it.
+        found: u32,
+        /// At least this.
+        min: u32,
+        /// At most this.
+        max: u32,
+    },
     /// The order costs more than the account may still spend.
     #[error("the order costs {cost_micro} micro-units, the account may spend {left_micro} more")]
     NoCredit {

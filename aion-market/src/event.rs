@@ -79,6 +79,11 @@ pub enum Event {
         /// Who.
         executor: ForecasterId,
     },
+    /// It takes no more forecasts and waits for its resolution.
+    Closed {
+        /// Why.
+        reason: String,
+    },
     /// It ended.
     Resolved {
         /// How.
@@ -95,6 +100,7 @@ impl Event {
             Self::Traded { .. } => "traded",
             Self::HouseMoved { .. } => "house_moved",
             Self::ExecutorNamed { .. } => "executor_named",
+            Self::Closed { .. } => "closed",
             Self::Resolved { .. } => "resolved",
         }
     }
@@ -105,7 +111,10 @@ impl Event {
             Self::ForecastReported { before, after, .. }
             | Self::Traded { before, after, .. }
             | Self::HouseMoved { before, after, .. } => Some((before, after)),
-            Self::MarketOpened { .. } | Self::ExecutorNamed { .. } | Self::Resolved { .. } => None,
+            Self::MarketOpened { .. }
+            | Self::ExecutorNamed { .. }
+            | Self::Closed { .. }
+            | Self::Resolved { .. } => None,
         }
     }
 }

@@ -61,7 +61,8 @@ pub fn entries(before: &MarketState, stored: &StoredEvent) -> Result<Vec<Entry>>
         Event::MarketOpened { .. }
         | Event::ForecastReported { .. }
         | Event::HouseMoved { .. }
-        | Event::ExecutorNamed { .. } => {}
+        | Event::ExecutorNamed { .. }
+        | Event::Closed { .. } => {}
     }
     Ok(rows.entries)
 }

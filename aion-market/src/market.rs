@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use aion_types::{Clock, ForecasterId, MarketId, PpmDist, SystemClock, TaskId, Timestamp};
+use aion_types::{Clock, ForecasterId, MarketId, PpmDist, Prob, SystemClock, TaskId, Timestamp};
 
 use crate::Result;
 use crate::draft::Draft;
@@ -445,6 +445,10 @@ impl Market {
         match open.prior() {
             Prior::Given(dist) => Ok((dist.clone(), prior_strength)),
             Prior::Uniform => Ok((uniform(open.outcomes())?, prior_strength)),
+            Prior::Persistence { ln_ratio_micro } => {
+                let logit = *ln_ratio_micro as f64 / crate::maker::MICRO as f64;
+                Ok((PpmDist::binary(Prob::from_logit(logit)?), prior_strength))
+            }
             Prior::BaseRate => {
                 let history = self.history(open.kind(), open.outcomes()).await?;
                 let strength = (prior_strength + history.resolved()).min(max_prior_strength);

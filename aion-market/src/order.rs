@@ -1,6 +1,6 @@
 //! What forecasters send: reports and trades, with their limits.
 
-use aion_types::{ForecasterId, PpmDist};
+use aion_types::{ForecasterId, Ppm, PpmDist};
 use serde::Serialize;
 
 use crate::Result;
@@ -28,8 +28,31 @@ pub struct Forecast {
     pub(crate) weight_micro: u64,
     pub(crate) informed: bool,
     pub(crate) signal_micro: Option<i64>,
+    #[serde(flatten)]
+    pub(crate) limits: Limits,
     #[serde(skip)]
     pub(crate) terms: Terms,
+}
+
+/// What an order may cost and where it may leave the price. A limit that is not set leaves no trace
+/// in the digest of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub(crate) struct Limits {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) most_micro: Option<i64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) prices: Vec<PriceLimit>,
+}
+
+/// The price that an order may leave one outcome at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct PriceLimit {
+    /// The index of the outcome.
+    pub outcome: usize,
+    /// At least this.
+    pub min: Ppm,
+    /// At most this.
+    pub max: Ppm,
 }
 
 /// What a request may ask for beside its content.
@@ -48,6 +71,7 @@ impl Forecast {
             weight_micro: MICRO as u64,
             informed: false,
             signal_micro: None,
+            limits: Limits::default(),
             terms: Terms::default(),
         }
     }
@@ -61,7 +85,16 @@ impl Forecast {
         Ok(self)
     }
 
-    /// Marks it as made after seeing the price.
+    /// Refuses it if it would cost more, in micro-units. A report costs nothing; in a market that
+    /// trades, a forecast is a purchase.
+    #[must_use]
+    pub const fn with_max_cost_micro(mut self, limit_micro: i64) -> Self {
+        self.limits.most_micro = Some(limit_micro);
+        self
+    }
+
+    /// Marks it as made after seeing the price. One with an expected version is marked anyway: whoever
+    /// names the version has seen the market.
     #[must_use]
     pub const fn informed(mut self) -> Self {
         self.informed = true;
@@ -123,6 +156,8 @@ pub struct Trade {
     pub(crate) forecaster: ForecasterId,
     pub(crate) order: Order,
     pub(crate) max_cost_micro: Option<i64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) price_limits: Vec<PriceLimit>,
     #[serde(skip)]
     pub(crate) terms: Terms,
 }
@@ -134,6 +169,7 @@ impl Trade {
             forecaster,
             order,
             max_cost_micro: None,
+            price_limits: Vec::new(),
             terms: Terms::default(),
         }
     }
@@ -143,6 +179,31 @@ impl Trade {
     pub const fn with_max_cost_micro(mut self, limit_micro: i64) -> Self {
         self.max_cost_micro = Some(limit_micro);
         self
+    }
+
+    /// Refuses it if it would leave the price of this outcome outside `[min, max]`; a second limit on
+    /// the same outcome holds beside the first.
+    ///
+    /// ```
+    /// use aion_market::{Order, Trade};
+    /// use aion_types::{ForecasterId, Ppm};
+    ///
+    /// let order = Order::Shares { micro: vec![10_000_000, 0] };
+    /// let at_most = Ppm::new(600_000)?;
+    /// let trade = Trade::new(ForecasterId::new("anna")?, order).with_price_limit(0, Ppm::new(0)?, at_most);
+    /// # Ok::<(), aion_types::Error>(())
+    /// ```
+    #[must_use]
+    pub fn with_price_limit(mut self, outcome: usize, min: Ppm, max: Ppm) -> Self {
+        self.price_limits.push(PriceLimit { outcome, min, max });
+        self
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            most_micro: self.max_cost_micro,
+            prices: self.price_limits.clone(),
+        }
     }
 
     /// Makes sending it twice harmless.
@@ -159,6 +220,28 @@ impl Trade {
     pub const fn with_expected_version(mut self, version: u64) -> Self {
         self.terms.expected_version = Some(version);
         self
+    }
+}
+
+/// One of many requests that [`crate::Market::apply_batch`] takes up together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Request {
+    /// A forecast.
+    Forecast(Forecast),
+    /// A trade.
+    Trade(Trade),
+}
+
+impl From<Forecast> for Request {
+    fn from(forecast: Forecast) -> Self {
+        Self::Forecast(forecast)
+    }
+}
+
+impl From<Trade> for Request {
+    fn from(trade: Trade) -> Self {
+        Self::Trade(trade)
     }
 }
 

@@ -209,7 +209,10 @@ impl Board<'_> {
                     signal_micro,
                 })
             }
-            Event::MarketOpened { .. } | Event::ExecutorNamed { .. } | Event::Resolved { .. } => Ok(()),
+            Event::MarketOpened { .. }
+            | Event::ExecutorNamed { .. }
+            | Event::Closed { .. }
+            | Event::Resolved { .. } => Ok(()),
         }
     }
 

@@ -4,7 +4,7 @@ use aion_types::{ForecasterId, MarketId, Ppm, PpmDist, TaskId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
-use crate::error::{Error, check_len};
+use crate::error::{Error, check, check_len};
 use crate::maker::{MICRO, MakerSpec};
 
 /// The version of the rules by which markets are scored; a report says by which it was made.
@@ -65,6 +65,9 @@ pub struct MarketSpec {
     /// Who works on its subject and may not bet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub executor: Option<ForecasterId>,
+    /// The `ln R_T` that its prior rests on, in millionths, if it rests on one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub persistence_micro: Option<i64>,
 }
 
 /// Where a new market's first price comes from.
@@ -78,6 +81,11 @@ pub enum Prior {
     Uniform,
     /// This price.
     Given(PpmDist),
+    /// `p = R / (1 + R)` of the task's persistence, for two outcomes.
+    Persistence {
+        /// `ln R_T` in millionths.
+        ln_ratio_micro: i64,
+    },
 }
 
 /// A request to open a market.
@@ -169,6 +177,28 @@ impl OpenMarket {
         self
     }
 
+    /// Starts from the persistence `R_T` of the task: the first outcome has `p = R / (1 + R)`.
+    ///
+    /// ```
+    /// use aion_market::OpenMarket;
+    /// use aion_types::{TaskId, Timestamp};
+    ///
+    /// let task = TaskId::generate(Timestamp::from_ms(0));
+    /// let open = OpenMarket::task(task, "agent.run").with_persistence_prior(1.125)?;
+    /// assert!(OpenMarket::task(task, "agent.run").with_persistence_prior(-1.0).is_err());
+    /// # Ok::<(), aion_market::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`] for a ratio outside `[1e-6, 10^6]`.
+    pub fn with_persistence_prior(mut self, ratio: f64) -> Result<Self> {
+        let fits = (1e-6..=1e6).contains(&ratio);
+        let ratio = check("a persistence ratio", "in [0.000001, 1000000]", ratio, fits)?;
+        let ln_ratio_micro = (ratio.ln() * MICRO as f64).round() as i64;
+        self.prior = Prior::Persistence { ln_ratio_micro };
+        Ok(self)
+    }
+
     /// Starts with every outcome alike.
     #[must_use]
     pub fn with_uniform_prior(mut self) -> Self {
@@ -221,6 +251,10 @@ impl OpenMarket {
             max_events: defaults.max_events,
             closes_at: self.closes_at,
             executor: self.executor.clone(),
+            persistence_micro: match self.prior {
+                Prior::Persistence { ln_ratio_micro } => Some(ln_ratio_micro),
+                _ => None,
+            },
         };
         spec.maker.open(&spec.prior)?;
         Ok(spec)

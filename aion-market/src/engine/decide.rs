@@ -6,10 +6,10 @@ use serde::Serialize;
 use super::MarketState;
 use crate::Result;
 use crate::clip::raise_to_floor;
-use crate::error::{Error, check_len};
+use crate::error::{Error, check_len, check_outcome};
 use crate::event::{Event, RequestKey};
 use crate::maker::Maker;
-use crate::order::{Forecast, Order, Quote, Terms, Trade};
+use crate::order::{Forecast, Limits, Order, PriceLimit, Quote, Terms, Trade};
 use crate::resolution::Resolution;
 use crate::spec::check_text;
 
@@ -37,17 +37,13 @@ impl MarketState {
     /// [`Error::WrongMaker`] in a market that takes reports, or [`Error`] for an order that is
     /// too large or has another number of outcomes.
     pub fn quote(&self, order: &Order) -> Result<Quote> {
-        let Maker::Lmsr(maker) = &self.maker else {
-            return Err(Error::WrongMaker {
-                expected: "forecasts, not trades",
-            });
-        };
         let shares_micro = match order {
             Order::Shares { micro } => micro.clone(),
-            Order::MoveTo { price } => maker.shares_towards(price)?,
+            Order::MoveTo { price } => self.maker.shares_towards(price)?,
         };
-        let mut after = maker.clone();
-        let cost_micro = after.trade(&shares_micro)?;
+        let cost_micro = self.maker.quote(&shares_micro)?;
+        let mut after = self.maker.clone();
+        after.apply(&shares_micro, cost_micro)?;
         Ok(Quote {
             shares_micro,
             cost_micro,
@@ -76,30 +72,26 @@ impl MarketState {
             });
         }
         let dist = raise_to_floor(&forecast.dist, self.spec.report_floor)?;
+        // Whoever names the version of the market has seen it, and its price with it.
+        let informed = forecast.informed || forecast.terms.expected_version.is_some();
         let event = match &self.maker {
             Maker::PseudoCount(maker) => {
-                let mut maker = maker.clone();
-                maker.report(&dist, forecast.weight_micro)?;
+                let maker = maker.with_report(&dist, forecast.weight_micro)?;
                 Event::ForecastReported {
                     forecaster: forecast.forecaster.clone(),
                     reported: (dist != forecast.dist).then(|| forecast.dist.clone()),
                     dist,
                     weight_micro: forecast.weight_micro,
-                    informed: forecast.informed,
+                    informed,
                     signal_micro: forecast.signal_micro,
                     before: self.price.clone(),
                     after: maker.price()?,
                 }
             }
-            Maker::Lmsr(_) => {
+            Maker::Lmsr(_) | Maker::LiquiditySensitive(_) => {
                 let quote = self.quote(&Order::MoveTo { price: dist })?;
-                self.check_affordable(&forecast.forecaster, &quote, None)?;
-                self.traded(
-                    &forecast.forecaster,
-                    quote,
-                    forecast.informed,
-                    forecast.signal_micro,
-                )
+                self.check_affordable(&forecast.forecaster, &quote, &forecast.limits)?;
+                self.traded(&forecast.forecaster, quote, informed, forecast.signal_micro)
             }
         };
         Ok(Decision::Append { event, request })
@@ -117,7 +109,7 @@ impl MarketState {
         self.check_bettor(&trade.forecaster)?;
         self.check_open(&trade.terms, now)?;
         let quote = self.quote(&trade.order)?;
-        self.check_affordable(&trade.forecaster, &quote, trade.max_cost_micro)?;
+        self.check_affordable(&trade.forecaster, &quote, &trade.limits())?;
         let event = self.traded(&trade.forecaster, quote, true, None);
         Ok(Decision::Append { event, request })
     }
@@ -140,8 +132,8 @@ impl MarketState {
         let (before, reason) = (self.price.clone(), reason.to_owned());
         match &self.maker {
             Maker::PseudoCount(maker) => {
-                let mut maker = maker.clone();
-                maker.report(&dist, weight_micro)?;
+                crate::maker::check_micro("the weight of a move", weight_micro)?;
+                let maker = maker.with_report(&dist, weight_micro)?;
                 let (after, shares_micro, cost_micro) = (maker.price()?, Vec::new(), 0);
                 Ok(Event::HouseMoved {
                     reason,
@@ -153,7 +145,7 @@ impl MarketState {
                     after,
                 })
             }
-            Maker::Lmsr(_) => {
+            Maker::Lmsr(_) | Maker::LiquiditySensitive(_) => {
                 let Quote {
                     shares_micro,
                     cost_micro,
@@ -185,6 +177,18 @@ impl MarketState {
         self.check_open(&Terms::default(), now)?;
         Ok(Some(Event::ExecutorNamed {
             executor: executor.clone(),
+        }))
+    }
+
+    /// The end of forecasting, before the outcome is known; `None` if closed already.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] once resolved, [`Error::BadText`] for a reason that is no text.
+    pub fn close(&self, reason: &str) -> Result<Option<Event>> {
+        check_text("a reason", reason)?;
+        self.check_unresolved()?;
+        Ok(self.closed_at.is_none().then(|| Event::Closed {
+            reason: reason.to_owned(),
         }))
     }
 
@@ -248,10 +252,11 @@ impl MarketState {
 
     fn check_open(&self, terms: &Terms, now: Timestamp) -> Result<()> {
         let market = self.id;
-        if self.resolution.is_some() {
+        self.check_unresolved()?;
+        if self.closed_at.is_some() {
             return Err(Error::Closed {
                 market,
-                reason: "it is resolved",
+                reason: "it takes no more forecasts",
             });
         }
         if self.spec.closes_at.is_some_and(|at| now >= at) {
@@ -275,22 +280,30 @@ impl MarketState {
         }
     }
 
-    fn check_affordable(
-        &self,
-        forecaster: &ForecasterId,
-        quote: &Quote,
-        limit_micro: Option<i64>,
-    ) -> Result<()> {
+    fn check_unresolved(&self) -> Result<()> {
+        match self.resolution {
+            None => Ok(()),
+            Some(_) => Err(Error::Closed {
+                market: self.id,
+                reason: "it is resolved",
+            }),
+        }
+    }
+
+    fn check_affordable(&self, forecaster: &ForecasterId, quote: &Quote, limits: &Limits) -> Result<()> {
         let cost_micro = quote.cost_micro;
-        if cost_micro == 0 {
+        let only_buys = quote.shares_micro.iter().all(|d| *d >= 0);
+        // Rounding never pays: what only buys costs at least one micro-unit.
+        if cost_micro == 0 || (only_buys && cost_micro < 0) {
             return Err(Error::TooSmall);
         }
-        if let Some(limit_micro) = limit_micro.filter(|limit| cost_micro > *limit) {
+        if let Some(limit_micro) = limits.most_micro.filter(|limit| cost_micro > *limit) {
             return Err(Error::OverLimit {
                 cost_micro,
                 limit_micro,
             });
         }
+        check_prices(&limits.prices, quote)?;
         let holding = self.holding(forecaster);
         for (outcome, (held, bought)) in holding.shares_micro.iter().zip(&quote.shares_micro).enumerate() {
             if held.saturating_add(*bought) < 0 {
@@ -311,6 +324,22 @@ impl MarketState {
         }
         Ok(())
     }
+}
+
+fn check_prices(limits: &[PriceLimit], quote: &Quote) -> Result<()> {
+    for PriceLimit { outcome, min, max } in limits {
+        check_outcome(*outcome, quote.after.outcomes())?;
+        let found = quote.after.parts()[*outcome];
+        if !(min.get()..=max.get()).contains(&found) {
+            return Err(Error::OverPriceLimit {
+                outcome: *outcome,
+                found,
+                min: min.get(),
+                max: max.get(),
+            });
+        }
+    }
+    Ok(())
 }
 
 enum Seen {

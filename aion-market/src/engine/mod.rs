@@ -8,6 +8,7 @@ mod decide;
 use std::collections::BTreeMap;
 
 use aion_types::{ForecasterId, MarketId, PpmDist, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::error::Error;
@@ -19,7 +20,7 @@ use crate::spec::MarketSpec;
 pub use decide::Decision;
 
 /// What one account has spent and holds.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Holding {
     /// Money spent less money received, in micro-units.
     pub spent_micro: i64,
@@ -28,7 +29,7 @@ pub struct Holding {
 }
 
 /// A market at one version.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MarketState {
     id: MarketId,
     version: u64,
@@ -40,6 +41,8 @@ pub struct MarketState {
     resolution: Option<Resolution>,
     opened_at: Timestamp,
     resolved_at: Option<Timestamp>,
+    closed_at: Option<Timestamp>,
+    signal_micro: Option<i64>,
     forecasts: u64,
     trades: u64,
     holdings: BTreeMap<ForecasterId, Holding>,
@@ -77,6 +80,8 @@ impl MarketState {
             resolution: None,
             opened_at: first.at,
             resolved_at: None,
+            closed_at: None,
+            signal_micro: spec.persistence_micro,
             forecasts: 0,
             trades: 0,
             holdings: BTreeMap::new(),
@@ -148,6 +153,16 @@ impl MarketState {
         self.resolved_at
     }
 
+    /// When it stopped taking forecasts before its end.
+    pub const fn closed_at(&self) -> Option<Timestamp> {
+        self.closed_at
+    }
+
+    /// The last `ln R` that a forecast, or the prior, rested on, in millionths.
+    pub const fn signal_micro(&self) -> Option<i64> {
+        self.signal_micro
+    }
+
     /// How many reports it has taken.
     pub const fn forecasts(&self) -> u64 {
         self.forecasts
@@ -204,21 +219,25 @@ impl MarketState {
             Event::ForecastReported {
                 dist,
                 weight_micro,
+                signal_micro,
                 after,
                 ..
             } => {
                 self.count_report(seq, dist, *weight_micro, after)?;
+                self.signal_micro = signal_micro.or(self.signal_micro);
                 self.forecasts += 1;
             }
             Event::Traded {
                 forecaster,
                 shares_micro,
                 cost_micro,
+                signal_micro,
                 after,
                 ..
             } => {
                 self.book_trade(forecaster, shares_micro, *cost_micro, seq)?;
-                self.price = after.clone();
+                self.price.clone_from(after);
+                self.signal_micro = signal_micro.or(self.signal_micro);
                 self.trades += 1;
             }
             Event::HouseMoved {
@@ -232,11 +251,12 @@ impl MarketState {
                 if shares_micro.is_empty() {
                     self.count_report(seq, dist, *weight_micro, after)?;
                 } else {
-                    self.lmsr(seq)?.apply(shares_micro, *cost_micro)?;
-                    self.price = after.clone();
+                    self.seller(seq)?.apply(shares_micro, *cost_micro)?;
+                    self.price.clone_from(after);
                 }
             }
             Event::ExecutorNamed { executor } => self.executor = Some(executor.clone()),
+            Event::Closed { .. } => self.closed_at = Some(stored.at),
             Event::Resolved { resolution } => {
                 resolution.target(self.spec.outcomes.len())?;
                 self.resolution = Some(resolution.clone());
@@ -254,8 +274,7 @@ impl MarketState {
                 reason: "a report in a market of trades",
             });
         };
-        let mut maker = maker.clone();
-        maker.report(dist, weight_micro)?;
+        let maker = maker.with_report(dist, weight_micro)?;
         if maker.price()? != *after {
             return Err(Error::BadHistory {
                 seq,
@@ -263,7 +282,7 @@ impl MarketState {
             });
         }
         self.maker = Maker::PseudoCount(maker);
-        self.price = after.clone();
+        self.price.clone_from(after);
         Ok(())
     }
 
@@ -274,26 +293,35 @@ impl MarketState {
         cost_micro: i64,
         seq: u64,
     ) -> Result<()> {
-        let mut holding = self.holding(forecaster);
-        for (held, bought) in holding.shares_micro.iter_mut().zip(shares) {
-            *held = held
-                .checked_add(*bought)
-                .ok_or(Error::Overflow("the shares of an account"))?;
+        let before = self.holdings.get(forecaster);
+        let held = |k: usize| before.map_or(0, |holding| holding.shares_micro[k]);
+        for (k, bought) in shares.iter().enumerate().take(self.spec.outcomes.len()) {
+            let sum = held(k).checked_add(*bought);
+            sum.ok_or(Error::Overflow("the shares of an account"))?;
         }
-        let spent = holding.spent_micro.checked_add(cost_micro);
-        holding.spent_micro = spent.ok_or(Error::Overflow("the money of an account"))?;
-        self.lmsr(seq)?.apply(shares, cost_micro)?;
-        self.holdings.insert(forecaster.clone(), holding);
+        let spent = before.map_or(0, |holding| holding.spent_micro);
+        let spent = spent.checked_add(cost_micro);
+        let spent_micro = spent.ok_or(Error::Overflow("the money of an account"))?;
+        // The last check; what follows cannot fail, so a refused event changes nothing.
+        self.seller(seq)?.apply(shares, cost_micro)?;
+        if !self.holdings.contains_key(forecaster) {
+            self.holdings.insert(forecaster.clone(), self.holding(forecaster));
+        }
+        if let Some(holding) = self.holdings.get_mut(forecaster) {
+            holding.spent_micro = spent_micro;
+            let pairs = holding.shares_micro.iter_mut().zip(shares);
+            pairs.for_each(|(held, bought)| *held += bought);
+        }
         Ok(())
     }
 
-    fn lmsr(&mut self, seq: u64) -> Result<&mut crate::maker::Lmsr> {
+    fn seller(&mut self, seq: u64) -> Result<&mut Maker> {
         match &mut self.maker {
-            Maker::Lmsr(maker) => Ok(maker),
             Maker::PseudoCount(_) => Err(Error::BadHistory {
                 seq,
                 reason: "a trade in a market of reports",
             }),
+            maker => Ok(maker),
         }
     }
 

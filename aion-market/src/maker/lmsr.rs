@@ -7,13 +7,14 @@
 //! R. Hanson, Logarithmic market scoring rules for modular combinatorial information aggregation, 2007.
 
 use aion_types::PpmDist;
+use serde::{Deserialize, Serialize};
 
-use super::{MICRO, check_micro};
+use super::shares::{add, check_target, most_after, price_of_logits};
+use super::{check_micro, shares};
 use crate::Result;
 use crate::error::{Error, check, check_dist, check_finite, check_len};
 
-/// The most micro-shares of one outcome: 10^9 shares.
-pub const MAX_SHARES_MICRO: i64 = 1_000_000_000 * MICRO;
+pub use super::shares::MAX_SHARES_MICRO;
 
 /// The cost function `C(q) = b ln sum exp(q_k / b)`, stable for any `q`.
 ///
@@ -73,7 +74,7 @@ pub fn quote(p: &[f64], d: &[f64], b: f64) -> Result<f64> {
     check_liquidity(b)?;
     let most = d.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     if most / b <= 30.0 {
-        let moved: f64 = p.iter().zip(d).map(|(p, d)| p * (d / b).exp_m1()).sum();
+        let moved: f64 = p.iter().zip(d).map(|(p, d)| term(*p, d / b)).sum();
         // Below, the sum has lost digits that the shifted form keeps.
         if moved > -0.5 {
             return Ok(b * moved.ln_1p());
@@ -81,6 +82,11 @@ pub fn quote(p: &[f64], d: &[f64], b: f64) -> Result<f64> {
     }
     let shifted: f64 = p.iter().zip(d).map(|(p, d)| p * ((d - most) / b).exp()).sum();
     Ok(most + b * shifted.ln())
+}
+
+/// `p expm1(x)`; most orders leave most outcomes alone, and those need no exponential.
+fn term(p: f64, x: f64) -> f64 {
+    if x == 0.0 { 0.0 } else { p * x.exp_m1() }
 }
 
 /// The shares of one outcome that move its price from `from` to `to`: `b (logit to - logit from)`.
@@ -155,7 +161,7 @@ fn exp_sum(q: &[f64], most: f64, b: f64) -> f64 {
 /// assert_eq!(maker.trade(&back)?, -paid);
 /// # Ok::<(), aion_market::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lmsr {
     liquidity_micro: u64,
     shares: Vec<i64>,
@@ -200,22 +206,19 @@ impl Lmsr {
     /// # Errors
     /// [`Error`] never for a maker of this module; the checked types ask for it.
     pub fn price(&self) -> Result<PpmDist> {
-        let most = self.shares.iter().copied().max().unwrap_or(0);
-        let b = self.liquidity_micro as f64;
-        let weights: Vec<f64> = self
-            .shares
-            .iter()
-            .map(|q| ((q - most) as f64 / b).exp())
-            .collect();
-        crate::clip::raise_to_floor(&PpmDist::from_weights(&weights)?, aion_types::Ppm::new(1)?)
+        price_of_logits(&self.shares, self.liquidity_micro as f64)
     }
 
-    /// What buying `d` micro-shares of each outcome costs now, in micro-units; changes nothing.
+    /// What buying `d` micro-shares of each outcome costs now, in micro-units; changes nothing and
+    /// allocates nothing.
     ///
     /// # Errors
     /// [`Error`] if `d` has another length or takes the shares out of their range.
     pub fn quote(&self, d: &[i64]) -> Result<i64> {
-        Ok(potential(&self.moved(d)?, self.liquidity_micro) - self.potential_micro)
+        let most = most_after(&self.shares, d)?;
+        let b = self.liquidity_micro as f64;
+        let sum: f64 = shares::exp_sum(&self.shares, d, most, b);
+        Ok(ceiling(most, b, sum) - self.potential_micro)
     }
 
     /// Makes the trade and gives its cost, in micro-units.
@@ -231,12 +234,12 @@ impl Lmsr {
     /// Applies a trade whose cost is on record.
     ///
     /// # Errors
-    /// [`Error`] if `d` has another length or an amount leaves its range.
+    /// [`Error`] if `d` has another length or an amount leaves its range; nothing is changed then.
     pub fn apply(&mut self, d: &[i64], cost_micro: i64) -> Result<()> {
-        let shares = self.moved(d)?;
+        most_after(&self.shares, d)?;
         let overflow = Error::Overflow("the potential");
         self.potential_micro = self.potential_micro.checked_add(cost_micro).ok_or(overflow)?;
-        self.shares = shares;
+        add(&mut self.shares, d);
         Ok(())
     }
 
@@ -245,35 +248,14 @@ impl Lmsr {
     /// # Errors
     /// [`Error`] if the target has another number of outcomes or a price of 0.
     pub fn shares_towards(&self, target: &PpmDist) -> Result<Vec<i64>> {
-        check_len("a target price", target.outcomes(), self.shares.len())?;
+        check_target(target, self.shares.len())?;
         let b = self.liquidity_micro as f64;
-        let mut wanted = Vec::with_capacity(self.shares.len());
-        for (k, part) in target.parts().iter().enumerate() {
-            if *part == 0 {
-                let range = "above 0";
-                return Err(Error::BadEntry {
-                    what: "a target price",
-                    index: k,
-                    range,
-                    value: 0.0,
-                });
-            }
-            wanted.push(b * f64::from(*part).ln() - self.shares[k] as f64);
-        }
+        let parts = target.parts().iter().zip(&self.shares);
+        let wanted: Vec<f64> = parts
+            .map(|(part, held)| b * f64::from(*part).ln() - *held as f64)
+            .collect();
         let least = wanted.iter().copied().fold(f64::INFINITY, f64::min);
         Ok(wanted.iter().map(|d| (d - least).round() as i64).collect())
-    }
-
-    fn moved(&self, d: &[i64]) -> Result<Vec<i64>> {
-        check_len("shares", d.len(), self.shares.len())?;
-        let in_range = |q: &i64| (-MAX_SHARES_MICRO..=MAX_SHARES_MICRO).contains(q);
-        let sums = self
-            .shares
-            .iter()
-            .zip(d)
-            .map(|(q, d)| q.checked_add(*d).filter(in_range));
-        sums.collect::<Option<_>>()
-            .ok_or(Error::Overflow("the shares of an outcome"))
     }
 }
 
@@ -282,5 +264,9 @@ fn potential(shares: &[i64], liquidity_micro: u64) -> i64 {
     let most = shares.iter().copied().max().unwrap_or(0);
     let b = liquidity_micro as f64;
     let sum: f64 = shares.iter().map(|q| ((q - most) as f64 / b).exp()).sum();
+    ceiling(most, b, sum)
+}
+
+fn ceiling(most: i64, b: f64, sum: f64) -> i64 {
     most + (b * sum.ln()).ceil() as i64
 }

@@ -4,6 +4,7 @@
 //! It gathers beliefs; it pays no money and has no loss bound.
 
 use aion_types::PpmDist;
+use serde::{Deserialize, Serialize};
 
 use super::{check_micro, price_of_counts};
 use crate::Result;
@@ -27,7 +28,7 @@ use crate::error::{Error, check_len};
 /// assert_eq!(maker.counts(), [3.3, 2.7]);
 /// # Ok::<(), aion_market::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PseudoCount {
     counts: Vec<u128>,
 }
@@ -52,19 +53,21 @@ impl PseudoCount {
     /// # Errors
     /// [`Error`] if the report has another number of outcomes, or a count would overflow.
     pub fn report(&mut self, dist: &PpmDist, weight_micro: u64) -> Result<()> {
-        check_len("a report", dist.outcomes(), self.counts.len())?;
-        let added = dist
-            .parts()
-            .iter()
-            .map(|part| u128::from(*part) * u128::from(weight_micro));
-        let sums: Option<Vec<u128>> = self
-            .counts
-            .iter()
-            .zip(added)
-            .map(|(count, added)| count.checked_add(added))
-            .collect();
-        self.counts = sums.ok_or(Error::Overflow("a pseudo-count"))?;
+        *self = self.with_report(dist, weight_micro)?;
         Ok(())
+    }
+
+    /// The counts with one more report.
+    pub(crate) fn with_report(&self, dist: &PpmDist, weight_micro: u64) -> Result<Self> {
+        check_len("a report", dist.outcomes(), self.counts.len())?;
+        let mut counts = self.counts.clone();
+        for (count, part) in counts.iter_mut().zip(dist.parts()) {
+            let added = u128::from(*part) * u128::from(weight_micro);
+            *count = count
+                .checked_add(added)
+                .ok_or(Error::Overflow("a pseudo-count"))?;
+        }
+        Ok(Self { counts })
     }
 
     /// The counts in reports.

@@ -158,6 +158,12 @@ pub struct MarketView {
     pub resolution: Option<Resolution>,
     /// When it ended.
     pub resolved_at: Option<Timestamp>,
+    /// When it stopped taking forecasts before its end; its status stays open until it ends.
+    #[serde(default)]
+    pub closed_at: Option<Timestamp>,
+    /// The last `ln R` that a forecast, or the prior, rested on, in millionths.
+    #[serde(default)]
+    pub signal_micro: Option<i64>,
 }
 
 impl MarketView {
@@ -193,6 +199,8 @@ impl From<&MarketState> for MarketView {
             opened_at: state.opened_at(),
             resolution: state.resolution().cloned(),
             resolved_at: state.resolved_at(),
+            closed_at: state.closed_at(),
+            signal_micro: state.signal_micro(),
         }
     }
 }
