@@ -35,6 +35,7 @@
 
 pub mod calibration;
 pub mod clip;
+pub mod diagram;
 pub mod divergence;
 mod draft;
 pub mod engine;
@@ -66,7 +67,7 @@ pub use history::{CalibrationReport, History};
 pub use maker::MakerSpec;
 pub use market::{Market, MarketOptions};
 pub use observer::{Observed, Observer, ObserverOptions};
-pub use order::{Fill, Forecast, Order, PriceLimit, Quote, Request, Trade};
+pub use order::{Fill, Forecast, Order, Quote, Trade};
 pub use predict::{BaseRate, Opinion, PersistencePredictor, PredictError, Predictor, Random};
 pub use report::{ForecasterReport, Report};
 pub use resolution::{Resolution, Target};
