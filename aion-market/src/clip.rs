@@ -48,6 +48,65 @@ impl Clipped {
     }
 }
 
+/// A distribution whose parts are raised to a floor; what is above it shrinks in proportion.
+///
+/// For two outcomes this is a clamp to `[floor, 1 - floor]`, as Metaculus does with 0.001; a
+/// distribution above the floor comes back as it was.
+///
+/// ```
+/// use aion_market::clip::Clamped;
+///
+/// assert_eq!(Clamped::new(&[1.0, 0.0], 0.001)?.as_slice(), [0.999, 0.001]);
+/// assert_eq!(Clamped::new(&[0.3, 0.7], 0.001)?.as_slice(), [0.3, 0.7]);
+/// # Ok::<(), aion_market::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Clamped {
+    floor: f64,
+    dist: Vec<f64>,
+}
+
+impl Clamped {
+    /// Raises what lies below the floor.
+    ///
+    /// # Errors
+    /// [`crate::Error`] if `q` is no distribution or `floor` is not in `(0, 1/K]`.
+    pub fn new(q: &[f64], floor: f64) -> Result<Self> {
+        check_dist("a forecast", q)?;
+        let outcomes = q.len() as f64;
+        check(
+            "a floor",
+            "in (0, 1/K]",
+            floor,
+            floor > 0.0 && floor * outcomes <= 1.0,
+        )?;
+        let mut low = vec![false; q.len()];
+        let mut dist = q.to_vec();
+        // Shrinking the rest may push more of it below the floor: at most K rounds.
+        while dist.iter().zip(&low).any(|(p, low)| !low && *p < floor) {
+            for (low, p) in low.iter_mut().zip(&dist) {
+                *low |= *p < floor;
+            }
+            let kept: f64 = q.iter().zip(&low).filter(|(_, low)| !**low).map(|(p, _)| p).sum();
+            let free = 1.0 - floor * low.iter().filter(|low| **low).count() as f64;
+            for ((to, p), low) in dist.iter_mut().zip(q).zip(&low) {
+                *to = if *low { floor } else { p * (free / kept) };
+            }
+        }
+        Ok(Self { floor, dist })
+    }
+
+    /// The least probability that an outcome has.
+    pub const fn floor(&self) -> f64 {
+        self.floor
+    }
+
+    /// The probabilities.
+    pub fn as_slice(&self) -> &[f64] {
+        &self.dist
+    }
+}
+
 /// `dist` with every part raised to at least `floor`; the most likely outcomes pay for it.
 ///
 /// For two outcomes this is a clamp to `[floor, 1 - floor]`; a distribution above the floor comes

@@ -54,6 +54,21 @@ pub enum Error {
         /// Which step of the path, from 1.
         step: usize,
     },
+    /// One row of a batch is refused.
+    #[error("row {row} is refused")]
+    Row {
+        /// Which row, from 0.
+        row: usize,
+        /// Why.
+        #[source]
+        source: Box<Error>,
+    },
+    /// A row that a calibrator was fitted on: it says nothing about how well it does.
+    #[error("row {row} is one that the calibrator was fitted on")]
+    TrainedOn {
+        /// Which row, from 0.
+        row: usize,
+    },
     /// Text that is empty, too long, or has a control character.
     #[error("{what} must be {rule}")]
     BadText {
@@ -174,6 +189,16 @@ pub enum Error {
     /// A task feed failed.
     #[error("the task feed failed")]
     Feed(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Error {
+    /// The error of one row of a batch.
+    pub(crate) fn in_row(self, row: usize) -> Self {
+        Self::Row {
+            row,
+            source: Box::new(self),
+        }
+    }
 }
 
 /// A result whose error says what was refused and why.

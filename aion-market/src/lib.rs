@@ -25,7 +25,8 @@
 //! # Reading order
 //!
 //! 1. [`score`], [`divergence`], [`sequential`], [`clip`]: numbers of one forecast or one path.
-//! 2. [`reliability`] and [`calibration`]: many forecasts, measured and corrected.
+//! 2. [`reliability`], [`interval`] and [`calibration`]: many forecasts, measured and corrected;
+//!    [`compare`]: two forecasters, while events still come in.
 //! 3. [`maker`]: from reports and trades to a price.
 //! 4. [`spec`], [`event`], [`engine`], [`ledger`], [`report`]: a market as `fold(events)`, pure.
 //! 5. [`store`] and [`Market`]: where markets are kept, and the handle to use.
@@ -35,6 +36,7 @@
 
 pub mod calibration;
 pub mod clip;
+pub mod compare;
 pub mod diagram;
 pub mod divergence;
 mod draft;
@@ -43,6 +45,7 @@ mod error;
 pub mod event;
 pub mod feed;
 mod history;
+pub mod interval;
 mod kernel;
 pub mod ledger;
 pub mod maker;
@@ -60,7 +63,7 @@ pub mod store;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 
-pub use calibration::Calibration;
+pub use calibration::{Calibration, Calibrator};
 pub use error::{Error, Result, SUM_TOLERANCE};
 pub use feed::{FeedError, TaskFeed, TaskView};
 pub use history::{CalibrationReport, History};

@@ -79,4 +79,13 @@ impl Target {
     pub const fn dist(&self) -> &PpmDist {
         &self.0
     }
+
+    /// The shares as probabilities, for [`crate::score::ScoringRule::expected`].
+    pub fn shares(&self) -> Vec<f64> {
+        self.0
+            .parts()
+            .iter()
+            .map(|part| f64::from(*part) / f64::from(PPM_ONE))
+            .collect()
+    }
 }

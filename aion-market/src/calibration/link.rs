@@ -1,8 +1,9 @@
-//! Calibration learned: `p = sigmoid(a ln R + c)`, fitted on resolved tasks.
+//! The link from a persistence ratio to a probability, fitted on resolved tasks.
 
 use aion_types::Prob;
 use serde::{Deserialize, Serialize};
 
+use super::newton::Logistic;
 use crate::Result;
 use crate::error::{check, check_entries, check_finite, check_len};
 
@@ -125,113 +126,25 @@ impl Calibration {
         let ridge = check("a ridge", "finite and at least 0", options.ridge, {
             options.ridge.is_finite() && options.ridge >= 0.0
         })?;
-        let problem = Problem {
-            x: ln_ratios,
-            y: outcomes,
+        let rows: Vec<[f64; 2]> = ln_ratios.iter().map(|x| [*x, 1.0]).collect();
+        let identity = [1.0, 0.0];
+        let problem = Logistic {
+            rows: &rows,
+            targets: outcomes,
+            weights: &[],
             ridge,
+            centre: identity,
+            free: [true; 2],
         };
-        let (calibration, steps) = problem.solve(options.max_steps);
-        let (n, scale) = (
-            ln_ratios.len(),
-            std::f64::consts::LN_2 * ln_ratios.len().max(1) as f64,
-        );
+        let (at, steps) = problem.solve(identity, options.max_steps);
+        let n = ln_ratios.len();
+        let scale = std::f64::consts::LN_2 * n.max(1) as f64;
         Ok(Fit {
-            calibration,
+            calibration: Self { a: at[0], c: at[1] },
             n,
             steps,
-            bits_before: problem.loss(Self::default()) / scale,
-            bits_after: problem.loss(calibration) / scale,
-        })
-    }
-}
-
-struct Problem<'a> {
-    x: &'a [f64],
-    y: &'a [f64],
-    ridge: f64,
-}
-
-/// Gradient and Hessian of the objective in `(a, c)`.
-#[derive(Default)]
-struct Local {
-    g: [f64; 2],
-    h: [f64; 3],
-}
-
-impl Problem<'_> {
-    /// The log loss in nats: `sum softplus(z) - y z`.
-    fn loss(&self, at: Calibration) -> f64 {
-        let nats = |(x, y): (&f64, &f64)| {
-            let z = at.a * x + at.c;
-            z.max(0.0) + (-z.abs()).exp().ln_1p() - y * z
-        };
-        self.x.iter().zip(self.y).map(nats).sum()
-    }
-
-    fn objective(&self, at: Calibration) -> f64 {
-        self.loss(at) + 0.5 * self.ridge * ((at.a - 1.0).powi(2) + at.c.powi(2))
-    }
-
-    fn local(&self, at: Calibration) -> Local {
-        let mut local = Local {
-            g: [self.ridge * (at.a - 1.0), self.ridge * at.c],
-            h: [0.0; 3],
-        };
-        for (x, y) in self.x.iter().zip(self.y) {
-            let p = 1.0 / (1.0 + (-(at.a * x + at.c)).exp());
-            let weight = p * (1.0 - p);
-            local.g[0] += (p - y) * x;
-            local.g[1] += p - y;
-            local.h[0] += weight * x * x;
-            local.h[1] += weight * x;
-            local.h[2] += weight;
-        }
-        local.h[0] += self.ridge;
-        local.h[2] += self.ridge;
-        local
-    }
-
-    fn solve(&self, max_steps: usize) -> (Calibration, usize) {
-        let mut at = Calibration::default();
-        for step in 0..max_steps {
-            let Some(next) = self.newton_step(at) else {
-                return (at, step);
-            };
-            at = next;
-        }
-        (at, max_steps)
-    }
-
-    /// Whether a point is lower; or, where the objective has run out of digits, flatter.
-    fn is_better(&self, next: Calibration, before: f64, slope: f64) -> bool {
-        let after = self.objective(next);
-        if after < before {
-            return next.a.is_finite() && next.c.is_finite();
-        }
-        let [ga, gc] = self.local(next).g;
-        after <= before + 1e-12 * (1.0 + before) && ga.hypot(gc) < slope
-    }
-
-    /// The next point, or `None` where no step makes it better.
-    fn newton_step(&self, at: Calibration) -> Option<Calibration> {
-        let Local { g, h } = self.local(at);
-        let slope = g[0].hypot(g[1]);
-        if slope < 1e-12 {
-            return None;
-        }
-        // A little on the diagonal where the examples leave a direction open.
-        let slack = 1e-12 * (h[0] + h[2]) + 1e-300;
-        let (haa, hac, hcc) = (h[0] + slack, h[1], h[2] + slack);
-        let determinant = haa * hcc - hac * hac;
-        let da = (hcc * g[0] - hac * g[1]) / determinant;
-        let dc = (haa * g[1] - hac * g[0]) / determinant;
-        let before = self.objective(at);
-        (0..40).map(|halvings| 0.5_f64.powi(halvings)).find_map(|scale| {
-            let next = Calibration {
-                a: at.a - scale * da,
-                c: at.c - scale * dc,
-            };
-            self.is_better(next, before, slope).then_some(next)
+            bits_before: problem.loss(&identity) / scale,
+            bits_after: problem.loss(&at) / scale,
         })
     }
 }
