@@ -1,0 +1,91 @@
+//! Comma-separated values with a header.
+
+use std::io::Read;
+
+use super::{Counted, Fault, InputError, Place, Row, Rows, belief, outcome_of_text, probability};
+
+/// Where the columns are.
+struct Header {
+    forecaster: Option<usize>,
+    probabilities: Vec<usize>,
+    outcome: usize,
+    base: Option<usize>,
+}
+
+pub(super) fn each(rows: &Rows, take: Counted<'_>) -> Result<(), InputError> {
+    let mut reader = csv::ReaderBuilder::new()
+        .trim(csv::Trim::All)
+        .from_reader(rows.reader()?);
+    let header = header(rows, &mut reader)?;
+    let mut record = csv::StringRecord::new();
+    loop {
+        let before = reader.position().line();
+        match reader.read_record(&mut record) {
+            Ok(false) => return Ok(()),
+            Ok(true) => {
+                let line = record.position().map_or(before, csv::Position::line);
+                take(Place::line(line), row(rows, &header, &record))?;
+            }
+            Err(error) => return Err(unreadable(rows, error, before)),
+        }
+    }
+}
+
+fn unreadable(rows: &Rows, error: csv::Error, before: u64) -> InputError {
+    let line = error.position().map_or(before, csv::Position::line);
+    let reason = match error.into_kind() {
+        csv::ErrorKind::Io(source) => return rows.unreadable(source),
+        csv::ErrorKind::Utf8 { err, .. } => {
+            let column = Some(err.field() + 1);
+            format!("column {} is not UTF-8 text", column.unwrap_or(0))
+        }
+        csv::ErrorKind::UnequalLengths {
+            expected_len, len, ..
+        } => format!("{len} columns, the header has {expected_len}"),
+        other => format!("{other:?}"),
+    };
+    let fault = Fault { column: None, reason };
+    rows.fault(Place::line(line), fault)
+}
+
+fn header(rows: &Rows, reader: &mut csv::Reader<impl Read>) -> Result<Header, InputError> {
+    let names = reader
+        .headers()
+        .map_err(|error| unreadable(rows, error, 1))?
+        .clone();
+    let find = |column: &str| names.iter().position(|name| name == column);
+    let must = |column: &str| find(column).ok_or_else(|| rows.no_column(column, names.iter()));
+    let columns = &rows.columns;
+    let probabilities = columns.probabilities.iter().map(|column| must(column));
+    Ok(Header {
+        forecaster: find(&columns.forecaster),
+        probabilities: probabilities.collect::<Result<_, _>>()?,
+        outcome: must(&columns.outcome)?,
+        base: find(&columns.base),
+    })
+}
+
+fn row(rows: &Rows, header: &Header, record: &csv::StringRecord) -> Result<Row, Fault> {
+    let columns = &rows.columns;
+    let text = |index: usize| record.get(index).unwrap_or_default();
+    let mut values = Vec::with_capacity(header.probabilities.len());
+    for (name, index) in columns.probabilities.iter().zip(&header.probabilities) {
+        values.push(number(name, text(*index))?);
+    }
+    let belief = belief(&columns.probabilities, &values)?;
+    let base = header.base.map(&text).filter(|text| !text.is_empty());
+    let base = base.map(|text| probability(&columns.base, number(&columns.base, text)?));
+    Ok(Row {
+        forecaster: header
+            .forecaster
+            .map_or_else(|| "all".to_owned(), |index| text(index).to_owned()),
+        outcome: outcome_of_text(columns, &belief, text(header.outcome))?,
+        base: base.transpose()?,
+        belief,
+    })
+}
+
+fn number(column: &str, text: &str) -> Result<f64, Fault> {
+    text.parse()
+        .map_err(|_| Fault::new(column, format!("{text:?} is not a number")))
+}
