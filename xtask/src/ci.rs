@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 
-use crate::{Error, Result, command, house};
+use crate::{Error, Result, command, fuzz_http, house};
 
 /// What to run of the stages.
 #[derive(Debug, Clone, Default, Args)]
@@ -37,6 +37,8 @@ enum Stage {
     Benches,
     /// Every example, run
     Examples,
+    /// Generated requests to every server, held against its own document
+    Schemathesis,
     /// The programs, end to end
     E2e,
 }
@@ -105,6 +107,7 @@ impl Stage {
             Self::Doc => doc(root).map(quiet),
             Self::Benches => cargo(root, &["test", "--locked", "--workspace", "--bench", "*"]).map(quiet),
             Self::Examples => examples(root),
+            Self::Schemathesis => fuzz_http::run(root),
             Self::E2e => end_to_end(root),
         }
     }
@@ -252,17 +255,17 @@ fn name(stage: Stage) -> String {
 }
 
 fn summary(done: &[Done]) -> Result<()> {
-    println!("\nstage        seconds  result");
+    println!("\nstage          seconds  result");
     for Done { stage, took, result } in done {
         let verdict = match result {
             Ok(note) if note.is_empty() => "passed".to_owned(),
-            Ok(note) => format!("passed ({note})"),
+            Ok(note) => format!("passed ({})", note.replace('\n', "\n                         ")),
             Err(_) => "FAILED".to_owned(),
         };
-        println!("{:<10} {:>9.1}  {verdict}", name(*stage), took.as_secs_f64());
+        println!("{:<12} {:>9.1}  {verdict}", name(*stage), took.as_secs_f64());
     }
     let total: f64 = done.iter().map(|one| one.took.as_secs_f64()).sum();
-    println!("{:<10} {total:>9.1}", "total");
+    println!("{:<12} {total:>9.1}", "total");
     let failed: Vec<_> = done
         .iter()
         .filter(|one| one.result.is_err())

@@ -3,6 +3,7 @@
 //! - [`house`]: rules over manifests and sources (layers, sizes, openings, licences), also run as tests;
 //! - [`ci`]: the stages that a change must pass, in order, with their times;
 //! - [`openapi`]: writes the committed API documents;
+//! - [`fuzz_http`]: generated requests to every server, held against its own document;
 //! - [`peers`]: comparisons with other programs, ours and theirs taking turns;
 //! - [`machine`]: what the numbers were measured on.
 //!
@@ -15,6 +16,7 @@
 pub mod ci;
 pub mod command;
 pub mod error;
+pub mod fuzz_http;
 pub mod house;
 pub mod machine;
 pub mod openapi;

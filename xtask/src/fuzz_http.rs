@@ -1,0 +1,196 @@
+//! Requests made from a server's own document, valid and invalid ones: does it answer as the document says?
+//!
+//! Each server runs by itself in an empty directory, on loopback, with its defaults. schemathesis (a Python program, in
+//! an environment of its own) reads `/openapi.json` and sends what follows from it: examples, edges of every schema,
+//! random values, wrong values, and chains of operations. An answer of 5xx, or with a status, a content type, a header
+//! or a body that the document does not have, fails the stage with the `curl` command that asks for it again.
+#![allow(clippy::print_stdout)] // this is a terminal program
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use crate::peers::python;
+use crate::{Error, Result, command};
+
+const PACKAGES: [&str; 1] = ["schemathesis==4.32.5"];
+/// Those that need no model.
+const SERVERS: [&str; 4] = [
+    "aion-market-server",
+    "aion-processor-server",
+    "aion-machine-server",
+    "aion-loop-server",
+];
+const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,\
+    response_schema_conformance,response_headers_conformance,unsupported_method,allow_header_conformance";
+/// For each server: four of them stay under three minutes.
+const SECONDS: &str = "30";
+const SEED: &str = "20261122";
+
+/// Tries every server; one line for each.
+///
+/// # Errors
+/// [`Error::Stages`] with the servers that answered otherwise than their document says; what cannot be built or run.
+pub fn run(root: &Path) -> Result<String> {
+    let python = python::interpreter("schemathesis", &PACKAGES)?;
+    let built = build(root)?;
+    let (mut lines, mut failed) = (Vec::new(), Vec::new());
+    for name in SERVERS {
+        let program = built
+            .iter()
+            .find(|program| program.file_stem().is_some_and(|stem| stem == name))
+            .ok_or_else(|| Error::Missing(format!("the path of {name}")))?;
+        let verdict = attempt(&python, program, name)?;
+        println!("{name}: {}", verdict.line);
+        lines.push(format!("{name}: {}", verdict.line));
+        if !verdict.passed {
+            failed.push(name);
+        }
+    }
+    if failed.is_empty() {
+        Ok(lines.join("\n"))
+    } else {
+        Err(Error::Stages(failed.join(", ")))
+    }
+}
+
+/// Builds the binaries with the whole workspace, as the tests are built.
+fn build(root: &Path) -> Result<Vec<PathBuf>> {
+    let mut cargo = command::cargo(root);
+    cargo.args(["build", "--locked", "--workspace", "--bins"]);
+    command::executables(cargo.args(["--message-format", "json-render-diagnostics"]))
+}
+
+struct Verdict {
+    passed: bool,
+    line: String,
+}
+
+/// One server from its start to its end.
+fn attempt(python: &Path, program: &Path, name: &str) -> Result<Verdict> {
+    let scratch = Scratch::make(name)?;
+    let mut server = Server::start(program, &scratch.0)?;
+    let done = schemathesis(python, &server.url, &scratch.0)
+        .output()
+        .map_err(|source| Error::Start {
+            program: "schemathesis".to_owned(),
+            source,
+        })?;
+    let said = String::from_utf8_lossy(&done.stdout);
+    let alive = server.is_alive();
+    let passed = done.status.success() && alive;
+    if !passed {
+        println!("{said}{}", String::from_utf8_lossy(&done.stderr));
+        println!("---- the end of its log ----\n{}", server.log_end()?);
+    }
+    let ended = if alive { "" } else { "the server ended; " };
+    Ok(Verdict {
+        passed,
+        line: format!("{ended}{}", case_count(&said)),
+    })
+}
+
+/// The line of the report that counts the requests.
+///
+/// ```
+/// let report = "Test cases:\n  4580 generated, 4580 passed\n\nSeed: 1\n";
+/// assert_eq!(xtask::fuzz_http::case_count(report), "4580 generated, 4580 passed");
+/// ```
+pub fn case_count(report: &str) -> &str {
+    let counts = report.lines().skip_while(|line| !line.starts_with("Test cases:"));
+    counts.map(str::trim).nth(1).unwrap_or("no request was made")
+}
+
+fn schemathesis(python: &Path, url: &str, dir: &Path) -> Command {
+    let mut command = Command::new(python.with_file_name("schemathesis"));
+    command
+        .current_dir(dir)
+        .stdin(Stdio::null())
+        .args(["--no-color", "run", &format!("{url}/openapi.json")])
+        .args(["--wait-for-schema", "30", "--request-timeout", "10"])
+        .args(["--checks", CHECKS, "--mode", "all"])
+        .args(["--phases", "examples,coverage,fuzzing,stateful"])
+        .args(["--max-time", SECONDS, "--seed", SEED, "--continue-on-failure"])
+        .args(["--warnings", "off", "--output-sanitize", "false"])
+        .args(["--generation-database", "none"]);
+    command
+}
+
+/// A server that runs until this is dropped.
+struct Server {
+    child: Child,
+    url: String,
+    log: PathBuf,
+}
+
+impl Server {
+    fn start(program: &Path, dir: &Path) -> Result<Self> {
+        let log = dir.join("server.log");
+        let failed = |source| Error::File {
+            path: log.clone(),
+            source,
+        };
+        let out = File::create(&log).map_err(failed)?;
+        let err = out.try_clone().map_err(failed)?;
+        // The port is free now and named to the server at once; should somebody take it, the server says so and ends.
+        let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(failed)?;
+        let addr = listener.local_addr().map_err(failed)?;
+        drop(listener);
+        let mut program = Command::new(program);
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("AION_")) {
+            program.env_remove(name);
+        }
+        program
+            .current_dir(dir)
+            .env("AION_LISTEN", addr.to_string())
+            .stdin(Stdio::null())
+            .stdout(out)
+            .stderr(err);
+        let child = program
+            .spawn()
+            .map_err(|source| command::not_started(&program, source))?;
+        Ok(Self {
+            child,
+            url: format!("http://{addr}"),
+            log,
+        })
+    }
+
+    fn is_alive(&mut self) -> bool {
+        self.child.try_wait().is_ok_and(|status| status.is_none())
+    }
+
+    fn log_end(&self) -> Result<String> {
+        let text = command::read(&self.log)?;
+        let lines: Vec<_> = text.lines().collect();
+        Ok(lines[lines.len().saturating_sub(20)..].join("\n"))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// An empty directory, removed at the end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn make(name: &str) -> Result<Self> {
+        let path = std::env::temp_dir().join(format!("{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).map_err(|source| Error::File {
+            path: path.clone(),
+            source,
+        })?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
