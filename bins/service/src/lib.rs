@@ -72,6 +72,7 @@ mod problem;
 mod serve;
 mod service;
 mod state;
+pub mod webhook;
 
 pub use access::{Access, ApiKey, MIN_KEY_BYTES, protect};
 pub use envelope::{REQUEST_ID_HEADER, current_request_id};
