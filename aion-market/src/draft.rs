@@ -62,10 +62,18 @@ impl Draft {
             request,
             event,
         };
-        self.entries.extend(entries(&self.state, &stored)?);
+        // Nothing is kept of an event that does not apply.
+        let rows = entries(&self.state, &stored)?;
         self.state.apply(&stored)?;
+        self.entries.extend(rows);
         self.events.push(stored);
         Ok(())
+    }
+
+    /// The event of this number, if it is one of the new ones.
+    pub(crate) fn event(&self, seq: u64) -> Option<&StoredEvent> {
+        let index = seq.checked_sub(self.from + 1)?;
+        self.events.get(usize::try_from(index).ok()?)
     }
 
     /// Appends what a request becomes, if it is new.

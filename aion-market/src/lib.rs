@@ -18,6 +18,7 @@
 //! # Features
 //!
 //! - `sqlite` (default): [`store::SqliteMarketStore`].
+//! - `postgres`: `store::PostgresMarketStore`.
 //! - `testkit`: the conformance suite of [`store::MarketStore`], for stores of your own.
 //!
 //! Scores, makers, the engine and the store in memory need neither.
@@ -34,6 +35,7 @@
 //!
 //! Invariant: nothing here can write to a task. Invariant: scores come from events alone.
 
+pub mod alarm;
 pub mod calibration;
 pub mod clip;
 pub mod compare;
@@ -70,11 +72,13 @@ pub use history::{CalibrationReport, History};
 pub use maker::MakerSpec;
 pub use market::{Market, MarketOptions};
 pub use observer::{Observed, Observer, ObserverOptions};
-pub use order::{Fill, Forecast, Order, Quote, Trade};
+pub use order::{Fill, Forecast, Order, PriceLimit, Quote, Request, Trade};
 pub use predict::{BaseRate, Opinion, PersistencePredictor, PredictError, Predictor, Random};
 pub use report::{ForecasterReport, Report};
 pub use resolution::{Resolution, Target};
 pub use spec::{FAILED, MarketSpec, OpenMarket, SUCCESS, Subject, market_of_task};
+#[cfg(feature = "postgres")]
+pub use store::PostgresMarketStore;
 #[cfg(feature = "sqlite")]
 pub use store::SqliteMarketStore;
 pub use store::{

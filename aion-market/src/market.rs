@@ -1,5 +1,7 @@
 //! [`Market`]: the handle that programs use, cheap to clone.
 
+mod batch;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -7,7 +9,7 @@ use aion_types::{Clock, ForecasterId, MarketId, PpmDist, Prob, SystemClock, Task
 
 use crate::Result;
 use crate::draft::Draft;
-use crate::engine::{Decision, MarketState};
+use crate::engine::{Decision, MarketState, Snapshot};
 use crate::error::Error;
 use crate::event::StoredEvent;
 use crate::history::{CalibrationReport, History, calibration_of};
@@ -34,16 +36,19 @@ pub struct MarketOptions {
     prior_strength: f64,
     max_prior_strength: f64,
     history: usize,
+    snapshot_every: u64,
 }
 
 impl Default for MarketOptions {
     /// A base rate starts from 2 pseudo-counts spread evenly, a prior is worth as many reports as
-    /// markets of its kind stand behind it plus those 2, at most 10, and looks at the last 1,000.
+    /// markets of its kind stand behind it plus those 2, at most 10, and looks at the last 1,000. A
+    /// market is written down at every 1,000th event.
     fn default() -> Self {
         Self {
             prior_strength: 2.0,
             max_prior_strength: 10.0,
             history: 1_000,
+            snapshot_every: 1_000,
         }
     }
 }
@@ -67,6 +72,15 @@ impl MarketOptions {
     #[must_use]
     pub const fn with_history(mut self, markets: usize) -> Self {
         self.history = markets;
+        self
+    }
+}
+
+impl MarketOptions {
+    /// Sets after how many events a market is written down as a whole; 0 for never.
+    #[must_use]
+    pub const fn with_snapshot_every(mut self, events: u64) -> Self {
+        self.snapshot_every = events;
         self
     }
 }
@@ -230,6 +244,21 @@ impl Market {
         })
     }
 
+    /// Ends forecasting before the outcome is known. Closing twice is harmless.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] once resolved, [`Error::BadText`] for a reason that is no text.
+    pub async fn close(&self, id: MarketId, reason: &str) -> Result<MarketView> {
+        let decide = |state: &MarketState, _: Timestamp| {
+            Ok(match state.close(reason)? {
+                Some(event) => Decision::Append { event, request: None },
+                None => Decision::Recorded { seq: state.version() },
+            })
+        };
+        self.change(id, decide).await?;
+        self.get(id).await
+    }
+
     /// Ends a market and scores it. Ending it twice in the same way gives the same report.
     ///
     /// # Errors
@@ -391,7 +420,11 @@ impl Market {
 
     /// The newest state of a market.
     async fn state(&self, id: MarketId) -> Result<MarketState> {
-        let mut state = self.states().remove(&id);
+        let kept = self.states().remove(&id);
+        let mut state = match kept {
+            Some(state) => Some(state),
+            None => self.last_snapshot(id).await?,
+        };
         loop {
             let after = state.as_ref().map_or(0, MarketState::version);
             let page = self.0.store.events(id, after, EVENTS_PER_READ).await?;
@@ -401,6 +434,20 @@ impl Market {
             }
             if page.len() < EVENTS_PER_READ {
                 return state.ok_or(Error::NotFound(id));
+            }
+        }
+    }
+
+    /// The market as its last snapshot has it; a snapshot that cannot be used is as good as none.
+    async fn last_snapshot(&self, id: MarketId) -> Result<Option<MarketState>> {
+        let Some(snapshot) = self.0.store.snapshot(id).await? else {
+            return Ok(None);
+        };
+        match snapshot.restore() {
+            Ok(state) => Ok(Some(state)),
+            Err(error) => {
+                tracing::warn!(market = %id, %error, "a snapshot is passed over");
+                Ok(None)
             }
         }
     }
@@ -463,34 +510,45 @@ impl Market {
         drafts: Vec<Draft>,
         cursor: Option<CursorMove>,
     ) -> Result<Vec<MarketView>> {
-        let mut batch = Batch {
-            writes: Vec::new(),
-            cursor,
-        };
-        for draft in drafts.iter().filter(|draft| !draft.events.is_empty()) {
-            batch.writes.push(self.write_of(draft).await?);
+        let writes = Vec::new();
+        let mut batch = Batch { writes, cursor };
+        let mut states = Vec::with_capacity(drafts.len());
+        for draft in drafts {
+            if draft.events.is_empty() {
+                states.push(draft.state);
+            } else {
+                let (write, state) = self.write_of(draft).await?;
+                batch.writes.push(write);
+                states.push(state);
+            }
         }
-        self.0.store.commit(&batch).await?;
-        let views = drafts
-            .iter()
-            .map(|draft| MarketView::from(&draft.state))
-            .collect();
-        drafts.into_iter().for_each(|draft| self.keep(draft.state));
+        if !batch.writes.is_empty() || batch.cursor.is_some() {
+            self.0.store.commit(&batch).await?;
+        }
+        let views = states.iter().map(MarketView::from).collect();
+        states.into_iter().for_each(|state| self.keep(state));
         Ok(views)
     }
 
-    async fn write_of(&self, draft: &Draft) -> Result<MarketWrite> {
+    async fn write_of(&self, draft: Draft) -> Result<(MarketWrite, MarketState)> {
         let mut scores = Vec::new();
         if let Some(resolved_at) = draft.state.resolved_at() {
-            scores = ScoreRow::of(&self.report_of(draft).await?, resolved_at);
+            scores = ScoreRow::of(&self.report_of(&draft).await?, resolved_at);
         }
-        Ok(MarketWrite {
+        let every = self.0.options.snapshot_every;
+        let due = |version: u64| version.checked_div(every);
+        let snapshot = (due(draft.state.version()) > due(draft.from))
+            .then(|| Snapshot::of(&draft.state))
+            .transpose()?;
+        let write = MarketWrite {
             expected: draft.from,
             view: MarketView::from(&draft.state),
-            events: draft.events.clone(),
-            entries: draft.entries.clone(),
+            events: draft.events,
+            entries: draft.entries,
             scores,
-        })
+            snapshot,
+        };
+        Ok((write, draft.state))
     }
 
     async fn report_of(&self, draft: &Draft) -> Result<Report> {

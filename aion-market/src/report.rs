@@ -69,6 +69,27 @@ pub struct ForecasterReport {
     /// The last `ln R` that came with a forecast, in millionths.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signal_micro: Option<i64>,
+    /// What it did on the subject itself.
+    #[serde(default, skip_serializing_if = "Role::is_outsider")]
+    pub role: Role,
+}
+
+/// What a forecaster had to do with the subject of a market.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Nothing but the forecasts.
+    #[default]
+    Outsider,
+    /// It worked on it: what it gained counts in this report, and on no leaderboard.
+    Executor,
+}
+
+impl Role {
+    /// Whether the forecaster had nothing else to do with the subject.
+    pub fn is_outsider(&self) -> bool {
+        *self == Self::Outsider
+    }
 }
 
 impl Report {
@@ -86,6 +107,7 @@ impl Report {
         };
         events.iter().try_for_each(|stored| board.count(&stored.event))?;
         board.pay(&profits(&state, &resolution)?);
+        board.mark_executors(&state);
         let (first, last) = (board.level(state.first())?, board.level(state.price())?);
         let mut report = Self {
             market,
@@ -234,6 +256,7 @@ impl Board<'_> {
                 profit_micro: 0,
                 last: mark.reported.clone(),
                 signal_micro: None,
+                role: Role::Outsider,
             });
         row.gain = row.gain + (reported - before);
         row.moved = row.moved + moved;
@@ -251,6 +274,13 @@ impl Board<'_> {
                 row.profit_micro = *profit;
             }
         }
+    }
+
+    fn mark_executors(&mut self, state: &MarketState) {
+        let marked = state.spec().rules_version >= 2;
+        let worked = |row: &&mut ForecasterReport| marked && state.is_executor(&row.forecaster);
+        let rows = self.rows.values_mut().filter(worked);
+        rows.for_each(|row| row.role = Role::Executor);
     }
 
     /// The level of a price on what happened; 0 for all of them when void.

@@ -8,7 +8,10 @@ use crate::error::{Error, check, check_len};
 use crate::maker::{MICRO, MakerSpec};
 
 /// The version of the rules by which markets are scored; a report says by which it was made.
-pub const RULES_VERSION: u32 = 1;
+///
+/// Since 2, whoever works on the subject of a market has no score in it, even for forecasts made
+/// before it was known that they would.
+pub const RULES_VERSION: u32 = 2;
 
 /// The longest kind, outcome name, idempotency key or question, in bytes.
 pub const MAX_TEXT_BYTES: usize = 1_024;

@@ -14,11 +14,18 @@ use crate::store::{
 };
 use crate::{Forecast, MakerSpec, Market, MarketOptions, OpenMarket, Order, Resolution, Trade};
 
-/// Makes one test of each case of the suite, over the store that the expression gives.
+/// Makes one test of each case of the suite: over the store that the expression gives, or, after
+/// `with`, by a function that is given the case and runs it on a store of its own.
 #[macro_export]
 macro_rules! market_store_tests {
+    (with $run:path) => {
+        $crate::market_store_tests!(@list (with $run));
+    };
     ($make:expr) => {
-        $crate::market_store_tests!(@cases $make;
+        $crate::market_store_tests!(@list (store $make));
+    };
+    (@list $how:tt) => {
+        $crate::market_store_tests!(@cases $how;
             an_empty_store_knows_nothing
             events_come_back_as_they_were_written
             a_stale_writer_changes_nothing
@@ -30,15 +37,27 @@ macro_rules! market_store_tests {
             scores_and_standings_follow_resolutions
             void_markets_score_nobody
             the_log_has_every_event_once_in_order
+            a_batch_of_requests_is_one_transaction
+            many_events_at_once_are_all_there
+            a_snapshot_takes_the_place_of_an_older_one
+            a_market_goes_on_from_its_snapshot
+            a_repeated_key_is_answered_from_the_record
         );
     };
-    (@cases $make:expr; $($case:ident)*) => {
-        $(
-            #[tokio::test]
-            async fn $case() {
-                $crate::testkit::$case(std::sync::Arc::new($make.await)).await;
-            }
-        )*
+    (@cases $how:tt; $($case:ident)*) => {
+        $( $crate::market_store_tests!(@case $how $case); )*
+    };
+    (@case (store $make:expr) $case:ident) => {
+        #[tokio::test]
+        async fn $case() {
+            $crate::testkit::$case(std::sync::Arc::new($make.await)).await;
+        }
+    };
+    (@case (with $run:path) $case:ident) => {
+        #[tokio::test]
+        async fn $case() {
+            $run($crate::testkit::$case).await;
+        }
     };
 }
 
@@ -78,6 +97,7 @@ async fn opening(n: u8) -> MarketWrite {
         events,
         entries: Vec::new(),
         scores: Vec::new(),
+        snapshot: None,
     }
 }
 
@@ -341,9 +361,138 @@ pub async fn the_log_has_every_event_once_in_order(store: Arc<dyn MarketStore>) 
             .events(logged.market, logged.stored.seq - 1, 1)
             .await
             .unwrap();
-        assert_eq!(events, [logged.stored.clone()]);
+        assert_eq!(events, std::slice::from_ref(&logged.stored));
     }
     assert_eq!(store.log(all[2].place, 2).await.unwrap(), all[3..5]);
     assert!(store.log(all[6].place, 2).await.unwrap().is_empty());
     assert!(store.log(u64::MAX, 2).await.unwrap().is_empty());
+}
+
+fn trade_to(name: &str, p: u32) -> Trade {
+    Trade::new(who(name), Order::MoveTo { price: dist(p) })
+}
+
+async fn trading(market: &Market, n: u8) {
+    let open = OpenMarket::question(id(n), "Will it hold?", "k")
+        .with_uniform_prior()
+        .with_maker(MakerSpec::lmsr(100.0).unwrap());
+    market.open(&open).await.unwrap();
+}
+
+/// Requests of a batch are answered one by one and written together, over several markets.
+pub async fn a_batch_of_requests_is_one_transaction(store: Arc<dyn MarketStore>) {
+    let market = handle(&store);
+    trading(&market, 1).await;
+    opened(&market, 2, "k").await;
+    let forecast = |name: &str, p| Forecast::new(who(name), dist(p)).with_key(name).unwrap();
+    let requests = [
+        (id(1), trade_to("a", 800_000).into()),
+        (id(2), forecast("b", 700_000).into()),
+        (id(9), forecast("b", 700_000).into()),
+        (id(1), trade_to("c", 1_000_000).into()),
+        (id(2), forecast("b", 700_000).into()),
+        (id(1), trade_to("c", 300_000).into()),
+    ];
+    let answers = market.apply_batch(&requests).await.unwrap();
+    let versions: Vec<_> = answers
+        .iter()
+        .map(|answer| answer.as_ref().map(|fill| fill.version).ok())
+        .collect();
+    assert_eq!(versions, [Some(2), Some(2), None, None, Some(2), Some(3)]);
+    assert!(
+        matches!(answers[2], Err(crate::Error::NotFound(_))),
+        "{:?}",
+        answers[2]
+    );
+    assert_eq!(store.view(id(1)).await.unwrap().unwrap().trades, 2);
+    assert_eq!(store.events(id(2), 0, 10).await.unwrap().len(), 2);
+    // Sent again, what had a key is answered from the record.
+    let again = market.apply_batch(&requests[1..2]).await.unwrap();
+    assert_eq!(again[0].as_ref().unwrap(), answers[1].as_ref().unwrap());
+    assert_eq!(store.events(id(2), 0, 10).await.unwrap().len(), 2);
+}
+
+/// More events and ledger rows than one statement inserts.
+pub async fn many_events_at_once_are_all_there(store: Arc<dyn MarketStore>) {
+    let market = handle(&store);
+    trading(&market, 1).await;
+    let requests: Vec<_> = (0..1_203)
+        .map(|n| {
+            (
+                id(1),
+                trade_to("a", if n % 2 == 0 { 600_000 } else { 400_000 }).into(),
+            )
+        })
+        .collect();
+    let answers = market.apply_batch(&requests).await.unwrap();
+    let taken = answers.iter().filter(|answer| answer.is_ok()).count();
+    assert!(taken > 20, "{:?}", answers.last());
+    let events = store.events(id(1), 0, 5_000).await.unwrap();
+    assert_eq!(events.len(), taken + 1);
+    assert!(events.iter().zip(1..).all(|(event, seq)| event.seq == seq));
+    let entries = store.entries(id(1), 50_000).await.unwrap();
+    assert_eq!(entries.len(), 4 * taken);
+    let folded = crate::engine::MarketState::fold(id(1), &events).unwrap().unwrap();
+    let money: i64 = entries
+        .iter()
+        .filter(|entry| entry.account == who("a") && entry.asset == Asset::Money)
+        .map(|entry| entry.amount_micro)
+        .sum();
+    assert_eq!(-money, folded.holdings()[&who("a")].spent_micro);
+    assert_eq!(store.log(0, 5_000).await.unwrap().len(), taken + 1);
+}
+
+/// A store that keeps snapshots keeps the last one, and reads it back as it was written.
+pub async fn a_snapshot_takes_the_place_of_an_older_one(store: Arc<dyn MarketStore>) {
+    let options = MarketOptions::default().with_snapshot_every(2);
+    let clock = ManualClock::at(Timestamp::from_ms(1_000));
+    let market = Market::new(Arc::clone(&store), Arc::new(clock), options);
+    assert!(store.snapshot(id(1)).await.unwrap().is_none());
+    opened(&market, 1, "k").await;
+    for p in [800_000, 600_000, 100_000, 500_000] {
+        market
+            .forecast(id(1), &Forecast::new(who("a"), dist(p)))
+            .await
+            .unwrap();
+        let events = store.events(id(1), 0, 10).await.unwrap();
+        let Some(snapshot) = store.snapshot(id(1)).await.unwrap() else {
+            continue;
+        };
+        let until = usize::try_from(snapshot.version).unwrap();
+        assert_eq!(until, events.len() / 2 * 2);
+        let folded = crate::engine::MarketState::fold(id(1), &events[..until]).unwrap();
+        assert_eq!(Some(snapshot.restore().unwrap()), folded);
+    }
+}
+
+/// A second handle, which has folded nothing yet, answers as the first one does.
+pub async fn a_market_goes_on_from_its_snapshot(store: Arc<dyn MarketStore>) {
+    let clock = ManualClock::at(Timestamp::from_ms(1_000));
+    let make = || {
+        let options = MarketOptions::default().with_snapshot_every(3);
+        Market::new(Arc::clone(&store), Arc::new(clock.clone()), options)
+    };
+    trading(&make(), 1).await;
+    for p in [800_000, 600_000, 100_000, 500_000, 900_000] {
+        make().trade(id(1), &trade_to("a", p)).await.unwrap();
+    }
+    let events = store.events(id(1), 0, 10).await.unwrap();
+    let folded = crate::engine::MarketState::fold(id(1), &events).unwrap().unwrap();
+    let order = Order::MoveTo { price: dist(300_000) };
+    assert_eq!(
+        make().quote(id(1), &order).await.unwrap(),
+        folded.quote(&order).unwrap()
+    );
+    make().resolve(id(1), &Resolution::outcome(0)).await.unwrap();
+}
+
+/// A request that was sent to another handle is answered with what it did there.
+pub async fn a_repeated_key_is_answered_from_the_record(store: Arc<dyn MarketStore>) {
+    let market = handle(&store);
+    opened(&market, 1, "k").await;
+    let forecast = Forecast::new(who("a"), dist(800_000)).with_key("1").unwrap();
+    let first = market.forecast(id(1), &forecast).await.unwrap();
+    let second = handle(&store).forecast(id(1), &forecast).await.unwrap();
+    assert_eq!(first, second);
+    assert_eq!(store.events(id(1), 0, 10).await.unwrap().len(), 2);
 }

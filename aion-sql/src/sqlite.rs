@@ -60,6 +60,13 @@ impl SqliteOptions {
         self
     }
 
+    /// Stops the file from growing beyond so many pages of 4 KiB; then writes fail as on a full disk.
+    #[must_use]
+    pub fn with_max_pages(mut self, pages: u32) -> Self {
+        self.connect = self.connect.pragma("max_page_count", pages.to_string());
+        self
+    }
+
     /// Another rule for when a commit reaches the disk.
     #[must_use]
     pub fn with_synchronous(mut self, synchronous: SqliteSynchronous) -> Self {
@@ -147,7 +154,7 @@ async fn number(connection: &mut SqliteConnection, sql: &'static str) -> Result<
 
 /// Whether another connection was in the way: the primary result code 5 (`SQLITE_BUSY`).
 fn is_busy(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(|error| error.code());
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
     let code = code.and_then(|code| code.parse::<i32>().ok());
     code.is_some_and(|code| code & 0xff == 5)
 }

@@ -241,7 +241,7 @@ impl MarketState {
     }
 
     fn check_bettor(&self, forecaster: &ForecasterId) -> Result<()> {
-        if self.executor.as_ref() == Some(forecaster) {
+        if self.is_executor(forecaster) {
             return Err(Error::ExecutorMayNotBet(forecaster.clone()));
         }
         if *forecaster == ForecasterId::house() {

@@ -4,8 +4,9 @@
 //! the number of the event that it became when it was sent before.
 
 mod decide;
+mod snapshot;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aion_types::{ForecasterId, MarketId, PpmDist, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,7 @@ use crate::resolution::Resolution;
 use crate::spec::MarketSpec;
 
 pub use decide::Decision;
+pub use snapshot::Snapshot;
 
 /// What one account has spent and holds.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -38,6 +40,7 @@ pub struct MarketState {
     first: PpmDist,
     price: PpmDist,
     executor: Option<ForecasterId>,
+    executors: BTreeSet<ForecasterId>,
     resolution: Option<Resolution>,
     opened_at: Timestamp,
     resolved_at: Option<Timestamp>,
@@ -77,6 +80,7 @@ impl MarketState {
             first: price.clone(),
             price,
             executor: spec.executor.clone(),
+            executors: spec.executor.iter().cloned().collect(),
             resolution: None,
             opened_at: first.at,
             resolved_at: None,
@@ -133,7 +137,12 @@ impl MarketState {
         &self.maker
     }
 
-    /// Who may not bet.
+    /// Whether this account works, or worked, on the subject.
+    pub fn is_executor(&self, account: &ForecasterId) -> bool {
+        self.executors.contains(account)
+    }
+
+    /// Who works on the subject now; that account, and those before it, may not bet.
     pub const fn executor(&self) -> Option<&ForecasterId> {
         self.executor.as_ref()
     }
@@ -255,7 +264,10 @@ impl MarketState {
                     self.price.clone_from(after);
                 }
             }
-            Event::ExecutorNamed { executor } => self.executor = Some(executor.clone()),
+            Event::ExecutorNamed { executor } => {
+                self.executor = Some(executor.clone());
+                self.executors.insert(executor.clone());
+            }
             Event::Closed { .. } => self.closed_at = Some(stored.at),
             Event::Resolved { resolution } => {
                 resolution.target(self.spec.outcomes.len())?;

@@ -10,6 +10,7 @@ use super::{
     Batch, CursorMove, Logged, MarketFilter, MarketStore, MarketView, MarketWrite, ScoreRow, Standing,
     StoreError,
 };
+use crate::engine::Snapshot;
 use crate::event::StoredEvent;
 use crate::ledger::Entry;
 
@@ -31,6 +32,7 @@ struct Row {
     view: MarketView,
     events: Vec<StoredEvent>,
     entries: Vec<Entry>,
+    snapshot: Option<Snapshot>,
 }
 
 impl MemoryMarketStore {
@@ -77,12 +79,16 @@ impl Tables {
             view: write.view.clone(),
             events: Vec::new(),
             entries: Vec::new(),
+            snapshot: None,
         });
         row.view = write.view.clone();
         let logged = write.events.iter().map(|stored| (write.view.id, stored.seq));
         self.log.extend(logged);
         row.events.extend(write.events.iter().cloned());
         row.entries.extend(write.entries.iter().cloned());
+        if write.snapshot.is_some() {
+            row.snapshot.clone_from(&write.snapshot);
+        }
         self.scores.extend(write.scores.iter().cloned());
     }
 }
@@ -131,6 +137,11 @@ impl MarketStore for MemoryMarketStore {
             })
         });
         Ok(found.collect())
+    }
+
+    async fn snapshot(&self, market: MarketId) -> Result<Option<Snapshot>, StoreError> {
+        let tables = self.tables();
+        Ok(tables.markets.get(&market).and_then(|row| row.snapshot.clone()))
     }
 
     async fn view(&self, market: MarketId) -> Result<Option<MarketView>, StoreError> {

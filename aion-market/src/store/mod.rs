@@ -4,6 +4,10 @@
 //! transaction, so that lists, base rates and leaderboards need no replay.
 
 mod memory;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
@@ -13,7 +17,7 @@ use aion_types::{ForecasterId, MarketId, MicroBits, PpmDist, Timestamp};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::engine::MarketState;
+use crate::engine::{MarketState, Snapshot};
 use crate::event::StoredEvent;
 use crate::ledger::Entry;
 use crate::report::Report;
@@ -21,6 +25,8 @@ use crate::resolution::{Resolution, Target};
 use crate::spec::{MarketSpec, Subject};
 
 pub use memory::MemoryMarketStore;
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresMarketStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteMarketStore;
 
@@ -68,6 +74,9 @@ pub enum StoreError {
         /// The application id of the file.
         found: i64,
     },
+    /// The disk, or what the database may have of it, is full. Nothing was written.
+    #[error("the storage of the markets is full")]
+    StorageFull(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A row that cannot be read.
     #[error("a stored {what} cannot be read")]
     Corrupt {
@@ -82,7 +91,7 @@ pub enum StoreError {
     Backend(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 impl From<aion_sql::OpenError> for StoreError {
     fn from(error: aion_sql::OpenError) -> Self {
         match error {
@@ -233,13 +242,13 @@ pub struct ScoreRow {
 }
 
 impl ScoreRow {
-    /// The rows of a report; none when void.
+    /// The rows of a report; none when void, and none of whoever worked on the subject.
     pub fn of(report: &Report, resolved_at: Timestamp) -> Vec<Self> {
         let Some(target) = &report.target else {
             return Vec::new();
         };
         let mut rows: Vec<Self> = Vec::new();
-        for did in &report.forecasters {
+        for did in report.forecasters.iter().filter(|did| did.role.is_outsider()) {
             rows.push(Self {
                 market: report.market,
                 kind: report.kind.clone(),
@@ -344,6 +353,8 @@ pub struct MarketWrite {
     pub entries: Vec<Entry>,
     /// The scores, if they resolve it.
     pub scores: Vec<ScoreRow>,
+    /// The market written down, now and then; it takes the place of an older one.
+    pub snapshot: Option<Snapshot>,
 }
 
 /// How far a reader of somebody else's log has come.
@@ -367,22 +378,34 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Checks that the ledger rows of every event sum to zero for every asset.
+    /// Checks that the ledger rows of every event come in pairs that sum to zero: what one account
+    /// gets, the next row takes from another.
     ///
     /// # Errors
     /// [`StoreError::Unbalanced`] naming the event.
     pub fn check_balance(&self) -> Result<(), StoreError> {
-        for write in &self.writes {
-            let mut sums = std::collections::BTreeMap::new();
-            for entry in &write.entries {
-                *sums.entry((entry.seq, entry.asset)).or_insert(0_i128) += i128::from(entry.amount_micro);
-            }
-            if let Some(((seq, _), _)) = sums.into_iter().find(|(_, sum)| *sum != 0) {
-                return Err(StoreError::Unbalanced { seq });
-            }
-        }
-        Ok(())
+        self.writes
+            .iter()
+            .try_for_each(|write| transfers(&write.entries).try_for_each(|pair| pair.map(drop)))
     }
+}
+
+/// One transfer: a row of the one who gets, and the account that gives.
+type Transfer<'a> = (&'a Entry, &'a ForecasterId);
+
+/// Ledger rows as transfers between two accounts. Stores keep one row for each transfer, so no table
+/// of theirs can be out of balance.
+fn transfers(entries: &[Entry]) -> impl Iterator<Item = Result<Transfer<'_>, StoreError>> {
+    entries.chunks(2).map(|pair| match pair {
+        [to, from]
+            if (to.seq, to.asset) == (from.seq, from.asset)
+                && to.account != from.account
+                && to.amount_micro.checked_neg() == Some(from.amount_micro) =>
+        {
+            Ok((to, &from.account))
+        }
+        _ => Err(StoreError::Unbalanced { seq: pair[0].seq }),
+    })
 }
 
 /// An event with its place among the events of all markets.
@@ -403,7 +426,8 @@ pub trait MarketStore: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreError::Conflict`] or [`StoreError::CursorConflict`] where somebody else was first,
-    /// [`StoreError::Unbalanced`] for rows that do not sum to zero.
+    /// [`StoreError::Unbalanced`] for rows that do not sum to zero, [`StoreError::StorageFull`] where
+    /// there is no room.
     async fn commit(&self, batch: &Batch) -> Result<(), StoreError>;
 
     /// The events of a market after a version, oldest first; none for an unknown market.
@@ -423,6 +447,12 @@ pub trait MarketStore: Debug + Send + Sync + 'static {
     /// # Errors
     /// [`StoreError`] if the store fails.
     async fn log(&self, after: u64, limit: usize) -> Result<Vec<Logged>, StoreError>;
+
+    /// The last snapshot of a market. A store may keep none.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store fails.
+    async fn snapshot(&self, market: MarketId) -> Result<Option<Snapshot>, StoreError>;
 
     /// A market in one row.
     ///

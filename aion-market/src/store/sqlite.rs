@@ -2,31 +2,23 @@
 
 use std::path::Path;
 
-use aion_sql::{Schema, SqliteOptions};
+use aion_sql::SqliteOptions;
 use aion_types::{ForecasterId, MarketId, MicroBits};
 use async_trait::async_trait;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sqlx::sqlite::{SqlitePool, SqliteRow};
-use sqlx::{Row, SqliteConnection};
+use sqlx::sqlite::{Sqlite, SqlitePool, SqliteRow};
+use sqlx::{QueryBuilder, Row, SqliteConnection};
 
+use super::sql::{
+    CHUNK, Posting, SCHEMA, entries_of, failed, forecaster, int, market_id, of_json, rows, to_json,
+};
 use super::{
     Batch, CursorMove, Logged, MarketFilter, MarketStore, MarketView, MarketWrite, ScoreRow, Standing,
     StoreError,
 };
+use crate::engine::Snapshot;
 use crate::event::StoredEvent;
-use crate::ledger::{Asset, Entry};
-
-const SCHEMA: Schema = Schema {
-    name: "aion_market",
-    application_id: 0x4169_6d6b, // "Aimk"
-    sqlite: &[
-        include_str!("migrations/0001_markets.sql"),
-        include_str!("migrations/0002_log.sql"),
-    ],
-    postgres: &[],
-};
-const MAX_ROWS: usize = 100_000;
+use crate::ledger::Entry;
 
 /// Markets in a SQLite file.
 #[derive(Debug, Clone)]
@@ -42,6 +34,15 @@ impl SqliteMarketStore {
     /// program, [`StoreError::Backend`] if it cannot be opened.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         Self::connect(SqliteOptions::file(path)).await
+    }
+
+    /// Opens a database by these options: another number of connections, other rules of syncing, a
+    /// limit on the size of the file.
+    ///
+    /// # Errors
+    /// As [`SqliteMarketStore::open`].
+    pub async fn open_with(options: SqliteOptions) -> Result<Self, StoreError> {
+        Self::connect(options).await
     }
 
     /// A database in memory, gone with the store.
@@ -67,21 +68,18 @@ impl SqliteMarketStore {
 impl MarketStore for SqliteMarketStore {
     async fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
         batch.check_balance()?;
-        let mut tx = self
-            .pool
-            .begin_with("BEGIN IMMEDIATE")
-            .await
-            .map_err(StoreError::backend)?;
+        let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
         for write in &batch.writes {
             put_market(&mut tx, write).await?;
             put_events(&mut tx, write).await?;
-            put_entries(&mut tx, write).await?;
+            put_postings(&mut tx, write).await?;
             put_scores(&mut tx, write).await?;
+            put_snapshot(&mut tx, write).await?;
         }
         if let Some(cursor) = &batch.cursor {
             move_cursor(&mut tx, cursor).await?;
         }
-        tx.commit().await.map_err(StoreError::backend)
+        tx.commit().await.map_err(failed)
     }
 
     async fn events(
@@ -95,7 +93,7 @@ impl MarketStore for SqliteMarketStore {
             .bind(market.as_bytes().as_slice())
             .bind(int(after))
             .bind(rows(limit));
-        let found = query.fetch_all(&self.pool).await.map_err(StoreError::backend)?;
+        let found = query.fetch_all(&self.pool).await.map_err(failed)?;
         found.iter().map(|row| read(row, 0, "event")).collect()
     }
 
@@ -104,16 +102,20 @@ impl MarketStore for SqliteMarketStore {
                    JOIN event ON event.market_id = log.market_id AND event.seq = log.seq
                    WHERE log.place > ? ORDER BY log.place LIMIT ?";
         let query = sqlx::query(sql).bind(int(after)).bind(rows(limit));
-        let found = query.fetch_all(&self.pool).await.map_err(StoreError::backend)?;
+        let found = query.fetch_all(&self.pool).await.map_err(failed)?;
         found.iter().map(read_logged).collect()
+    }
+
+    async fn snapshot(&self, market: MarketId) -> Result<Option<Snapshot>, StoreError> {
+        let sql = "SELECT version, digest, body FROM snapshot WHERE market_id = ?";
+        let query = sqlx::query(sql).bind(market.as_bytes().as_slice());
+        let found = query.fetch_optional(&self.pool).await.map_err(failed)?;
+        found.as_ref().map(|row| read_snapshot(market, row)).transpose()
     }
 
     async fn view(&self, market: MarketId) -> Result<Option<MarketView>, StoreError> {
         let query = sqlx::query("SELECT view FROM market WHERE id = ?").bind(market.as_bytes().as_slice());
-        let found = query
-            .fetch_optional(&self.pool)
-            .await
-            .map_err(StoreError::backend)?;
+        let found = query.fetch_optional(&self.pool).await.map_err(failed)?;
         found.as_ref().map(|row| read(row, 0, "market")).transpose()
     }
 
@@ -137,25 +139,26 @@ impl MarketStore for SqliteMarketStore {
             .bind(filter.kind.clone())
             .bind(filter.status.map(super::MarketStatus::as_str))
             .bind(rows(limit));
-        let found = query.fetch_all(&self.pool).await.map_err(StoreError::backend)?;
+        let found = query.fetch_all(&self.pool).await.map_err(failed)?;
         found.iter().map(|row| read(row, 0, "market")).collect()
     }
 
     async fn entries(&self, market: MarketId, limit: usize) -> Result<Vec<Entry>, StoreError> {
-        let sql = "SELECT seq, account, outcome, amount FROM entry WHERE market_id = ?
+        let sql = "SELECT seq, line, gets, gives, outcome, amount FROM posting WHERE market_id = ?
                    ORDER BY seq, line LIMIT ?";
         let query = sqlx::query(sql)
             .bind(market.as_bytes().as_slice())
-            .bind(rows(limit));
-        let found = query.fetch_all(&self.pool).await.map_err(StoreError::backend)?;
-        found.iter().map(read_entry).collect()
+            .bind(rows(limit.div_ceil(2)));
+        let found = query.fetch_all(&self.pool).await.map_err(failed)?;
+        let postings = found.iter().map(read_posting).collect::<Result<_, _>>()?;
+        entries_of(postings, limit)
     }
 
     async fn scores(&self, forecaster: &ForecasterId, limit: usize) -> Result<Vec<ScoreRow>, StoreError> {
         let sql = "SELECT body FROM score WHERE forecaster = ?
                    ORDER BY resolved_at DESC, market_id DESC LIMIT ?";
         let query = sqlx::query(sql).bind(forecaster.as_str()).bind(rows(limit));
-        let found = query.fetch_all(&self.pool).await.map_err(StoreError::backend)?;
+        let found = query.fetch_all(&self.pool).await.map_err(failed)?;
         found.iter().map(|row| read(row, 0, "score")).collect()
     }
 
@@ -164,16 +167,13 @@ impl MarketStore for SqliteMarketStore {
                    WHERE forecaster <> 'house' GROUP BY forecaster
                    ORDER BY sum(gain) DESC, forecaster LIMIT ?";
         let query = sqlx::query(sql).bind(rows(limit));
-        let found = query.fetch_all(&self.pool).await.map_err(StoreError::backend)?;
+        let found = query.fetch_all(&self.pool).await.map_err(failed)?;
         found.iter().map(read_standing).collect()
     }
 
     async fn cursor(&self, name: &str) -> Result<u64, StoreError> {
         let query = sqlx::query_scalar("SELECT seq FROM cursor WHERE name = ?").bind(name);
-        let found: Option<i64> = query
-            .fetch_optional(&self.pool)
-            .await
-            .map_err(StoreError::backend)?;
+        let found: Option<i64> = query.fetch_optional(&self.pool).await.map_err(failed)?;
         Ok(found.unwrap_or(0).unsigned_abs())
     }
 }
@@ -182,10 +182,7 @@ async fn put_market(tx: &mut SqliteConnection, write: &MarketWrite) -> Result<()
     let view = &write.view;
     let id = view.id.as_bytes().as_slice();
     let current = sqlx::query_scalar("SELECT version FROM market WHERE id = ?").bind(id);
-    let found: Option<i64> = current
-        .fetch_optional(&mut *tx)
-        .await
-        .map_err(StoreError::backend)?;
+    let found: Option<i64> = current.fetch_optional(&mut *tx).await.map_err(failed)?;
     let found = found.unwrap_or(0).unsigned_abs();
     if found != write.expected {
         return Err(StoreError::Conflict {
@@ -202,47 +199,62 @@ async fn put_market(tx: &mut SqliteConnection, write: &MarketWrite) -> Result<()
         .bind(int(view.version))
         .bind(view.status.as_str())
         .bind(&view.spec.kind)
-        .bind(json(view)?)
+        .bind(to_json(view)?)
         .execute(tx)
         .await
         .map(drop)
-        .map_err(StoreError::backend)
+        .map_err(failed)
 }
 
 async fn put_events(tx: &mut SqliteConnection, write: &MarketWrite) -> Result<(), StoreError> {
-    for stored in &write.events {
-        sqlx::query("INSERT INTO event (market_id, seq, request_key, body) VALUES (?, ?, ?, ?)")
-            .bind(write.view.id.as_bytes().as_slice())
-            .bind(int(stored.seq))
-            .bind(stored.request.as_ref().map(|request| request.key.clone()))
-            .bind(json(stored)?)
-            .execute(&mut *tx)
-            .await
-            .map_err(StoreError::backend)?;
+    for chunk in write.events.chunks(CHUNK) {
+        let bodies = chunk.iter().map(to_json).collect::<Result<Vec<_>, _>>()?;
+        let mut sql = QueryBuilder::<Sqlite>::new("INSERT INTO event (market_id, seq, request_key, body) ");
+        sql.push_values(chunk.iter().zip(bodies), |mut row, (stored, body)| {
+            row.push_bind(write.view.id.as_bytes().as_slice())
+                .push_bind(int(stored.seq))
+                .push_bind(stored.request.as_ref().map(|request| request.key.as_str()))
+                .push_bind(body);
+        });
+        sql.build().execute(&mut *tx).await.map_err(failed)?;
     }
     Ok(())
 }
 
-async fn put_entries(tx: &mut SqliteConnection, write: &MarketWrite) -> Result<(), StoreError> {
-    for (line, entry) in write.entries.iter().enumerate() {
-        let outcome = match entry.asset {
-            Asset::Money => None,
-            Asset::Shares(outcome) => Some(int(outcome as u64)),
-        };
-        sqlx::query(
-            "INSERT INTO entry (market_id, seq, line, account, outcome, amount) VALUES (?, ?, ?, ?, ?, ?)",
-        )
-        .bind(write.view.id.as_bytes().as_slice())
-        .bind(int(entry.seq))
-        .bind(int(line as u64))
-        .bind(entry.account.as_str())
-        .bind(outcome)
-        .bind(entry.amount_micro)
-        .execute(&mut *tx)
-        .await
-        .map_err(StoreError::backend)?;
+async fn put_postings(tx: &mut SqliteConnection, write: &MarketWrite) -> Result<(), StoreError> {
+    let insert = "INSERT INTO posting (market_id, seq, line, gets, gives, outcome, amount) ";
+    for chunk in Posting::of(&write.entries)?.chunks(CHUNK) {
+        let mut sql = QueryBuilder::<Sqlite>::new(insert);
+        sql.push_values(chunk, |mut row, posting| {
+            row.push_bind(write.view.id.as_bytes().as_slice())
+                .push_bind(posting.seq)
+                .push_bind(posting.line)
+                .push_bind(posting.gets.as_str())
+                .push_bind(posting.gives.as_str())
+                .push_bind(posting.outcome)
+                .push_bind(posting.amount);
+        });
+        sql.build().execute(&mut *tx).await.map_err(failed)?;
     }
     Ok(())
+}
+
+async fn put_snapshot(tx: &mut SqliteConnection, write: &MarketWrite) -> Result<(), StoreError> {
+    let Some(snapshot) = &write.snapshot else {
+        return Ok(());
+    };
+    let sql = "INSERT INTO snapshot (market_id, version, digest, body) VALUES (?, ?, ?, ?)
+               ON CONFLICT (market_id) DO UPDATE SET
+               version = excluded.version, digest = excluded.digest, body = excluded.body";
+    sqlx::query(sql)
+        .bind(write.view.id.as_bytes().as_slice())
+        .bind(int(snapshot.version))
+        .bind(&snapshot.digest)
+        .bind(&snapshot.body)
+        .execute(tx)
+        .await
+        .map(drop)
+        .map_err(failed)
 }
 
 async fn put_scores(tx: &mut SqliteConnection, write: &MarketWrite) -> Result<(), StoreError> {
@@ -256,20 +268,17 @@ async fn put_scores(tx: &mut SqliteConnection, write: &MarketWrite) -> Result<()
             .bind(score.gain.get())
             .bind(score.baseline.get())
             .bind(int(score.forecasts))
-            .bind(json(score)?)
+            .bind(to_json(score)?)
             .execute(&mut *tx)
             .await
-            .map_err(StoreError::backend)?;
+            .map_err(failed)?;
     }
     Ok(())
 }
 
 async fn move_cursor(tx: &mut SqliteConnection, cursor: &CursorMove) -> Result<(), StoreError> {
     let current = sqlx::query_scalar("SELECT seq FROM cursor WHERE name = ?").bind(&cursor.name);
-    let found: Option<i64> = current
-        .fetch_optional(&mut *tx)
-        .await
-        .map_err(StoreError::backend)?;
+    let found: Option<i64> = current.fetch_optional(&mut *tx).await.map_err(failed)?;
     let found = found.unwrap_or(0).unsigned_abs();
     if found != cursor.from {
         let name = cursor.name.clone();
@@ -287,45 +296,43 @@ async fn move_cursor(tx: &mut SqliteConnection, cursor: &CursorMove) -> Result<(
     .execute(tx)
     .await
     .map(drop)
-    .map_err(StoreError::backend)
+    .map_err(failed)
 }
 
 fn read_logged(row: &SqliteRow) -> Result<Logged, StoreError> {
-    let place: i64 = row.try_get(0).map_err(StoreError::backend)?;
-    let market: &[u8] = row.try_get(1).map_err(StoreError::backend)?;
-    let market: [u8; 16] = market
-        .try_into()
-        .map_err(|error| StoreError::corrupt("id of a market", error))?;
-    let market =
-        MarketId::from_bytes(market).map_err(|error| StoreError::corrupt("id of a market", error))?;
+    let place: i64 = row.try_get(0).map_err(failed)?;
     Ok(Logged {
         place: place.unsigned_abs(),
-        market,
+        market: market_id(row.try_get(1).map_err(failed)?)?,
         stored: read(row, 2, "event")?,
     })
 }
 
-fn read_entry(row: &SqliteRow) -> Result<Entry, StoreError> {
-    let outcome: Option<i64> = row.try_get(2).map_err(StoreError::backend)?;
-    let account: String = row.try_get(1).map_err(StoreError::backend)?;
-    let seq: i64 = row.try_get(0).map_err(StoreError::backend)?;
-    Ok(Entry {
-        seq: seq.unsigned_abs(),
-        account: ForecasterId::new(account).map_err(|error| StoreError::corrupt("account", error))?,
-        asset: match outcome {
-            None => Asset::Money,
-            Some(outcome) => Asset::Shares(usize::try_from(outcome).unwrap_or(usize::MAX)),
-        },
-        amount_micro: row.try_get(3).map_err(StoreError::backend)?,
+fn read_posting(row: &SqliteRow) -> Result<Posting, StoreError> {
+    Ok(Posting {
+        seq: row.try_get(0).map_err(failed)?,
+        line: row.try_get(1).map_err(failed)?,
+        gets: row.try_get(2).map_err(failed)?,
+        gives: row.try_get(3).map_err(failed)?,
+        outcome: row.try_get(4).map_err(failed)?,
+        amount: row.try_get(5).map_err(failed)?,
+    })
+}
+
+fn read_snapshot(market: MarketId, row: &SqliteRow) -> Result<Snapshot, StoreError> {
+    let version: i64 = row.try_get(0).map_err(failed)?;
+    Ok(Snapshot {
+        market,
+        version: version.unsigned_abs(),
+        digest: row.try_get(1).map_err(failed)?,
+        body: row.try_get(2).map_err(failed)?,
     })
 }
 
 fn read_standing(row: &SqliteRow) -> Result<Standing, StoreError> {
-    let number = |i: usize| row.try_get::<i64, _>(i).map_err(StoreError::backend);
-    let forecaster: String = row.try_get(0).map_err(StoreError::backend)?;
+    let number = |i: usize| row.try_get::<i64, _>(i).map_err(failed);
     Ok(Standing {
-        forecaster: ForecasterId::new(forecaster)
-            .map_err(|error| StoreError::corrupt("forecaster", error))?,
+        forecaster: forecaster(row.try_get(0).map_err(failed)?)?,
         gain: MicroBits::new(number(1)?),
         baseline: MicroBits::new(number(2)?),
         markets: number(3)?.unsigned_abs(),
@@ -334,19 +341,5 @@ fn read_standing(row: &SqliteRow) -> Result<Standing, StoreError> {
 }
 
 fn read<T: DeserializeOwned>(row: &SqliteRow, column: usize, what: &'static str) -> Result<T, StoreError> {
-    let text: String = row.try_get(column).map_err(StoreError::backend)?;
-    serde_json::from_str(&text).map_err(|error| StoreError::corrupt(what, error))
-}
-
-fn json<T: Serialize>(value: &T) -> Result<String, StoreError> {
-    serde_json::to_string(value).map_err(StoreError::backend)
-}
-
-/// Numbers of events and rows never come near the limit of SQLite's integers.
-fn int(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
-}
-
-fn rows(limit: usize) -> i64 {
-    int(limit.min(MAX_ROWS) as u64)
+    of_json(row.try_get(column).map_err(failed)?, what)
 }
