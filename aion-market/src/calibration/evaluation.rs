@@ -133,7 +133,7 @@ fn deal(examples: &Examples<'_>, folds: usize) -> Result<Vec<usize>> {
         "folds",
         "between 2 and the number of rows or names",
         folds as f64,
-        { (2..=most).contains(&folds) },
+        (2..=most).contains(&folds),
     )?;
     Ok(groups.iter().map(|group| group % folds).collect())
 }

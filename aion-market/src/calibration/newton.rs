@@ -134,8 +134,9 @@ fn solve<const D: usize>(mut h: [[f64; D]; D], mut g: [f64; D]) -> [f64; D] {
     for i in 0..D {
         for j in i + 1..D {
             let factor = h[j][i] / h[i][i];
-            for k in i..D {
-                h[j][k] -= factor * h[i][k];
+            let above = h[i];
+            for (below, above) in h[j].iter_mut().zip(above).skip(i) {
+                *below -= factor * above;
             }
             g[j] -= factor * g[i];
         }

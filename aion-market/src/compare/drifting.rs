@@ -9,13 +9,15 @@
 use crate::interval::Interval;
 
 /// How many stakes are mixed; each is smaller than the one before by the square root of 2.
-const STAKES: i32 = 24;
+const STAKES: usize = 24;
 /// The largest stake, as a share of `1/c`.
 const LARGEST: f64 = 0.95;
 
 #[derive(Debug, Clone)]
 pub(super) struct Drifting {
     range: Interval,
+    /// `l` and `psi(l)` of each stake.
+    stakes: [(f64, f64); STAKES],
     n: f64,
     /// `sum d_i`.
     sum: f64,
@@ -24,9 +26,15 @@ pub(super) struct Drifting {
 }
 
 impl Drifting {
-    pub(super) const fn new(range: Interval) -> Self {
+    pub(super) fn new(range: Interval) -> Self {
+        let c = range.width();
+        let stakes = std::array::from_fn(|j| {
+            let share = LARGEST * 0.5_f64.powf(0.5 * j as f64);
+            (share / c, (-(-share).ln_1p() - share) / (c * c))
+        });
         Self {
             range,
+            stakes,
             n: 0.0,
             sum: 0.0,
             spread: 0.0,
@@ -41,22 +49,23 @@ impl Drifting {
     }
 
     /// `ln` of the mean capital of all stakes when the differences sum to `excess` above the mean that
-    /// is tested.
-    fn ln_capital(&self, excess: f64) -> f64 {
-        let c = self.range.width();
-        let of = |j: i32| {
-            let s = LARGEST * 2.0_f64.powf(-0.5 * f64::from(j));
-            let psi = -(-s).ln_1p() - s;
-            s * excess / c - psi * self.spread / (c * c)
-        };
-        let highest = (0..STAKES).map(of).fold(f64::NEG_INFINITY, f64::max);
-        let sum: f64 = (0..STAKES).map(|j| (of(j) - highest).exp()).sum();
-        highest + (sum / f64::from(STAKES)).ln()
+    /// is tested, and its slope in `excess`.
+    fn ln_capital(&self, excess: f64) -> (f64, f64) {
+        let logs = self.stakes.map(|(stake, psi)| stake * excess - psi * self.spread);
+        let highest = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let (mut sum, mut slope) = (0.0, 0.0);
+        for (log, (stake, _)) in logs.iter().zip(&self.stakes) {
+            let capital = (log - highest).exp();
+            sum += capital;
+            slope += stake * capital;
+        }
+        (highest + (sum / STAKES as f64).ln(), slope / sum)
     }
 
     /// Capital of who bets on `a`, and on `b`.
     pub(super) fn evidence(&self) -> (f64, f64) {
-        (self.ln_capital(self.sum).exp(), self.ln_capital(-self.sum).exp())
+        let (a, b) = (self.ln_capital(self.sum).0, self.ln_capital(-self.sum).0);
+        (a.exp(), b.exp())
     }
 
     /// Both sides at half of alpha.
@@ -72,20 +81,18 @@ impl Drifting {
         }
     }
 
-    /// The smallest excess whose capital reaches `ln_threshold`, from above.
+    /// The excess whose capital is `ln_threshold`, from above: the logarithm is convex and rises, so
+    /// Newton's steps from a point that is too high stay too high.
     fn reach(&self, ln_threshold: f64) -> f64 {
-        let (mut low, mut high) = (0.0, self.n * self.range.width());
-        if self.ln_capital(high) < ln_threshold {
-            return high;
-        }
-        for _ in 0..60 {
-            let middle = f64::midpoint(low, high);
-            if self.ln_capital(middle) < ln_threshold {
-                low = middle;
-            } else {
-                high = middle;
+        let mut reach = self.n * self.range.width();
+        for _ in 0..100 {
+            let (ln_capital, slope) = self.ln_capital(reach);
+            let over = ln_capital - ln_threshold;
+            if over <= 1e-13 * ln_threshold {
+                break;
             }
+            reach -= over / slope;
         }
-        high
+        reach
     }
 }

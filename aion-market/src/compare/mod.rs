@@ -142,7 +142,7 @@ pub struct Comparison {
 
 #[derive(Debug, Clone)]
 enum State {
-    Drifting(Drifting),
+    Drifting(Box<Drifting>),
     Constant(Box<Betting>),
 }
 
@@ -150,7 +150,7 @@ impl Comparison {
     /// Of no event yet.
     pub fn new(options: Options) -> Self {
         let state = match options.assumption {
-            Assumption::Drifting => State::Drifting(Drifting::new(options.range)),
+            Assumption::Drifting => State::Drifting(Box::new(Drifting::new(options.range))),
             Assumption::Constant => State::Constant(Box::new(Betting::new(options.range, options.alpha))),
         };
         Self {
@@ -173,7 +173,7 @@ impl Comparison {
             "a difference of scores",
             "in the range of the comparison",
             a - b,
-            { self.options.range.contains(a - b) },
+            self.options.range.contains(a - b),
         )?;
         self.n += 1;
         self.sum += difference;
