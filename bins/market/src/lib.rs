@@ -15,11 +15,15 @@
 //! # Reading order
 //! [`wire`] (what goes over the wire), then the operations: markets, orders, scores, state.
 
+mod batch;
+mod conditions;
+mod log;
 mod markets;
 mod orders;
 mod own;
 mod problem;
 mod scores;
+mod standings;
 mod state;
 pub mod wire;
 
@@ -31,6 +35,8 @@ use aion_trust::TrustLedger;
 use axum::extract::FromRef;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+use log::Streams;
+
 /// The port of the market.
 pub const DEFAULT_PORT: u16 = 9400;
 /// Bytes of a batch of forecasts to score.
@@ -41,6 +47,13 @@ const BATCH_BODY_BYTES: usize = 8 << 20;
 struct Handles {
     market: Market,
     trust: TrustLedger,
+    streams: Streams,
+}
+
+impl FromRef<Handles> for Streams {
+    fn from_ref(handles: &Handles) -> Self {
+        handles.streams.clone()
+    }
 }
 
 impl FromRef<Handles> for Market {
@@ -58,9 +71,18 @@ impl FromRef<Handles> for TrustLedger {
 /// The service over these handles.
 pub fn service(market: Market, trust: TrustLedger) -> Service {
     let state = Arc::new(state::MarketState::new(market.clone()));
-    let routes = operations().with_state(Handles { market, trust });
+    let routes = operations().with_state(Handles {
+        market,
+        trust,
+        streams: Streams::new(),
+    });
     let batch = PathLimits::new().with_max_body_bytes(BATCH_BODY_BYTES);
-    Service::new("market", DEFAULT_PORT, routes, state).with_path_limits("/v1/scores", batch)
+    Service::new("market", DEFAULT_PORT, routes, state)
+        .with_path_limits("/v1/scores", batch)
+        .with_path_limits(
+            "/v1/score/batch",
+            PathLimits::new().with_max_body_bytes(batch::MAX_BYTES),
+        )
 }
 
 /// The OpenAPI document of the service, without opening anything.
@@ -72,6 +94,7 @@ fn operations() -> OpenApiRouter<Handles> {
     OpenApiRouter::new()
         .routes(routes!(markets::open_market, markets::list_markets))
         .routes(routes!(markets::get_market))
+        .routes(routes!(markets::close_market))
         .routes(routes!(markets::resolve_market))
         .routes(routes!(markets::get_report))
         .routes(routes!(orders::forecast))
@@ -80,5 +103,13 @@ fn operations() -> OpenApiRouter<Handles> {
         .routes(routes!(scores::leaderboard))
         .routes(routes!(scores::calibration))
         .routes(routes!(scores::score_batch))
+        .routes(routes!(scores::calibration_diagram))
         .routes(routes!(scores::list_trust))
+        .routes(routes!(standings::get_prob))
+        .routes(routes!(standings::list_probs))
+        .routes(routes!(standings::forecaster_score))
+        .routes(routes!(log::list_market_events))
+        .routes(routes!(log::list_events))
+        .routes(routes!(log::stream_events))
+        .routes(routes!(batch::score_columns))
 }

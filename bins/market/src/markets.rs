@@ -5,13 +5,17 @@ use aion_service::{Json, Path, Problem, Query};
 use aion_trust::{TrustLedger, Vote};
 use aion_types::{MarketId, Timestamp};
 use axum::extract::State;
+use axum::response::Response;
 use http::HeaderMap;
 
+use crate::conditions::versioned;
+use crate::log::Streams;
 use crate::orders::header_key;
 use crate::own::refuse_own;
 use crate::problem::{in_body, in_trust, invalid};
 use crate::wire::{
-    ListMarkets, MakerChoice, MarketInfo, MarketList, OpenMarketBody, ReportView, ResolveBody, distribution,
+    CloseBody, ListMarkets, MakerChoice, MarketInfo, MarketList, OpenMarketBody, ReportView, ResolveBody,
+    distribution,
 };
 
 /// Opens a market. Opening the same one again is harmless and gives it as it is.
@@ -30,12 +34,15 @@ use crate::wire::{
 )]
 pub(crate) async fn open_market(
     State(market): State<Market>,
+    State(streams): State<Streams>,
     headers: HeaderMap,
     Json(body): Json<OpenMarketBody>,
 ) -> Result<Json<MarketInfo>, Problem> {
     let key = header_key(&headers)?;
     let open = request(body, market.clock().now(), key.as_deref())?;
-    Ok(Json(market.open(&open).await.map_err(in_body)?.into()))
+    let view = market.open(&open).await.map_err(in_body)?;
+    streams.tell();
+    Ok(Json(view.into()))
 }
 
 fn request(body: OpenMarketBody, now: Timestamp, key: Option<&str>) -> Result<OpenMarket, Problem> {
@@ -59,12 +66,23 @@ fn request(body: OpenMarketBody, now: Timestamp, key: Option<&str>) -> Result<Op
     if let Some(at) = body.closes_at {
         open = open.with_closes_at(Timestamp::from_ms(at));
     }
+    if body.commission.is_some() && body.maker != MakerChoice::LiquiditySensitive {
+        return Err(invalid(
+            "/commission",
+            "only a market with maker liquidity_sensitive has a commission",
+        ));
+    }
     match (body.maker, body.liquidity) {
         (MakerChoice::PseudoCount, None) => Ok(open),
         (MakerChoice::PseudoCount, Some(_)) => Err(invalid(
             "/liquidity",
-            "only a market with maker lmsr has a liquidity",
+            "a market with maker pseudo_count has no liquidity",
         )),
+        (MakerChoice::LiquiditySensitive, liquidity) => {
+            let commission = body.commission.unwrap_or(0.05);
+            let maker = MakerSpec::liquidity_sensitive(commission, liquidity.unwrap_or(100.0));
+            Ok(open.with_maker(maker.map_err(|error| invalid("/commission", error.to_string()))?))
+        }
         (MakerChoice::Lmsr, liquidity) => {
             let maker = MakerSpec::lmsr(liquidity.unwrap_or(100.0));
             Ok(open.with_maker(maker.map_err(|error| invalid("/liquidity", error.to_string()))?))
@@ -125,17 +143,52 @@ pub(crate) fn page(limit: usize) -> Result<usize, Problem> {
     path = "/v1/markets/{market_id}",
     operation_id = "get_market",
     tag = "markets",
-    params(("market_id" = String, Path, description = "The market; that of a task has the id of the task", format = "uuid")),
+    params(
+        ("market_id" = String, Path, description = "The market; that of a task has the id of the task", format = "uuid"),
+        ("if-none-match" = Option<String>, Header, description = "The ETag of an earlier answer: 304 if nothing changed"),
+    ),
     responses(
-        (status = 200, description = "The market", body = MarketInfo),
+        (status = 200, description = "The market; its version is the ETag", body = MarketInfo),
+        (status = 304, description = "Nothing has changed"),
         (status = 404, description = "There is no such market", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn get_market(
     State(market): State<Market>,
+    headers: HeaderMap,
     Path(id): Path<MarketId>,
+) -> Result<Response, Problem> {
+    let info = MarketInfo::from(market.get(id).await.map_err(in_body)?);
+    Ok(versioned(info.version, &headers, Json(info)))
+}
+
+/// Ends the time of forecasts before it is known how the question ended. Saying so twice is harmless.
+#[utoipa::path(
+    post,
+    path = "/v1/markets/{market_id}/close",
+    operation_id = "close_market",
+    tag = "markets",
+    params(("market_id" = String, Path, description = "The market", format = "uuid")),
+    request_body = CloseBody,
+    responses(
+        (status = 200, description = "The market", body = MarketInfo),
+        (status = 403, description = "The request comes from the work on the task", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "There is no such market", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It has ended", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "A value is not valid", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn close_market(
+    State(market): State<Market>,
+    State(streams): State<Streams>,
+    Path(id): Path<MarketId>,
+    headers: HeaderMap,
+    Json(body): Json<CloseBody>,
 ) -> Result<Json<MarketInfo>, Problem> {
-    Ok(Json(market.get(id).await.map_err(in_body)?.into()))
+    refuse_own(&headers, id)?;
+    let view = market.close(id, &body.reason).await.map_err(in_body)?;
+    streams.tell();
+    Ok(Json(view.into()))
 }
 
 /// Ends a market: scores everybody in bits and moves trust. Saying so twice is harmless.
@@ -157,6 +210,7 @@ pub(crate) async fn get_market(
 pub(crate) async fn resolve_market(
     State(market): State<Market>,
     State(trust): State<TrustLedger>,
+    State(streams): State<Streams>,
     Path(id): Path<MarketId>,
     headers: HeaderMap,
     Json(body): Json<ResolveBody>,
@@ -165,6 +219,7 @@ pub(crate) async fn resolve_market(
     let view = market.get(id).await.map_err(in_body)?;
     let resolution = body.resolution(&view.spec.outcomes)?;
     let report = market.resolve(id, &resolution).await.map_err(in_body)?;
+    streams.tell();
     // Whoever settled it before, by these votes or with others beside them, has moved the trust.
     match trust.settle(&report, &Vote::of_report(&report)).await {
         Ok(_) | Err(aion_trust::Error::SettledOtherwise(_)) => Ok(Json(report.into())),

@@ -2,10 +2,12 @@
 
 use aion_market::{Forecast, Market, Trade};
 use aion_service::{Json, Path, Problem};
-use aion_types::MarketId;
+use aion_types::{MarketId, PPM_ONE, Ppm};
 use axum::extract::State;
 use http::HeaderMap;
 
+use crate::conditions::expected_version;
+use crate::log::Streams;
 use crate::own::refuse_own;
 use crate::problem::{in_body, invalid};
 use crate::wire::{
@@ -21,6 +23,7 @@ use crate::wire::{
     params(
         ("market_id" = String, Path, description = "The market", format = "uuid"),
         ("idempotency-key" = Option<String>, Header, description = "Sending the same key twice is harmless"),
+        ("if-match" = Option<String>, Header, description = "The ETag of the market: refuse if it has changed since"),
     ),
     request_body = ForecastBody,
     responses(
@@ -34,6 +37,7 @@ use crate::wire::{
 )]
 pub(crate) async fn forecast(
     State(market): State<Market>,
+    State(streams): State<Streams>,
     Path(id): Path<MarketId>,
     headers: HeaderMap,
     Json(body): Json<ForecastBody>,
@@ -48,15 +52,15 @@ pub(crate) async fn forecast(
             .with_key(key)
             .map_err(|error| invalid("/key", error.to_string()))?;
     }
-    if let Some(version) = body.expected_version {
+    if let Some(version) = expected_version(body.expected_version, &headers)? {
         forecast = forecast.with_expected_version(version);
     }
     if body.seen_price == SeenPrice::Yes {
         forecast = forecast.informed();
     }
-    Ok(Json(
-        market.forecast(id, &forecast).await.map_err(in_body)?.into(),
-    ))
+    let fill = market.forecast(id, &forecast).await.map_err(in_body)?;
+    streams.tell();
+    Ok(Json(fill.into()))
 }
 
 /// Says what an order would cost and where it would bring the price; changes nothing.
@@ -92,6 +96,7 @@ pub(crate) async fn quote(
     params(
         ("market_id" = String, Path, description = "The market", format = "uuid"),
         ("idempotency-key" = Option<String>, Header, description = "Sending the same key twice is harmless"),
+        ("if-match" = Option<String>, Header, description = "The ETag of the market: refuse if it has changed since"),
     ),
     request_body = TradeBody,
     responses(
@@ -105,6 +110,7 @@ pub(crate) async fn quote(
 )]
 pub(crate) async fn trade(
     State(market): State<Market>,
+    State(streams): State<Streams>,
     Path(id): Path<MarketId>,
     headers: HeaderMap,
     Json(body): Json<TradeBody>,
@@ -119,10 +125,24 @@ pub(crate) async fn trade(
             .with_key(key)
             .map_err(|error| invalid("/key", error.to_string()))?;
     }
-    if let Some(version) = body.expected_version {
+    if let Some(version) = expected_version(body.expected_version, &headers)? {
         trade = trade.with_expected_version(version);
     }
-    Ok(Json(market.trade(id, &trade).await.map_err(in_body)?.into()))
+    for (i, limit) in body.price_limits.iter().enumerate() {
+        let part = |name: &str, p: f64| part(&format!("/price_limits/{i}/{name}"), p);
+        trade = trade.with_price_limit(limit.outcome, part("min", limit.min)?, part("max", limit.max)?);
+    }
+    let fill = market.trade(id, &trade).await.map_err(in_body)?;
+    streams.tell();
+    Ok(Json(fill.into()))
+}
+
+/// A probability in parts per million.
+fn part(pointer: &str, p: f64) -> Result<Ppm, Problem> {
+    if !(0.0..=1.0).contains(&p) {
+        return Err(invalid(pointer, "a probability must be in [0, 1]"));
+    }
+    Ppm::new((p * f64::from(PPM_ONE)).round() as u32).map_err(|error| invalid(pointer, error.to_string()))
 }
 
 /// The value of `Idempotency-Key`.

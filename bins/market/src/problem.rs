@@ -24,6 +24,7 @@ pub(crate) fn in_body(error: Error) -> Problem {
         Error::ExecutorMayNotBet(_) => Problem::forbidden("executor_may_not_bet", detail),
         Error::ReservedAccount(_) => Problem::forbidden("reserved_account", detail),
         Error::OverLimit { .. } => Problem::conflict("over_limit", detail),
+        Error::OverPriceLimit { .. } => Problem::conflict("over_price_limit", detail),
         Error::NoCredit { .. } => Problem::conflict("no_credit", detail),
         Error::NotHeld { .. } => Problem::conflict("not_held", detail),
         Error::LimitReached { .. } => Problem::unprocessable("limit_reached", detail),
@@ -39,6 +40,15 @@ pub(crate) fn in_body(error: Error) -> Problem {
         Error::Store(cause) => unavailable(cause),
         other => Problem::internal(other),
     }
+}
+
+/// The problem of a store that failed.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the signature that map_err asks for"
+)]
+pub(crate) fn in_store(error: aion_market::StoreError) -> Problem {
+    unavailable(&error)
 }
 
 /// The problem of an operation on trust.

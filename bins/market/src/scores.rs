@@ -1,17 +1,26 @@
 //! What forecasts were worth: leaderboard, calibration, batches, trust.
 
+use aion_market::diagram::{self, DiagramOptions};
 use aion_market::reliability::Reliability;
-use aion_market::{Market, score};
+use aion_market::{CalibrationReport, Market, score};
 use aion_service::{Json, Problem, Query};
 use aion_trust::TrustLedger;
+use aion_types::ForecasterId;
 use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, header};
 
 use crate::markets::page;
-use crate::problem::{in_body, in_trust, invalid};
+use crate::problem::{in_body, in_store, in_trust, invalid};
+use crate::standings::no_scores;
 use crate::wire::{
     CalibrationOf, CalibrationView, Leaderboard, ScoreBatchBody, ScoreBatchView, ScoreView, Top, TrustList,
 };
 
+/// Forecasters and accounts that lists reach down to.
+const MAX_LISTED: usize = 10_000;
+/// The media type of a picture.
+const SVG: &str = "image/svg+xml";
 /// The most rows of one batch.
 const MAX_ROWS: usize = 100_000;
 
@@ -31,9 +40,12 @@ pub(crate) async fn leaderboard(
     State(market): State<Market>,
     Query(top): Query<Top>,
 ) -> Result<Json<Leaderboard>, Problem> {
-    let standings = market.leaderboard(page(top.limit)?).await.map_err(in_body)?;
+    let limit = page(top.limit)?;
+    let all = market.store().standings(MAX_LISTED).await.map_err(in_store)?;
+    let (forecasters, next) = paged(all, |standing| &standing.forecaster, top.after.as_ref(), limit)?;
     Ok(Json(Leaderboard {
-        forecasters: standings.into_iter().map(Into::into).collect(),
+        forecasters: forecasters.into_iter().map(Into::into).collect(),
+        next,
     }))
 }
 
@@ -45,25 +57,67 @@ pub(crate) async fn leaderboard(
     tag = "scores",
     params(CalibrationOf),
     responses(
-        (status = 200, description = "Reliability curve, calibration error, Brier score and its parts", body = CalibrationView),
+        (status = 200, description = "Reliability curve, calibration error, Brier score and its parts; as a diagram if that is what is accepted", content(
+            (CalibrationView = "application/json"),
+            (String = "image/svg+xml"),
+        )),
         (status = 404, description = "No market with a forecast of theirs has ended", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "The number of bins is not valid", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn calibration(
     State(market): State<Market>,
+    headers: HeaderMap,
     Query(of): Query<CalibrationOf>,
-) -> Result<Json<CalibrationView>, Problem> {
+) -> Result<Response, Problem> {
+    let report = calibration_of(&market, &of).await?;
+    let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    if accepted.is_some_and(|accepted| accepted.contains(SVG)) {
+        return Ok(svg(&report));
+    }
+    Ok(([(header::VARY, "accept")], Json(CalibrationView::from(report))).into_response())
+}
+
+/// Draws how well a forecaster's last forecasts matched what happened.
+#[utoipa::path(
+    get,
+    path = "/v1/calibration.svg",
+    operation_id = "calibration_diagram",
+    tag = "scores",
+    params(CalibrationOf),
+    responses(
+        (status = 200, description = "The reliability diagram", body = String, content_type = "image/svg+xml"),
+        (status = 404, description = "No market with a forecast of theirs has ended", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The number of bins is not valid", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn calibration_diagram(
+    State(market): State<Market>,
+    Query(of): Query<CalibrationOf>,
+) -> Result<Response, Problem> {
+    Ok(svg(&calibration_of(&market, &of).await?))
+}
+
+async fn calibration_of(market: &Market, of: &CalibrationOf) -> Result<CalibrationReport, Problem> {
     let report = market
         .calibration(&of.forecaster, bins(of.bins, "query:bins")?)
         .await
         .map_err(in_body)?;
-    report.map(|report| Json(report.into())).ok_or_else(|| {
-        Problem::not_found(
-            "no_scores",
-            format!("{} has no forecast in a market that ended", of.forecaster),
-        )
-    })
+    report.ok_or_else(|| no_scores(&of.forecaster))
+}
+
+/// A picture, harmless even where it is opened as a page.
+fn svg(report: &CalibrationReport) -> Response {
+    let options = DiagramOptions::new(format!("Calibration of {}", report.forecaster));
+    let headers = [
+        (header::CONTENT_TYPE, SVG),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; style-src 'unsafe-inline'",
+        ),
+        (header::VARY, "accept"),
+    ];
+    (headers, diagram::reliability(&report.reliability, &options)).into_response()
 }
 
 /// Scores forecasts that are given with what happened; keeps nothing.
@@ -155,8 +209,33 @@ pub(crate) async fn list_trust(
     State(trust): State<TrustLedger>,
     Query(top): Query<Top>,
 ) -> Result<Json<TrustList>, Problem> {
-    let accounts = trust.list(page(top.limit)?).await.map_err(in_trust)?;
+    let limit = page(top.limit)?;
+    let all = trust.list(MAX_LISTED).await.map_err(in_trust)?;
+    let (accounts, next) = paged(all, |account| &account.id, top.after.as_ref(), limit)?;
     Ok(Json(TrustList {
         accounts: accounts.into_iter().map(Into::into).collect(),
+        next,
     }))
+}
+
+/// The page after `after` of an ordered list, and the cursor of the next one.
+fn paged<T>(
+    mut all: Vec<T>,
+    id: impl Fn(&T) -> &ForecasterId,
+    after: Option<&ForecasterId>,
+    limit: usize,
+) -> Result<(Vec<T>, Option<ForecasterId>), Problem> {
+    let from = match after {
+        None => 0,
+        Some(after) => all
+            .iter()
+            .position(|one| id(one) == after)
+            .map(|at| at + 1)
+            .ok_or_else(|| Problem::unprocessable("invalid", "there is no such place").at("query:after"))?,
+    };
+    let mut shown = all.split_off(from);
+    let more = shown.len() > limit;
+    shown.truncate(limit);
+    let next = shown.last().filter(|_| more).map(|one| id(one).clone());
+    Ok((shown, next))
 }

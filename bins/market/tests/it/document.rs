@@ -55,6 +55,15 @@ fn every_operation_is_named_and_described() {
         "calibration",
         "score_batch",
         "list_trust",
+        "close_market",
+        "get_prob",
+        "list_probs",
+        "forecaster_score",
+        "calibration_diagram",
+        "score_columns",
+        "list_market_events",
+        "list_events",
+        "stream_events",
     ];
     for name in wanted {
         assert!(names.contains(name), "{name}");
@@ -87,7 +96,23 @@ async fn answers_have_the_members_of_their_schema() {
     let scores = client.ok("/v1/scores", batch).await;
     let calibration = client.get("/v1/calibration?forecaster=anna").await.1;
     let document = document();
+    let columns = json!({"probabilities": [[0.5, 0.5]], "outcome": [0]});
+    let id = path.rsplit('/').next().unwrap();
+    let score = client.get("/v1/forecasters/anna/score").await.1;
+    let history = client.get(&format!("{path}/events")).await.1;
+    let log = client.get("/v1/events").await.1;
     let cases = [
+        ("Losses", client.ok("/v1/score/batch?rule=log", columns).await),
+        ("ProbView", client.get(&format!("{path}/prob")).await.1),
+        ("ProbList", client.get(&format!("/v1/probs?ids={id}")).await.1),
+        ("MarketScore", score["scores"][0].clone()),
+        ("ForecasterScore", score),
+        ("MarketEvent", history["events"][0].clone()),
+        ("MarketEvents", history),
+        ("LoggedEvent", log["events"][0].clone()),
+        ("LogPage", log),
+        ("Leaderboard", client.get("/v1/leaderboard").await.1),
+        ("TrustList", client.get("/v1/trust").await.1),
         ("MarketInfo", client.get(&path).await.1),
         ("MarketList", client.get("/v1/markets").await.1),
         ("FillView", fill),

@@ -1,8 +1,11 @@
 //! The market as a client meets it: one router, requests without sockets.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod batch;
 mod cli;
 mod client;
 mod document;
 mod inputs;
 mod life;
+mod log;
+mod standings;

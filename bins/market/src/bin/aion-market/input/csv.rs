@@ -36,8 +36,7 @@ fn unreadable(rows: &Rows, error: csv::Error, before: u64) -> InputError {
     let reason = match error.into_kind() {
         csv::ErrorKind::Io(source) => return rows.unreadable(source),
         csv::ErrorKind::Utf8 { err, .. } => {
-            let column = Some(err.field() + 1);
-            format!("column {} is not UTF-8 text", column.unwrap_or(0))
+            format!("column {} is not UTF-8 text", err.field() + 1)
         }
         csv::ErrorKind::UnequalLengths {
             expected_len, len, ..

@@ -3,221 +3,22 @@
 //! Probabilities are numbers that sum to 1; inside they are whole parts per million. Money and shares
 //! are numbers with six decimals.
 
+pub mod columns;
+pub mod log;
+mod requests;
+pub mod standing;
+
 use aion_market::maker::MICRO;
 use aion_market::reliability::Reliability;
 use aion_market::{
-    CalibrationReport, Fill, MarketStatus, MarketView, Order, Quote, Report, Resolution, Standing, Subject,
+    CalibrationReport, Fill, MarketStatus, MarketView, Quote, Report, Resolution, Standing, Subject,
 };
-use aion_service::Problem;
 use aion_trust::Account;
 use aion_types::{Bits, ForecasterId, MarketId, MicroBits, PpmDist, TaskId};
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
-use crate::problem::invalid;
-
-/// A market to open: on a task, or on a question.
-#[derive(Debug, Clone, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct OpenMarketBody {
-    /// The task that it asks about: will it succeed? A task has one market.
-    #[schema(value_type = Option<String>, format = "uuid")]
-    pub task_id: Option<TaskId>,
-    /// The question in words, if it is not about a task.
-    #[schema(min_length = 1, max_length = 1024)]
-    pub question: Option<String>,
-    /// Id of a market on a question, a UUID version 7 of your own making; opening it again is harmless.
-    /// Made here if absent.
-    #[schema(value_type = Option<String>, format = "uuid")]
-    pub id: Option<MarketId>,
-    /// What kind of question it is; the first price is how markets of its kind ended before.
-    #[schema(min_length = 1, max_length = 1024)]
-    pub kind: String,
-    /// Names of the outcomes; SUCCESS and FAILED of a task, YES and NO of a question if absent.
-    #[schema(min_items = 2, max_items = 4096)]
-    pub outcomes: Option<Vec<String>>,
-    /// The first price by outcome, if it is known better than by the kind.
-    #[schema(min_items = 2, max_items = 4096)]
-    pub prior: Option<Vec<f64>>,
-    /// How the price comes about.
-    #[serde(default)]
-    pub maker: MakerChoice,
-    /// With `maker` = `lmsr`: how many shares it takes to move the price.
-    #[schema(minimum = 0.001, maximum = 1_000_000, default = 100.0)]
-    pub liquidity: Option<f64>,
-    /// When it stops taking forecasts, in milliseconds since 1970.
-    #[schema(minimum = 0)]
-    pub closes_at: Option<i64>,
-}
-
-/// How the price of a market comes about.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum MakerChoice {
-    /// Forecasts are averaged with the prior; each is scored against the price before it.
-    #[default]
-    PseudoCount,
-    /// Forecasts and trades buy shares; the move of the price is paid for.
-    Lmsr,
-}
-
-/// A forecast.
-#[derive(Debug, Clone, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ForecastBody {
-    /// Who forecasts.
-    #[schema(value_type = String, min_length = 1, max_length = 128)]
-    pub forecaster: ForecasterId,
-    /// Probability of each outcome, in the order of the market's outcomes; they sum to 1.
-    #[schema(min_items = 2, max_items = 4096)]
-    pub probabilities: Vec<f64>,
-    /// How many forecasts it counts for.
-    #[serde(default = "one")]
-    #[schema(minimum = 0.001, maximum = 10, default = 1.0)]
-    pub weight: f64,
-    /// Whether the price was known to the forecaster.
-    #[serde(default)]
-    pub seen_price: SeenPrice,
-    /// Sending the same key twice is harmless; the header `Idempotency-Key` does the same.
-    #[schema(min_length = 1, max_length = 1024)]
-    pub key: Option<String>,
-    /// Refuse the forecast if the market is no longer at this version.
-    pub expected_version: Option<u64>,
-}
-
-fn one() -> f64 {
-    1.0
-}
-
-/// Whether the price was known to a forecaster.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum SeenPrice {
-    /// It was not.
-    #[default]
-    No,
-    /// It was.
-    Yes,
-}
-
-/// An order to look at: either `shares` or `move_to`.
-#[derive(Debug, Clone, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct QuoteBody {
-    /// Shares of each outcome to buy; negative to sell.
-    #[schema(min_items = 2, max_items = 4096)]
-    pub shares: Option<Vec<f64>>,
-    /// The price to move to, by outcome.
-    #[schema(min_items = 2, max_items = 4096)]
-    pub move_to: Option<Vec<f64>>,
-}
-
-/// An order: either `shares` or `move_to`.
-#[derive(Debug, Clone, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct TradeBody {
-    /// Who trades.
-    #[schema(value_type = String, min_length = 1, max_length = 128)]
-    pub forecaster: ForecasterId,
-    /// Shares of each outcome to buy; negative to sell.
-    #[schema(min_items = 2, max_items = 4096)]
-    pub shares: Option<Vec<f64>>,
-    /// The price to move to, by outcome.
-    #[schema(min_items = 2, max_items = 4096)]
-    pub move_to: Option<Vec<f64>>,
-    /// Refuse the order if it costs more.
-    pub max_cost: Option<f64>,
-    /// Sending the same key twice is harmless; the header `Idempotency-Key` does the same.
-    #[schema(min_length = 1, max_length = 1024)]
-    pub key: Option<String>,
-    /// Refuse the order if the market is no longer at this version.
-    pub expected_version: Option<u64>,
-}
-
-/// How a market ended: one of `outcome`, `mixture` and `void`.
-#[derive(Debug, Clone, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ResolveBody {
-    /// The name of the outcome that happened.
-    pub outcome: Option<String>,
-    /// The share of each outcome, if each happened in part; they sum to 1.
-    #[schema(min_items = 2, max_items = 4096)]
-    pub mixture: Option<Vec<f64>>,
-    /// Why there is no answer: money goes back and nobody scores.
-    #[schema(min_length = 1, max_length = 1024)]
-    pub void: Option<String>,
-}
-
-impl ResolveBody {
-    /// The resolution of a market with these outcomes.
-    ///
-    /// # Errors
-    /// 422 unless exactly one member is given, and names an outcome or is a distribution.
-    pub fn resolution(self, names: &[String]) -> Result<Resolution, Problem> {
-        match (self.outcome, self.mixture, self.void) {
-            (Some(name), None, None) => names
-                .iter()
-                .position(|known| *known == name)
-                .map(Resolution::outcome)
-                .ok_or_else(|| invalid("/outcome", "the market has no such outcome")),
-            (None, Some(shares), None) => Ok(Resolution::Mixture {
-                dist: distribution("/mixture", &shares)?,
-            }),
-            (None, None, Some(reason)) => Ok(Resolution::void(reason)),
-            _ => Err(invalid("", "give exactly one of outcome, mixture and void")),
-        }
-    }
-}
-
-/// Forecasts to score together.
-#[derive(Debug, Clone, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ScoreBatchBody {
-    /// The forecasts, at most 100,000, each with what happened.
-    #[schema(min_items = 1, max_items = 100_000)]
-    pub rows: Vec<ScoreRowBody>,
-    /// Bins of the reliability curve, for forecasts of two outcomes.
-    #[serde(default = "ten")]
-    #[schema(minimum = 1, maximum = 1000, default = 10)]
-    pub bins: usize,
-}
-
-fn ten() -> usize {
-    10
-}
-
-/// One forecast with what happened.
-#[derive(Debug, Clone, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ScoreRowBody {
-    /// Probability of each outcome; they sum to 1.
-    #[schema(min_items = 2, max_items = 4096)]
-    pub probabilities: Vec<f64>,
-    /// Index of the outcome that happened, from 0.
-    pub outcome: usize,
-}
-
-/// Which markets to list.
-#[derive(Debug, Clone, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct ListMarkets {
-    /// Only markets of this status.
-    pub status: Option<StatusChoice>,
-    /// Only markets of this kind.
-    pub kind: Option<String>,
-    /// Go on after this market: the `next` of the page before.
-    #[param(value_type = Option<String>, format = "uuid")]
-    pub before: Option<MarketId>,
-    /// How many at most.
-    #[serde(default = "fifty")]
-    #[param(minimum = 1, maximum = 1000, default = 50)]
-    pub limit: usize,
-}
-
-fn fifty() -> usize {
-    50
-}
+pub use requests::*;
 
 /// Where a market stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
@@ -249,31 +50,6 @@ impl From<MarketStatus> for StatusChoice {
             MarketStatus::Void => Self::Void,
         }
     }
-}
-
-/// How many lines to give.
-#[derive(Debug, Clone, Copy, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct Top {
-    /// How many at most.
-    #[serde(default = "fifty")]
-    #[param(minimum = 1, maximum = 1000, default = 50)]
-    pub limit: usize,
-}
-
-/// Whose calibration.
-#[derive(Debug, Clone, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct CalibrationOf {
-    /// Who; `house` for the market's own last price.
-    #[param(value_type = String)]
-    pub forecaster: ForecasterId,
-    /// Bins of the reliability curve.
-    #[serde(default = "ten")]
-    #[param(minimum = 1, maximum = 1000, default = 10)]
-    pub bins: usize,
 }
 
 /// A market.
@@ -312,6 +88,8 @@ pub struct MarketInfo {
     pub opened_at: i64,
     /// When it stops taking forecasts.
     pub closes_at: Option<i64>,
+    /// When somebody closed it.
+    pub closed_at: Option<i64>,
     /// When it ended.
     pub resolved_at: Option<i64>,
     /// The share of each outcome in what happened; absent while open and when void.
@@ -334,6 +112,7 @@ impl From<MarketView> for MarketInfo {
         };
         let maker = match view.spec.maker {
             aion_market::MakerSpec::Lmsr { .. } => MakerChoice::Lmsr,
+            aion_market::MakerSpec::LiquiditySensitive { .. } => MakerChoice::LiquiditySensitive,
             _ => MakerChoice::PseudoCount,
         };
         Self {
@@ -352,6 +131,7 @@ impl From<MarketView> for MarketInfo {
             trades: view.trades,
             opened_at: view.opened_at.as_ms(),
             closes_at: view.spec.closes_at.map(aion_types::Timestamp::as_ms),
+            closed_at: view.closed_at.map(aion_types::Timestamp::as_ms),
             resolved_at: view.resolved_at.map(aion_types::Timestamp::as_ms),
             happened,
             void,
@@ -497,6 +277,9 @@ impl From<Report> for ReportView {
 pub struct Leaderboard {
     /// The largest gain first.
     pub forecasters: Vec<StandingView>,
+    /// Give this as `after` for the next page; absent on the last one.
+    #[schema(value_type = Option<String>)]
+    pub next: Option<ForecasterId>,
 }
 
 /// One line of the leaderboard.
@@ -626,6 +409,9 @@ pub struct ScoreView {
 pub struct TrustList {
     /// The largest first.
     pub accounts: Vec<AccountView>,
+    /// Give this as `after` for the next page; absent on the last one.
+    #[schema(value_type = Option<String>)]
+    pub next: Option<ForecasterId>,
 }
 
 /// The trust of an agent type, a predictor or the house.
@@ -651,64 +437,6 @@ impl From<Account> for AccountView {
             settlements: account.settlements,
         }
     }
-}
-
-/// Probabilities of a body as parts per million; `pointer` says where they stand.
-///
-/// # Errors
-/// 422 unless there are 2 to 4,096 numbers in `[0, 1]` that sum to 1 within a millionth.
-pub fn distribution(pointer: &str, probabilities: &[f64]) -> Result<PpmDist, Problem> {
-    if let Some(i) = probabilities.iter().position(|p| !(0.0..=1.0).contains(p)) {
-        return Err(invalid(
-            &format!("{pointer}/{i}"),
-            "a probability must be in [0, 1]",
-        ));
-    }
-    let sum: f64 = probabilities.iter().sum();
-    if (sum - 1.0).abs() > 1e-6 {
-        return Err(invalid(
-            pointer,
-            format!("the probabilities sum to {sum}, not to 1"),
-        ));
-    }
-    PpmDist::from_weights(probabilities).map_err(|error| invalid(pointer, error.to_string()))
-}
-
-/// The order of a body.
-///
-/// # Errors
-/// 422 unless exactly one of the two is given and its numbers can be.
-pub fn order(shares: Option<Vec<f64>>, move_to: Option<Vec<f64>>) -> Result<Order, Problem> {
-    match (shares, move_to) {
-        (Some(shares), None) => {
-            let parts = shares.iter().enumerate();
-            let micro = parts
-                .map(|(i, shares)| micro(&format!("/shares/{i}"), *shares))
-                .collect();
-            Ok(Order::Shares {
-                micro: micro_all(micro)?,
-            })
-        }
-        (None, Some(price)) => Ok(Order::MoveTo {
-            price: distribution("/move_to", &price)?,
-        }),
-        _ => Err(invalid("", "give exactly one of shares and move_to")),
-    }
-}
-
-fn micro_all(parts: Vec<Result<i64, Problem>>) -> Result<Vec<i64>, Problem> {
-    parts.into_iter().collect()
-}
-
-/// An amount in millionths.
-///
-/// # Errors
-/// 422 above a thousand million.
-pub fn micro(pointer: &str, amount: f64) -> Result<i64, Problem> {
-    if !(-1e9..=1e9).contains(&amount) {
-        return Err(invalid(pointer, "an amount must be in [-1e9, 1e9]"));
-    }
-    Ok((amount * MICRO as f64).round() as i64)
 }
 
 fn units(micro: i64) -> f64 {
