@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use aion_types::MarketId;
 
-use super::{MAX_ATTEMPTS, Market};
+use super::{EVENTS_PER_READ, MAX_ATTEMPTS, Market};
 use crate::Result;
 use crate::draft::Draft;
 use crate::engine::Decision;
@@ -18,6 +18,12 @@ pub(crate) const MAX_BATCH: usize = 10_000;
 
 /// The markets of a batch; none where there is no such market.
 type Drafts = BTreeMap<MarketId, Option<Draft>>;
+
+/// What the request of a batch becomes: a new event of its draft, or one that is on record.
+struct Taken {
+    market: MarketId,
+    seq: u64,
+}
 
 impl Market {
     /// Takes many forecasts and trades, in their order, and makes them durable in one transaction.
@@ -59,10 +65,11 @@ impl Market {
         let mut attempt = 1;
         loop {
             let mut drafts = self.drafts(requests).await?;
-            let mut answers = Vec::with_capacity(requests.len());
-            for (id, request) in requests {
-                answers.push(self.answer(&mut drafts, *id, request).await);
-            }
+            let taken: Vec<Result<Taken>> = requests
+                .iter()
+                .map(|(id, request)| self.take(&mut drafts, *id, request))
+                .collect();
+            let answers = self.answers(&drafts, taken).await?;
             let changed = drafts.into_values().flatten().collect();
             match self.commit(changed, None).await {
                 Err(Error::Store(StoreError::Conflict { .. })) if attempt < MAX_ATTEMPTS => attempt += 1,
@@ -87,9 +94,9 @@ impl Market {
         Ok(drafts)
     }
 
-    async fn answer(&self, drafts: &mut Drafts, id: MarketId, request: &Request) -> Result<Fill> {
-        let draft = drafts.get_mut(&id).and_then(Option::as_mut);
-        let draft = draft.ok_or(Error::NotFound(id))?;
+    fn take(&self, drafts: &mut Drafts, market: MarketId, request: &Request) -> Result<Taken> {
+        let draft = drafts.get_mut(&market).and_then(Option::as_mut);
+        let draft = draft.ok_or(Error::NotFound(market))?;
         let now = self.now();
         let decision = match request {
             Request::Forecast(forecast) => draft.state.forecast(forecast, now)?,
@@ -102,10 +109,37 @@ impl Market {
             }
             Decision::Recorded { seq } => seq,
         };
-        match draft.event(seq) {
-            Some(stored) => fill_of(stored),
-            None => fill_of(&self.recorded(id, seq).await?),
+        Ok(Taken { market, seq })
+    }
+
+    /// The fills of new events from the drafts, those of recorded ones from the store, page by page.
+    async fn answers(&self, drafts: &Drafts, taken: Vec<Result<Taken>>) -> Result<Vec<Result<Fill>>> {
+        let mut pages: BTreeMap<(MarketId, u64), StoredEvent> = BTreeMap::new();
+        let mut answers = Vec::with_capacity(taken.len());
+        for one in taken {
+            let Taken { market, seq } = match one {
+                Ok(taken) => taken,
+                Err(error) => {
+                    answers.push(Err(error));
+                    continue;
+                }
+            };
+            let drafted = drafts.get(&market).and_then(Option::as_ref);
+            if let Some(stored) = drafted.and_then(|draft| draft.event(seq)) {
+                answers.push(fill_of(stored));
+                continue;
+            }
+            if !pages.contains_key(&(market, seq)) {
+                let page = self.store().events(market, seq - 1, EVENTS_PER_READ).await?;
+                pages.extend(page.into_iter().map(|stored| ((market, stored.seq), stored)));
+            }
+            let missing = || Error::BadHistory {
+                seq,
+                reason: "it is missing",
+            };
+            answers.push(pages.get(&(market, seq)).ok_or_else(missing).and_then(fill_of));
         }
+        Ok(answers)
     }
 }
 

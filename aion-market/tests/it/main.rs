@@ -1,12 +1,17 @@
 //! Integration tests: worked numbers, laws as properties, stores, the handle and the observer.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod alarms;
+mod attacks;
 mod calibrators;
 mod comparison;
 mod curves;
 mod diagram;
+mod faults;
 mod golden_scores;
+mod histories;
 mod laws;
+mod makers;
 mod observer;
 mod rules;
 mod scores;

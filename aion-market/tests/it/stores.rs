@@ -330,7 +330,7 @@ async fn old_file(path: &std::path::Path) -> (Report, MarketId, Vec<aion_market:
         seq = entry.seq;
         let outcome = match entry.asset {
             aion_market::ledger::Asset::Shares(k) => Some(i64::try_from(k).unwrap()),
-            _ => None,
+            aion_market::ledger::Asset::Money => None,
         };
         sqlx::query(
             "INSERT INTO entry (market_id, seq, line, account, outcome, amount) VALUES (?, ?, ?, ?, ?, ?)",
