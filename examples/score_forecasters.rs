@@ -1,11 +1,17 @@
-//! Who forecasts well, in bits and in trust: `cargo run -p aion-examples --example score_forecasters`
+//! Who forecasts well, in bits and in trust: `cargo run -p aion-examples --example score_forecasters [FOLDER]`
 //!
-//! Expect: the careful forecaster has the smallest Brier score and gains trust; the boastful one has
-//! the largest and loses it; the sum of all trust stays the same.
+//! Expect: the careful forecaster leads in bits, in peer score and in trust; the boastful one is
+//! last in all of them; twelve days are too few to be sure; the sum of all trust stays the same. A
+//! reliability diagram of the leader is written to the folder, or beside temporary files.
 #![allow(clippy::print_stdout)]
 
+use std::path::PathBuf;
+
+use aion_market::compare::{Comparison, Options};
+use aion_market::diagram::{self, DiagramOptions};
 use aion_market::reliability::Reliability;
-use aion_market::{Forecast, Market, OpenMarket, Resolution, score};
+use aion_market::score::{self, Brier, ScoringRule, skill::Skill};
+use aion_market::{Forecast, Market, OpenMarket, Resolution};
 use aion_trust::{TrustLedger, Vote};
 use aion_types::{ForecasterId, MarketId, PpmDist, Prob, Timestamp};
 
@@ -29,21 +35,55 @@ const NAMES: [&str; 3] = ["careful", "boastful", "indifferent"];
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let outcomes: Vec<f64> = DAYS.iter().map(|(rain, _)| f64::from(u8::from(*rain))).collect();
+    let mut board = Vec::new();
     for (i, name) in NAMES.iter().enumerate() {
-        let said: Vec<f64> = DAYS.iter().map(|(_, said)| said[i]).collect();
-        let bits: f64 = DAYS
-            .iter()
-            .map(|(rain, said)| log2_score(said[i], *rain))
-            .sum::<Result<f64, _>>()?;
-        let reliability = Reliability::of(&said, &outcomes, 5)?;
+        let (mut bits, mut peer, mut briers, mut said) = (0.0, 0.0, Vec::new(), Vec::new());
+        for (rain, p) in &DAYS {
+            let given = p.map(|p| if *rain { p } else { 1.0 - p });
+            bits += given[i].log2() / DAYS.len() as f64;
+            peer += score::metaculus_peer(&given)?[i];
+            briers.push(Brier.reward(&[p[i], 1.0 - p[i]], usize::from(!rain))?);
+            said.push(p[i]);
+        }
+        board.push((*name, bits, peer, briers, Reliability::of(&said, &outcomes, 5)?));
+    }
+    board.sort_by(|a, b| b.1.total_cmp(&a.1));
+    for (name, bits, peer, _, curve) in &board {
         println!(
-            "{name:<12} {:+.3} bits a day, Brier {:.3}, calibration error {:.3}",
-            bits / DAYS.len() as f64,
-            reliability.murphy().brier(),
-            reliability.ece(),
+            "{name:<12} {bits:+.3} bits a day, peer score {peer:+.1}, Brier {:.3}, calibration error {:.3}",
+            curve.murphy().brier(),
+            curve.ece(),
         );
     }
 
+    let (first, second) = (&board[0], &board[1]);
+    let skill = Skill::paired(&first.3, &second.3)?;
+    let mut comparison = Comparison::new(Options::new(-2.0, 2.0)?);
+    for (a, b) in first.3.iter().zip(&second.3) {
+        comparison.push(*a, *b)?;
+    }
+    println!(
+        "{} saves {:.3} +- {:.3} of Brier a day against {}; sure of it: {}",
+        first.0,
+        skill.mean,
+        skill.standard_error.unwrap_or(f64::NAN),
+        second.0,
+        comparison.verdict().a_is_better(),
+    );
+    let folder = std::env::args()
+        .nth(1)
+        .map_or_else(std::env::temp_dir, PathBuf::from);
+    let path = folder.join("aion-score-forecasters.svg");
+    std::fs::write(
+        &path,
+        diagram::reliability(&first.4, &DiagramOptions::new(first.0)),
+    )?;
+    println!("wrote {}", path.display());
+    settle_in_trust().await
+}
+
+/// The same days as markets, whose ends move trust.
+async fn settle_in_trust() -> Result<(), Box<dyn std::error::Error>> {
     let (market, trust) = (Market::in_memory(), TrustLedger::in_memory());
     for (day, (rain, said)) in DAYS.iter().enumerate() {
         let id = MarketId::generate(Timestamp::from_ms(day as i64));
@@ -56,26 +96,18 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
                 .forecast(id, &Forecast::new(ForecasterId::new(*name)?, belief))
                 .await?;
         }
-        let outcome = usize::from(!rain);
-        let report = market.resolve(id, &Resolution::outcome(outcome)).await?;
+        let report = market
+            .resolve(id, &Resolution::outcome(usize::from(!rain)))
+            .await?;
         trust.settle(&report, &Vote::of_report(&report)).await?;
     }
     let accounts = trust.list(10).await?;
     for account in &accounts {
-        println!(
-            "{:<12} {} mT (began with {})",
-            account.id.as_str(),
-            account.balance.get(),
-            account.granted.get()
-        );
+        let (balance, granted) = (account.balance.get(), account.granted.get());
+        println!("{:<12} {balance} mT (began with {granted})", account.id.as_str());
     }
     let total: u64 = accounts.iter().map(|account| account.balance.get()).sum();
     let granted: u64 = accounts.iter().map(|account| account.granted.get()).sum();
     println!("in all {total} mT, as granted: {}", total == granted);
     Ok(())
-}
-
-fn log2_score(p: f64, rain: bool) -> aion_market::Result<f64> {
-    let nats = score::log_score(&[p, 1.0 - p], usize::from(!rain))?;
-    Ok(nats / std::f64::consts::LN_2)
 }

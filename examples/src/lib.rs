@@ -5,7 +5,8 @@
 //! |---|---|
 //! | `durable_task` | a claim, a lost lease, and a task that survives it |
 //! | `lmsr_market` | trades, their cost, and the bits that they earn |
-//! | `score_forecasters` | proper scores, calibration, and trust that follows |
+//! | `score_forecasters` | a leaderboard of proper scores, its diagram, and trust that follows |
+//! | `calibrate` | what a forecast stands for, learned and tried on tasks that it has not seen |
 //! | `chat_cpu` | the local model, and the persistence of what it says |
 //! | `agent_loop_scripted` | the loop with a scripted model and a service of your own |
 //! | `sandbox_exec` | a program shut in, and what holds it |

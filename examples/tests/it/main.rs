@@ -32,6 +32,7 @@ fn every_example_says_what_it_promises() {
         ("durable_task", "a's late write: the lease"),
         ("lmsr_market", "anna  +0.678072 bits, profit +47.000363"),
         ("score_forecasters", "as granted: true"),
+        ("calibrate", "saved and read back: the same, true"),
         ("chat_cpu", "SmolLM2"),
         ("agent_loop_scripted", "COMPLETED"),
         ("sandbox_exec", "nothing left"),
