@@ -186,6 +186,9 @@ pub enum Error {
     /// The store failed or refused.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A model was refused, or refuses to answer.
+    #[error(transparent)]
+    Model(#[from] crate::predict::logistic::ModelError),
     /// A task feed failed.
     #[error("the task feed failed")]
     Feed(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -2,7 +2,9 @@
 
 use std::fmt::Debug;
 
-use aion_types::{EventRecord, MessageRecord, Role, TaskEvidence, TaskId, TaskRecord, Timestamp};
+use aion_types::{
+    EventRecord, ForecasterId, MessageRecord, Prob, Role, TaskEvidence, TaskId, TaskRecord, Timestamp,
+};
 use async_trait::async_trait;
 
 use crate::Result;
@@ -42,12 +44,35 @@ pub struct TaskView<'a> {
     pub messages: &'a [MessageRecord],
     /// When it is asked.
     pub at: Timestamp,
+    /// The last opinions of the others in the task's market, for predictors that
+    /// [listen](crate::Predictor::listens); empty otherwise.
+    pub said: &'a [(ForecasterId, Prob)],
 }
 
 impl<'a> TaskView<'a> {
     /// A task with its messages so far.
     pub const fn new(task: &'a TaskRecord, messages: &'a [MessageRecord], at: Timestamp) -> Self {
-        Self { task, messages, at }
+        let said = &[];
+        Self {
+            task,
+            messages,
+            at,
+            said,
+        }
+    }
+
+    /// With the last opinions of the others.
+    #[must_use]
+    pub const fn with_said(mut self, said: &'a [(ForecasterId, Prob)]) -> Self {
+        self.said = said;
+        self
+    }
+
+    /// Only the first messages of the task.
+    #[must_use]
+    pub fn until(mut self, messages: usize) -> Self {
+        self.messages = &self.messages[..messages.min(self.messages.len())];
+        self
     }
 
     /// What the record and the messages say about the persistence of the task: the `R_harm` of each
@@ -71,4 +96,13 @@ pub(crate) fn token_ratio(message: &MessageRecord) -> Option<(u64, f64)> {
     let ratio = report.get("R_harm")?.as_f64()?;
     let sound = (1.0..=1e9).contains(&tokens) && (1e-6..=1e6).contains(&ratio);
     sound.then_some((tokens as u64, ratio))
+}
+
+/// The `R_min` of an assistant message whose report of it is sound.
+pub(crate) fn least_ratio(message: &MessageRecord) -> Option<f64> {
+    if message.role != Role::Assistant {
+        return None;
+    }
+    let ratio = message.persistence.as_ref()?.get("R_min")?.as_f64()?;
+    (1e-6..=1e6).contains(&ratio).then_some(ratio)
 }

@@ -44,7 +44,9 @@ pub mod divergence;
 mod draft;
 pub mod engine;
 mod error;
+pub mod evaluate;
 pub mod event;
+pub mod features;
 pub mod feed;
 mod history;
 pub mod interval;
@@ -71,9 +73,12 @@ pub use feed::{FeedError, TaskFeed, TaskView};
 pub use history::{CalibrationReport, History};
 pub use maker::MakerSpec;
 pub use market::{Market, MarketOptions};
-pub use observer::{Observed, Observer, ObserverOptions};
+pub use observer::{Accepted, Observed, Observer, ObserverOptions, PredictorHealth};
 pub use order::{Fill, Forecast, Order, PriceLimit, Quote, Request, Trade};
-pub use predict::{BaseRate, Opinion, PersistencePredictor, PredictError, Predictor, Random};
+pub use predict::{
+    BaseRate, BetaHistory, Cadence, Ended, Ensemble, LlmPredictor, LogisticPredictor, Opinion,
+    PersistencePredictor, PredictError, Predictor, Random, TaskHistory,
+};
 pub use report::{ForecasterReport, Report};
 pub use resolution::{Resolution, Target};
 pub use spec::{FAILED, MarketSpec, OpenMarket, SUCCESS, Subject, market_of_task};

@@ -3,7 +3,7 @@
 use aion_types::{ForecasterId, PpmDist};
 use async_trait::async_trait;
 
-use super::{Opinion, PredictError, Predictor};
+use super::{Cadence, Opinion, PredictError, Predictor};
 use crate::Result;
 use crate::feed::TaskView;
 use crate::market::Market;
@@ -43,11 +43,12 @@ impl Predictor for BaseRate {
         &self.id
     }
 
-    /// Speaks once, before the first message: nothing that happens in a task changes its kind.
+    /// Nothing that happens in a task changes its kind.
+    fn cadence(&self) -> Cadence {
+        Cadence::OnCreation
+    }
+
     async fn predict(&self, task: &TaskView<'_>, _price: &PpmDist) -> Result<Option<Opinion>, PredictError> {
-        if !task.messages.is_empty() {
-            return Ok(None);
-        }
         let rate = self
             .market
             .history(&task.task.kind, 2)

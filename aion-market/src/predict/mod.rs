@@ -1,10 +1,18 @@
 //! Predictors: who says beforehand how a task will end.
 
+mod at_share;
 mod base_rate;
+mod beta_history;
+mod ensemble;
+pub mod llm;
+pub mod logistic;
+mod mixture;
 mod persistence;
 mod random;
+mod task_history;
 
 use std::fmt::Debug;
+use std::num::NonZeroU32;
 
 use aion_types::{ForecasterId, PpmDist, Prob};
 use async_trait::async_trait;
@@ -13,9 +21,17 @@ use crate::Result;
 use crate::feed::TaskView;
 use crate::report::Report;
 
+pub use at_share::AtShare;
 pub use base_rate::BaseRate;
-pub use persistence::PersistencePredictor;
+pub use beta_history::BetaHistory;
+pub use ensemble::Ensemble;
+pub use llm::LlmPredictor;
+pub use logistic::LogisticPredictor;
+pub use mixture::Mixture;
+pub use persistence::{PersistencePredictor, TailFit};
 pub use random::Random;
+pub(crate) use random::splitmix64;
+pub use task_history::TaskHistory;
 
 /// Why a predictor failed.
 pub type PredictError = Box<dyn std::error::Error + Send + Sync>;
@@ -57,30 +73,81 @@ impl Opinion {
     }
 }
 
+/// When a predictor is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Cadence {
+    /// When a task is made, and never again.
+    OnCreation,
+    /// When it is made, and after as many messages as the observer waits for.
+    #[default]
+    Debounced,
+    /// When it is made, and after so many messages each.
+    EveryMessages(NonZeroU32),
+    /// When it is made, and after each message of the model that reports its persistence.
+    OnPersistence,
+}
+
+/// How a task ended.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Ended<'a> {
+    /// What its market came to.
+    pub report: &'a Report,
+    /// The task with all of its messages; none if the feed has lost it.
+    pub task: Option<TaskView<'a>>,
+}
+
+impl<'a> Ended<'a> {
+    /// A market's report with its task.
+    pub const fn new(report: &'a Report, task: Option<TaskView<'a>>) -> Self {
+        Self { report, task }
+    }
+
+    /// How well it went, in `[0, 1]`; none where the market was void.
+    pub fn success(&self) -> Option<f64> {
+        let target = self.report.target.as_ref()?;
+        Some(target.dist().get(crate::SUCCESS)?.to_prob().get())
+    }
+}
+
 /// Somebody who says how likely a task is to succeed.
 ///
-/// A predictor sees the price only as an argument: one that uses it says so by [`Predictor::informed`].
+/// A predictor sees the price, and what others said, only as arguments: one that uses them says so by
+/// [`Predictor::informed`]. It may fail, hang or say what is no probability: the observer notes that and
+/// goes on with the others.
 #[async_trait]
 pub trait Predictor: Debug + Send + Sync {
     /// Under which name it forecasts.
     fn id(&self) -> &ForecasterId;
 
-    /// Whether it looks at the price; its forecasts are then marked.
+    /// Whether it looks at the price or at what others said; its forecasts are then marked.
     fn informed(&self) -> bool {
         false
     }
 
-    /// Its opinion, asked when a task is made and after messages; `None` if it has none (any more).
+    /// Whether it is asked after the others, with what they said in [`TaskView::said`].
+    fn listens(&self) -> bool {
+        false
+    }
+
+    /// When it is asked.
+    fn cadence(&self) -> Cadence {
+        Cadence::default()
+    }
+
+    /// Its opinion; `None` if it has none (any more).
     ///
     /// # Errors
-    /// [`PredictError`]; the observer logs it and goes on without this predictor.
+    /// [`PredictError`]; the observer notes it and goes on without this predictor.
     async fn predict(&self, task: &TaskView<'_>, price: &PpmDist) -> Result<Option<Opinion>, PredictError>;
 
-    /// Learns from a market that was just resolved.
+    /// Learns from a task that just ended. It may be told again, after a restart: the second time must
+    /// change nothing.
     ///
     /// # Errors
-    /// [`PredictError`]; the observer logs it.
-    async fn learn(&self, _report: &Report) -> Result<(), PredictError> {
+    /// [`PredictError`]; the observer notes it.
+    async fn learn(&self, _ended: &Ended<'_>) -> Result<(), PredictError> {
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use aion_types::{ForecasterId, PpmDist, Prob};
 use async_trait::async_trait;
 
-use super::{Opinion, PredictError, Predictor};
+use super::{Cadence, Opinion, PredictError, Predictor};
 use crate::Result;
 use crate::feed::TaskView;
 
@@ -36,10 +36,11 @@ impl Predictor for Random {
         &self.id
     }
 
+    fn cadence(&self) -> Cadence {
+        Cadence::OnCreation
+    }
+
     async fn predict(&self, task: &TaskView<'_>, _price: &PpmDist) -> Result<Option<Opinion>, PredictError> {
-        if !task.messages.is_empty() {
-            return Ok(None);
-        }
         let halves = task.task.id.as_bytes().chunks_exact(8);
         let draw = halves.fold(self.seed, |state, half| {
             let mut bytes = [0; 8];
@@ -51,9 +52,11 @@ impl Predictor for Random {
     }
 }
 
+/// The next of a sequence of well mixed numbers.
+///
 /// # Sources
 /// G. L. Steele, D. Lea, C. H. Flood, Fast splittable pseudorandom number generators, 2014.
-fn splitmix64(state: u64) -> u64 {
+pub(crate) fn splitmix64(state: u64) -> u64 {
     let mut z = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -13,6 +13,7 @@ mod histories;
 mod laws;
 mod makers;
 mod observer;
+mod predictors;
 mod rules;
 mod scores;
 mod scoring;

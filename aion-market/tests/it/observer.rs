@@ -16,7 +16,7 @@ use async_trait::async_trait;
 
 /// A log in memory, written by the test and only read by the observer.
 #[derive(Debug, Default)]
-struct Log(Mutex<Written>);
+pub(crate) struct Log(Mutex<Written>);
 
 #[derive(Debug, Default)]
 struct Written {
@@ -27,12 +27,12 @@ struct Written {
     fail_after: Option<usize>,
 }
 
-fn task_id(n: u8) -> TaskId {
+pub(crate) fn task_id(n: u8) -> TaskId {
     TaskId::from_parts(Timestamp::from_ms(i64::from(n)), [n; 10])
 }
 
 impl Log {
-    fn event(&self, n: u8, kind: EventKind, body: Json) {
+    pub(crate) fn event(&self, n: u8, kind: EventKind, body: Json) {
         let mut log = self.0.lock().unwrap();
         let seq = log.events.len() as u64 + 1;
         let at = Timestamp::from_ms(seq as i64);
@@ -48,7 +48,7 @@ impl Log {
         });
     }
 
-    fn create(&self, n: u8, kind: &str) {
+    pub(crate) fn create(&self, n: u8, kind: &str) {
         let id = task_id(n).to_string();
         let record = format!(
             r#"{{"id":"{id}","root_id":"{id}","depth":0,"kind":"{kind}","queue":"q","title":"t","spec":"s",
@@ -60,7 +60,7 @@ impl Log {
         self.event(n, EventKind::Created, Json::Null);
     }
 
-    fn say(&self, n: u8, ratio: f64) {
+    pub(crate) fn say(&self, n: u8, ratio: f64) {
         let mut log = self.0.lock().unwrap();
         let messages = log.messages.entry(task_id(n)).or_default();
         let seq = messages.len() as u64 + 1;
@@ -84,6 +84,24 @@ impl Log {
             EventKind::Message,
             Json::object([("seq", Json::Int(seq as i64))]),
         );
+    }
+}
+
+impl Log {
+    /// Everything that happened, as a webhook would tell it.
+    pub(crate) fn told(&self) -> Vec<EventRecord> {
+        self.0.lock().unwrap().events.clone()
+    }
+
+    /// Only the first events: what the feed shows while the rest is on its way.
+    pub(crate) fn until(&self, seq: usize) -> Self {
+        let log = self.0.lock().unwrap();
+        Self(Mutex::new(Written {
+            events: log.events[..seq].to_vec(),
+            tasks: log.tasks.clone(),
+            messages: log.messages.clone(),
+            fail_after: None,
+        }))
     }
 }
 
@@ -154,7 +172,7 @@ fn observer(market: &Market, log: &Arc<Log>) -> Observer {
     )
 }
 
-fn market() -> Market {
+pub(crate) fn market() -> Market {
     let clock = ManualClock::at(Timestamp::from_ms(1));
     Market::new(
         Arc::new(MemoryMarketStore::new()),
@@ -163,7 +181,7 @@ fn market() -> Market {
     )
 }
 
-fn id(name: &str) -> ForecasterId {
+pub(crate) fn id(name: &str) -> ForecasterId {
     ForecasterId::new(name).unwrap()
 }
 

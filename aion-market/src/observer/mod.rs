@@ -1,26 +1,35 @@
 //! The observer: reads what happens to tasks, opens their markets, asks predictors, resolves.
 //!
-//! It only reads: the feed has no method that writes. Every event is taken up once, because the place
-//! reached in the feed is stored in the same transaction as what the event caused.
+//! It only reads: the feed has no method that writes. Every event is taken up once and in the order of the
+//! log, because the place reached in the feed is stored in the same transaction as what the event caused;
+//! so the markets do not depend on when, how often, or in which order anybody told of an event.
 
+mod asking;
+mod health;
+mod past;
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
-use aion_types::{
-    EventKind, EventRecord, ForecasterId, MarketId, MessageRecord, PpmDist, TaskId, TaskRecord,
-};
+use aion_types::{EventKind, EventRecord, ForecasterId, MarketId, MessageRecord, TaskId, TaskRecord};
 
 use crate::Result;
 use crate::draft::Draft;
-use crate::engine::Decision;
 use crate::error::Error;
-use crate::feed::{TaskFeed, TaskView, token_ratio};
+use crate::feed::{TaskFeed, TaskView};
 use crate::market::Market;
-use crate::order::Forecast;
-use crate::predict::{Opinion, Predictor};
+use crate::predict::{Ended, Predictor};
 use crate::report::Report;
 use crate::resolution::Resolution;
-use crate::spec::{FAILED, OpenMarket, SUCCESS, market_of_task};
-use crate::store::{CursorMove, StoreError};
+use crate::spec::{FAILED, OpenMarket, SUCCESS, Subject, market_of_task};
+use crate::store::{CursorMove, MarketFilter, MarketStatus, StoreError};
+use asking::Moment;
+use health::{Health, reason_of};
+use past::Attempts;
+
+pub use health::{Failure, FailureKind, PredictorHealth};
 
 const MAX_ATTEMPTS: usize = 16;
 const MESSAGES_PER_READ: usize = 200;
@@ -33,16 +42,21 @@ pub struct ObserverOptions {
     page: usize,
     max_messages: usize,
     max_forecasts: u64,
+    debounce: u64,
+    patience: Duration,
 }
 
 impl Default for ObserverOptions {
-    /// Cursor `tasks`, 256 events a read, at most 5,000 messages of a task and 64 forecasts a market.
+    /// Cursor `tasks`, 256 events a read, at most 5,000 messages of a task and 64 forecasts a market;
+    /// predictors are asked every 8 messages and have 60 s to answer.
     fn default() -> Self {
         Self {
             cursor: "tasks".to_owned(),
             page: 256,
             max_messages: 5_000,
             max_forecasts: 64,
+            debounce: 8,
+            patience: Duration::from_secs(60),
         }
     }
 }
@@ -68,6 +82,21 @@ impl ObserverOptions {
         self.max_forecasts = forecasts;
         self
     }
+
+    /// Sets after how many messages each predictors are asked that do not say it themselves.
+    #[must_use]
+    pub const fn with_debounce(mut self, messages: NonZeroU32) -> Self {
+        self.debounce = messages.get() as u64;
+        self
+    }
+
+    /// Sets how long a predictor may take. All are asked at once, so this bounds a whole event. One that
+    /// computes without a pause cannot be stopped.
+    #[must_use]
+    pub const fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
 }
 
 /// What the observer did.
@@ -86,13 +115,27 @@ pub struct Observed {
     pub cursor: u64,
 }
 
-/// Turns the events of tasks into markets.
+/// What became of an event that somebody told of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Accepted {
+    /// It had been taken up before.
+    Known,
+    /// It and whatever came before it were taken up.
+    Taken(Box<Observed>),
+    /// The feed does not show it yet: tell of it again later.
+    Ahead,
+}
+
+/// Turns the events of tasks into markets. Cheap to clone; runs on Tokio with its timers.
 #[derive(Debug, Clone)]
 pub struct Observer {
     market: Market,
     feed: Arc<dyn TaskFeed>,
-    predictors: Vec<Arc<dyn Predictor>>,
+    predictors: Arc<[Arc<dyn Predictor>]>,
     options: ObserverOptions,
+    health: Health,
+    attempts: Attempts,
 }
 
 impl Observer {
@@ -106,14 +149,64 @@ impl Observer {
         Self {
             market,
             feed,
-            predictors,
+            predictors: predictors.into(),
             options,
+            health: Health::default(),
+            attempts: Attempts::default(),
         }
     }
 
     /// The market that it writes to.
     pub const fn market(&self) -> &Market {
         &self.market
+    }
+
+    /// How each predictor has done since the start; one that was never asked is not there.
+    pub fn health(&self) -> BTreeMap<ForecasterId, PredictorHealth> {
+        self.health.all()
+    }
+
+    /// Takes up an event that somebody told of, such as a webhook, with whatever the feed shows before it.
+    ///
+    /// Telling of it twice, late, or out of order changes nothing: the log decides what happened and in
+    /// which order, and an event counts by its place in it.
+    ///
+    /// # Errors
+    /// Those of [`catch_up`](Self::catch_up).
+    pub async fn accept(&self, event: &EventRecord) -> Result<Accepted> {
+        if event.seq <= self.market.store().cursor(&self.options.cursor).await? {
+            return Ok(Accepted::Known);
+        }
+        let observed = self.catch_up().await?;
+        // Another observer of the same store may have been first.
+        if event.seq <= self.market.store().cursor(&self.options.cursor).await? {
+            return Ok(Accepted::Taken(Box::new(observed)));
+        }
+        Ok(Accepted::Ahead)
+    }
+
+    /// Tells the predictors again of the last `markets` tasks that ended, oldest first: what they keep in
+    /// memory survives a restart this way. Gives how many there were.
+    ///
+    /// # Errors
+    /// [`Error::Feed`] or [`Error::Store`].
+    pub async fn restore(&self, markets: usize) -> Result<usize> {
+        let mut ended: Vec<MarketId> = Vec::new();
+        while ended.len() < markets {
+            let mut filter = MarketFilter::default().with_status(MarketStatus::Resolved);
+            if let Some(last) = ended.last() {
+                filter = filter.with_before(*last);
+            }
+            let page = self.market.list(&filter, markets - ended.len()).await?;
+            if page.is_empty() {
+                break;
+            }
+            ended.extend(page.iter().map(|view| view.id));
+        }
+        for id in ended.iter().rev() {
+            self.learn(*id).await?;
+        }
+        Ok(ended.len())
     }
 
     /// Takes up everything that has happened since.
@@ -167,6 +260,7 @@ impl Observer {
 
     /// Does what one event asks for; whether the cursor was moved with it.
     async fn take_up(&self, event: &EventRecord, at: u64, observed: &mut Observed) -> Result<bool> {
+        self.attempts.note(event);
         for attempt in 1.. {
             let Some(change) = self.change_for(event).await? else {
                 return Ok(false);
@@ -226,35 +320,40 @@ impl Observer {
                 Err(error) => return Err(error),
             },
         };
-        let mut change = Change {
-            draft,
-            opened,
-            forecasts: 0,
-            resolves: false,
-        };
-        self.ask_all(&mut change, &task, &[], event).await?;
+        let mut change = Change::of(draft);
+        change.opened = opened;
+        let task = self.attempts.as_of(task, event);
+        change.forecasts = self
+            .ask_all(&mut change.draft, &task, &[], event, Moment::Creation)
+            .await?;
         Ok(Some(change))
     }
 
     async fn on_message(&self, event: &EventRecord) -> Result<Option<Change>> {
+        let Some(message) = self.message_of(event).await? else {
+            return Ok(None);
+        };
+        let moment = Moment::Message {
+            number: message.seq,
+            message: &message,
+        };
+        if !self.anybody_due(moment) {
+            return Ok(None);
+        }
         let Some(draft) = self.existing(event.task_id).await? else {
             return Ok(None);
         };
-        let Some(task) = self.task(event.task_id).await? else {
+        let room = draft.state.resolution().is_none() && draft.state.forecasts() < self.options.max_forecasts;
+        let Some(task) = self.task(event.task_id).await?.filter(|_| room) else {
             return Ok(None);
         };
-        let messages = self.messages_until(event).await?;
-        let tells = messages.last().and_then(token_ratio).is_some();
-        if !tells || draft.state.forecasts() >= self.options.max_forecasts {
-            return Ok(None);
-        }
-        let mut change = Change {
-            draft,
-            opened: None,
-            forecasts: 0,
-            resolves: false,
-        };
-        self.ask_all(&mut change, &task, &messages, event).await?;
+        let mut messages = self.all_messages(event.task_id).await?;
+        messages.retain(|earlier| earlier.seq <= message.seq);
+        let mut change = Change::of(draft);
+        let task = self.attempts.as_of(task, event);
+        change.forecasts = self
+            .ask_all(&mut change.draft, &task, &messages, event, moment)
+            .await?;
         Ok(Some(change))
     }
 
@@ -283,16 +382,12 @@ impl Observer {
             return Ok(None);
         };
         draft.push(named, None, now)?;
-        Ok(Some(Change {
-            draft,
-            opened: None,
-            forecasts: 0,
-            resolves: false,
-        }))
+        Ok(Some(Change::of(draft)))
     }
 
     async fn on_end(&self, task: TaskId, resolution: Resolution) -> Result<Option<Change>> {
-        let Some(mut draft) = self.existing(task).await? else {
+        let open = |draft: &Draft| draft.state.resolution().is_none();
+        let Some(mut draft) = self.existing(task).await?.filter(open) else {
             return Ok(None);
         };
         match draft.state.resolve(&resolution) {
@@ -303,46 +398,35 @@ impl Observer {
                 return Ok(None);
             }
         }
-        Ok(Some(Change {
-            draft,
-            opened: None,
-            forecasts: 0,
-            resolves: true,
-        }))
+        let mut change = Change::of(draft);
+        change.resolves = true;
+        Ok(Some(change))
     }
 
-    async fn ask_all(
-        &self,
-        change: &mut Change,
-        task: &TaskRecord,
-        messages: &[MessageRecord],
-        event: &EventRecord,
-    ) -> Result<()> {
-        let view = TaskView::new(task, messages, event.at);
-        for predictor in &self.predictors {
-            let price = change.draft.state.price().clone();
-            let Some(forecast) = ask(predictor.as_ref(), &view, &price, event.seq).await else {
-                continue;
-            };
-            let now = self.market.now();
-            match change.draft.state.forecast(&forecast, now) {
-                Ok(decision) => {
-                    change.forecasts += u64::from(matches!(decision, Decision::Append { .. }));
-                    change.draft.decide(decision, now)?;
-                }
-                Err(error) => {
-                    tracing::warn!(predictor = %predictor.id(), %error, "a forecast was refused");
-                }
-            }
-        }
-        Ok(())
-    }
-
+    /// Tells every predictor how a task ended.
     async fn learn(&self, id: MarketId) -> Result<Report> {
         let report = self.market.report(id).await?;
-        for predictor in &self.predictors {
-            if let Err(error) = predictor.learn(&report).await {
-                tracing::warn!(predictor = %predictor.id(), %error, "a predictor could not learn");
+        let task = match report.subject {
+            Subject::Task { task } => self.task(task).await?,
+            Subject::Question { .. } => return Ok(report),
+        };
+        let messages = match &task {
+            Some(task) => self.all_messages(task.id).await?,
+            None => Vec::new(),
+        };
+        let view = task
+            .as_ref()
+            .map(|task| TaskView::new(task, &messages, task.updated_at));
+        let ended = Ended::new(&report, view);
+        for predictor in self.predictors.iter() {
+            let told = tokio::time::timeout(self.options.patience, predictor.learn(&ended));
+            let reason = match told.await {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => reason_of(&*error),
+                Err(_) => format!("not done within {} ms", self.options.patience.as_millis()),
+            };
+            if let Some(view) = &view {
+                self.fail(predictor.id(), view, FailureKind::Learning, reason);
             }
         }
         Ok(report)
@@ -378,14 +462,17 @@ impl Observer {
         Ok(all)
     }
 
-    /// The messages up to the one of this event: by its number if the event says it, by time if not.
-    async fn messages_until(&self, event: &EventRecord) -> Result<Vec<MessageRecord>> {
-        let mut messages = self.all_messages(event.task_id).await?;
-        match event.body.get("seq").and_then(aion_types::Json::as_f64) {
-            Some(seq) => messages.retain(|message| message.seq as f64 <= seq),
-            None => messages.retain(|message| message.created_at <= event.at),
+    /// The message of an event: by its number if the event says it, the last one by time if not.
+    async fn message_of(&self, event: &EventRecord) -> Result<Option<MessageRecord>> {
+        let number = event.body.get("seq").and_then(aion_types::Json::as_f64);
+        if let Some(number) = number.filter(|number| *number >= 1.0) {
+            let page = self.feed.messages(event.task_id, number as u64 - 1, 1).await;
+            let found = page.map_err(Error::Feed)?.pop();
+            return Ok(found.filter(|message| message.seq as f64 == number));
         }
-        Ok(messages)
+        let mut messages = self.all_messages(event.task_id).await?;
+        messages.retain(|message| message.created_at <= event.at);
+        Ok(messages.pop())
     }
 }
 
@@ -396,34 +483,13 @@ struct Change {
     resolves: bool,
 }
 
-/// The forecast of one predictor under a key of the event, so that asking again changes nothing.
-async fn ask(predictor: &dyn Predictor, view: &TaskView<'_>, price: &PpmDist, seq: u64) -> Option<Forecast> {
-    let said = match predictor.predict(view, price).await {
-        Ok(opinion) => opinion?,
-        Err(error) => {
-            tracing::warn!(predictor = %predictor.id(), %error, "a predictor failed");
-            return None;
-        }
-    };
-    match forecast_of(predictor, said, seq) {
-        Ok(forecast) => Some(forecast),
-        Err(error) => {
-            tracing::warn!(predictor = %predictor.id(), %error, "an opinion is no forecast");
-            None
+impl Change {
+    const fn of(draft: Draft) -> Self {
+        Self {
+            draft,
+            opened: None,
+            forecasts: 0,
+            resolves: false,
         }
     }
-}
-
-fn forecast_of(predictor: &dyn Predictor, said: Opinion, seq: u64) -> Result<Forecast> {
-    let mut forecast = Forecast::new(predictor.id().clone(), PpmDist::binary(said.success))
-        .with_weight(said.weight)?
-        .with_key(format!("{}@{seq}", predictor.id()))?;
-    if let Some(ln_ratio) = said.ln_ratio {
-        forecast = forecast.with_signal(ln_ratio)?;
-    }
-    Ok(if predictor.informed() {
-        forecast.informed()
-    } else {
-        forecast
-    })
 }

@@ -1,0 +1,10 @@
+//! Predictors: fits against scikit-learn, models and their refusals, mixtures, language models, features.
+
+mod features;
+mod llm;
+mod logistic;
+mod mixture;
+mod models;
+mod observing;
+mod recorded_runs;
+mod records;
