@@ -54,12 +54,12 @@ impl Vote {
         })
     }
 
-    /// The last forecasts of everybody in a market, as votes.
+    /// The last forecasts of everybody in a market, as votes; not of whoever worked on its subject.
     pub fn of_report(report: &Report) -> Vec<Self> {
         let others = report
             .forecasters
             .iter()
-            .filter(|row| row.forecaster != ForecasterId::house());
+            .filter(|row| row.forecaster != ForecasterId::house() && row.role.is_outsider());
         others
             .map(|row| Self::new(row.forecaster.clone(), row.last.clone()))
             .collect()

@@ -24,6 +24,7 @@
 //! # Features
 //!
 //! - `sqlite` (default): [`store::SqliteLedgerStore`].
+//! - `postgres`: `store::PostgresLedgerStore`.
 //! - `testkit`: the conformance suite of [`store::LedgerStore`], for stores of your own.
 //!
 //! # Reading order
@@ -43,6 +44,8 @@ pub mod testkit;
 pub use error::{Error, Result};
 pub use ledger::{Account, Delta, MAX_VOTES, Settlement, TrustLedger, TrustOptions, Vote};
 pub use rule::{Kappa, Rule};
+#[cfg(feature = "postgres")]
+pub use store::PostgresLedgerStore;
 #[cfg(feature = "sqlite")]
 pub use store::SqliteLedgerStore;
 pub use store::{LedgerStore, MemoryLedgerStore, Revision, StoreError};

@@ -12,11 +12,18 @@ use crate::ledger::{Account, Delta, Settlement};
 use crate::rule::Rule;
 use crate::store::{Change, LedgerStore, Revision, StoreError};
 
-/// Makes one test of each case of the suite, over the store that the expression gives.
+/// Makes one test of each case of the suite: over the store that the expression gives, or, after
+/// `with`, by a function that is given the case and runs it on a store of its own.
 #[macro_export]
 macro_rules! ledger_store_tests {
+    (with $run:path) => {
+        $crate::ledger_store_tests!(@list (with $run));
+    };
     ($make:expr) => {
-        $crate::ledger_store_tests!(@cases $make;
+        $crate::ledger_store_tests!(@list (store $make));
+    };
+    (@list $how:tt) => {
+        $crate::ledger_store_tests!(@cases $how;
             an_empty_ledger_is_at_revision_zero
             a_change_comes_back_as_it_was_written
             a_stale_change_writes_nothing
@@ -24,13 +31,20 @@ macro_rules! ledger_store_tests {
             lists_go_from_the_largest_down
         );
     };
-    (@cases $make:expr; $($case:ident)*) => {
-        $(
-            #[tokio::test]
-            async fn $case() {
-                $crate::testkit::$case(std::sync::Arc::new($make.await)).await;
-            }
-        )*
+    (@cases $how:tt; $($case:ident)*) => {
+        $( $crate::ledger_store_tests!(@case $how $case); )*
+    };
+    (@case (store $make:expr) $case:ident) => {
+        #[tokio::test]
+        async fn $case() {
+            $crate::testkit::$case(std::sync::Arc::new($make.await)).await;
+        }
+    };
+    (@case (with $run:path) $case:ident) => {
+        #[tokio::test]
+        async fn $case() {
+            $run($crate::testkit::$case).await;
+        }
     };
 }
 

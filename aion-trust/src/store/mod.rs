@@ -1,6 +1,10 @@
 //! Where trust is kept: a small trait with compare-and-set.
 
 mod memory;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
@@ -12,6 +16,8 @@ use async_trait::async_trait;
 use crate::ledger::{Account, Settlement};
 
 pub use memory::MemoryLedgerStore;
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresLedgerStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteLedgerStore;
 
@@ -66,6 +72,9 @@ pub enum StoreError {
         /// The application id of the file.
         found: i64,
     },
+    /// The disk, or what the database may have of it, is full. Nothing was written.
+    #[error("the storage of the ledger is full")]
+    StorageFull(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A row that cannot be read.
     #[error("a stored {what} cannot be read")]
     Corrupt {
@@ -80,7 +89,7 @@ pub enum StoreError {
     Backend(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 impl From<aion_sql::OpenError> for StoreError {
     fn from(error: aion_sql::OpenError) -> Self {
         match error {

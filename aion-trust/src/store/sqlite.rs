@@ -2,22 +2,15 @@
 
 use std::path::Path;
 
-use aion_sql::{Schema, SqliteOptions};
-use aion_types::{ForecasterId, MarketId, MilliTrust};
+use aion_sql::SqliteOptions;
+use aion_types::{ForecasterId, MarketId};
 use async_trait::async_trait;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{Row, SqliteConnection};
 
+use super::sql::{SCHEMA, account, failed, int, rows, settlement};
 use super::{Change, LedgerStore, Revision, StoreError};
 use crate::ledger::{Account, Settlement};
-
-const SCHEMA: Schema = Schema {
-    name: "aion_trust",
-    application_id: 0x4169_7472, // "Aitr"
-    sqlite: &[include_str!("migrations/0001_trust.sql")],
-    postgres: &[],
-};
-const MAX_ROWS: usize = 100_000;
 
 /// Trust in a SQLite file.
 #[derive(Debug, Clone)]
@@ -33,6 +26,15 @@ impl SqliteLedgerStore {
     /// program, [`StoreError::Backend`] if it cannot be opened.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         Self::connect(SqliteOptions::file(path).with_connections(2)).await
+    }
+
+    /// Opens a database by these options: another number of connections, other rules of syncing, a
+    /// limit on the size of the file.
+    ///
+    /// # Errors
+    /// As [`SqliteLedgerStore::open`].
+    pub async fn open_with(options: SqliteOptions) -> Result<Self, StoreError> {
+        Self::connect(options).await
     }
 
     /// A database in memory, gone with the store.
@@ -58,36 +60,31 @@ async fn number(connection: &mut SqliteConnection, sql: &'static str) -> Result<
     sqlx::query_scalar(sql)
         .fetch_one(connection)
         .await
-        .map_err(StoreError::backend)
+        .map_err(failed)
 }
 
 #[async_trait]
 impl LedgerStore for SqliteLedgerStore {
     async fn accounts(&self, ids: &[ForecasterId]) -> Result<(Revision, Vec<Account>), StoreError> {
         // One transaction, so that the accounts are of the revision.
-        let mut tx = self.pool.begin().await.map_err(StoreError::backend)?;
+        let mut tx = self.pool.begin().await.map_err(failed)?;
         let revision = number(&mut tx, "SELECT revision FROM ledger").await?;
         let mut found = Vec::new();
         for id in ids {
             let sql = "SELECT id, balance, granted, settlements FROM account WHERE id = ?";
             let row = sqlx::query(sql).bind(id.as_str()).fetch_optional(&mut *tx).await;
-            found.extend(
-                row.map_err(StoreError::backend)?
-                    .as_ref()
-                    .map(read_account)
-                    .transpose()?,
-            );
+            found.extend(row.map_err(failed)?.as_ref().map(read_account).transpose()?);
         }
-        tx.commit().await.map_err(StoreError::backend)?;
+        tx.commit().await.map_err(failed)?;
         Ok((Revision::new(revision.unsigned_abs()), found))
     }
 
     async fn list(&self, limit: usize) -> Result<Vec<Account>, StoreError> {
         let sql = "SELECT id, balance, granted, settlements FROM account
                    ORDER BY balance DESC, id LIMIT ?";
-        let query = sqlx::query(sql).bind(int(limit.min(MAX_ROWS) as u64));
-        let rows = query.fetch_all(&self.pool).await.map_err(StoreError::backend)?;
-        rows.iter().map(read_account).collect()
+        let query = sqlx::query(sql).bind(rows(limit));
+        let found = query.fetch_all(&self.pool).await.map_err(failed)?;
+        found.iter().map(read_account).collect()
     }
 
     async fn settlement(&self, market: MarketId) -> Result<Option<Settlement>, StoreError> {
@@ -96,28 +93,18 @@ impl LedgerStore for SqliteLedgerStore {
             .bind(market.as_bytes().as_slice())
             .fetch_optional(&self.pool)
             .await
-            .map_err(StoreError::backend)?;
-        let read = |body: String| serde_json::from_str(&body);
-        body.map(read)
-            .transpose()
-            .map_err(|error| StoreError::corrupt("settlement", error))
+            .map_err(failed)?;
+        body.as_deref().map(settlement).transpose()
     }
 
     async fn commit(&self, expected: Revision, change: &Change) -> Result<(), StoreError> {
-        let mut tx = self
-            .pool
-            .begin_with("BEGIN IMMEDIATE")
-            .await
-            .map_err(StoreError::backend)?;
+        let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
         let found = number(&mut tx, "SELECT revision FROM ledger")
             .await?
             .unsigned_abs();
         let market = change.settlement.market.as_bytes().as_slice();
         let settled = sqlx::query("SELECT 1 FROM settlement WHERE market_id = ?").bind(market);
-        let settled = settled
-            .fetch_optional(&mut *tx)
-            .await
-            .map_err(StoreError::backend)?;
+        let settled = settled.fetch_optional(&mut *tx).await.map_err(failed)?;
         if found != expected.get() || settled.is_some() {
             return Err(StoreError::Conflict {
                 expected: expected.get(),
@@ -125,21 +112,21 @@ impl LedgerStore for SqliteLedgerStore {
             });
         }
         put(&mut tx, found + 1, change).await?;
-        tx.commit().await.map_err(StoreError::backend)
+        tx.commit().await.map_err(failed)
     }
 }
 
 async fn put(tx: &mut SqliteConnection, revision: u64, change: &Change) -> Result<(), StoreError> {
     let body = serde_json::to_string(&change.settlement).map_err(StoreError::backend)?;
     let revise = sqlx::query("UPDATE ledger SET revision = ?").bind(int(revision));
-    revise.execute(&mut *tx).await.map_err(StoreError::backend)?;
+    revise.execute(&mut *tx).await.map_err(failed)?;
     sqlx::query("INSERT INTO settlement (market_id, revision, body) VALUES (?, ?, ?)")
         .bind(change.settlement.market.as_bytes().as_slice())
         .bind(int(revision))
         .bind(body)
         .execute(&mut *tx)
         .await
-        .map_err(StoreError::backend)?;
+        .map_err(failed)?;
     let sql = "INSERT INTO account (id, balance, granted, settlements) VALUES (?, ?, ?, ?)
                ON CONFLICT (id) DO UPDATE SET
                balance = excluded.balance, settlements = excluded.settlements";
@@ -151,26 +138,17 @@ async fn put(tx: &mut SqliteConnection, revision: u64, change: &Change) -> Resul
             .bind(int(account.settlements))
             .execute(&mut *tx)
             .await
-            .map_err(StoreError::backend)?;
+            .map_err(failed)?;
     }
     Ok(())
 }
 
 fn read_account(row: &SqliteRow) -> Result<Account, StoreError> {
-    let id: String = row.try_get(0).map_err(StoreError::backend)?;
-    let number = |i: usize| {
-        row.try_get::<i64, _>(i)
-            .map(i64::unsigned_abs)
-            .map_err(StoreError::backend)
-    };
-    Ok(Account {
-        id: ForecasterId::new(id).map_err(|error| StoreError::corrupt("account", error))?,
-        balance: MilliTrust::new(number(1)?),
-        granted: MilliTrust::new(number(2)?),
-        settlements: number(3)?,
-    })
-}
-
-fn int(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
+    let number = |i: usize| row.try_get::<i64, _>(i).map_err(failed);
+    account(
+        row.try_get(0).map_err(failed)?,
+        number(1)?,
+        number(2)?,
+        number(3)?,
+    )
 }

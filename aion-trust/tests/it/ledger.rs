@@ -1,4 +1,4 @@
-//! Both stores pass the suite; settlements happen once, conserve trust, and survive a restart.
+//! Every store passes the suite; settlements happen once, conserve trust, and survive a restart.
 
 mod memory {
     use aion_trust::MemoryLedgerStore;
@@ -10,6 +10,30 @@ mod sqlite {
     use aion_trust::SqliteLedgerStore;
 
     aion_trust::ledger_store_tests!(async { SqliteLedgerStore::in_memory().await.unwrap() });
+}
+
+mod postgres {
+    use std::future::Future;
+    use std::sync::Arc;
+
+    use aion_sql::testkit::TestDatabase;
+    use aion_trust::{LedgerStore, PostgresLedgerStore};
+
+    async fn run<C, F>(case: C)
+    where
+        C: FnOnce(Arc<dyn LedgerStore>) -> F,
+        F: Future<Output = ()>,
+    {
+        let Some(database) = TestDatabase::create().await else {
+            return;
+        };
+        let store = PostgresLedgerStore::open(&database.options()).await.unwrap();
+        case(Arc::new(store.clone())).await;
+        store.close().await;
+        database.remove().await;
+    }
+
+    aion_trust::ledger_store_tests!(with run);
 }
 
 use std::sync::Arc;
@@ -216,4 +240,40 @@ async fn files_of_others_are_refused() {
         SqliteLedgerStore::open(&other).await,
         Err(StoreError::ForeignDatabase { .. })
     ));
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_by_name_and_no_settlement_is_half_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("trust.db");
+    let small = aion_sql::SqliteOptions::file(&path).with_max_pages(16);
+    let store = Arc::new(SqliteLedgerStore::open_with(small).await.unwrap());
+    let trust = ledger(store.clone(), TrustOptions::default());
+    let mut last = None;
+    let full = loop {
+        let n = last.map_or(1, |n: u8| n + 1);
+        let report = report(n, &[("a", 900_000), ("b", 200_000)], &Resolution::outcome(0)).await;
+        match trust.settle(&report, &Vote::of_report(&report)).await {
+            Ok(_) => last = Some(n),
+            Err(error) => break (error, report),
+        }
+        assert!(n < 200, "the file never became full");
+    };
+    let (error, report) = full;
+    assert!(
+        matches!(error, Error::Store(StoreError::StorageFull(_))),
+        "{error:?}"
+    );
+    assert!(last > Some(2), "{last:?}");
+    // All of what was settled, nothing of what was not.
+    assert_eq!(total(&trust).await, 120_000);
+    assert!(store.settlement(report.market).await.unwrap().is_none());
+    drop(trust);
+    store.close().await;
+    let roomy = ledger(
+        Arc::new(SqliteLedgerStore::open(&path).await.unwrap()),
+        TrustOptions::default(),
+    );
+    roomy.settle(&report, &Vote::of_report(&report)).await.unwrap();
+    assert_eq!(total(&roomy).await, 120_000);
 }
