@@ -1,4 +1,5 @@
 //! Information between distributions, in nats: KL, Jensen-Shannon, entropy, cross-entropy.
+//! Definitions and worked numbers: `docs/math/scoring.md`.
 
 use crate::error::{Result, check_dist, check_len};
 
@@ -48,6 +49,14 @@ pub fn jensen_shannon(p: &[f64], q: &[f64]) -> Result<f64> {
 
 /// The entropy `-sum p ln p` in nats, in `[0, ln K]`.
 ///
+/// ```
+/// use aion_market::divergence::entropy;
+///
+/// assert_eq!(entropy(&[0.5, 0.5])?, std::f64::consts::LN_2);
+/// assert_eq!(entropy(&[1.0, 0.0])?, 0.0);
+/// # Ok::<(), aion_market::Error>(())
+/// ```
+///
 /// # Errors
 /// [`crate::Error`] if `p` is no distribution.
 pub fn entropy(p: &[f64]) -> Result<f64> {
@@ -57,6 +66,15 @@ pub fn entropy(p: &[f64]) -> Result<f64> {
 
 /// The cross-entropy `-sum p ln q` in nats: the mean code length of `p` under `q`; infinite where
 /// `q_k = 0 < p_k`.
+///
+/// ```
+/// use aion_market::divergence::{cross_entropy, entropy, kl};
+///
+/// let (p, q) = ([0.5, 0.5], [0.25, 0.75]);
+/// assert!((cross_entropy(&p, &q)? - entropy(&p)? - kl(&p, &q)?).abs() < 1e-15);
+/// assert_eq!(cross_entropy(&p, &[1.0, 0.0])?, f64::INFINITY);
+/// # Ok::<(), aion_market::Error>(())
+/// ```
 ///
 /// # Errors
 /// [`crate::Error`] if one is no distribution or they differ in length.

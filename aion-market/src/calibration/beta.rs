@@ -47,6 +47,10 @@ pub(super) fn beta(recipe: &Recipe, examples: &Examples<'_>, targets: &[f64]) ->
         if at[0] >= 0.0 && at[1] >= 0.0 && height < best.1 {
             best = (at, height);
         }
+        // Nothing is lower than the minimum of all.
+        if free == FACES[0] && height == best.1 {
+            break;
+        }
     }
     let [a, b, c] = best.0;
     Map::Beta { a, b, c }

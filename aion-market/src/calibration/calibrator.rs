@@ -109,6 +109,16 @@ impl Calibrator {
     /// 32 hexadecimal digits of the BLAKE3 of its JSON: the same map of the same rows has the same
     /// digest, before and after it was saved.
     ///
+    /// ```
+    /// use aion_market::calibration::{Calibrator, Examples, Method, Recipe};
+    ///
+    /// let rows = Examples::new(&[0.2, 0.4, 0.6, 0.8], &[0.0, 1.0, 0.0, 1.0])?;
+    /// let fit = Calibrator::fit(Recipe::new(Method::Isotonic), &rows)?;
+    /// let read: Calibrator = serde_json::from_str(&serde_json::to_string(&fit)?)?;
+    /// assert_eq!(read.digest()?, fit.digest()?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Store`] never: it can be written as JSON.
     pub fn digest(&self) -> Result<String> {

@@ -40,6 +40,15 @@ pub fn isotonic(y: &[f64], weights: &[f64]) -> Result<Vec<f64>> {
 
 /// [`isotonic`] into a slice as long as `y`; linear in its length.
 ///
+/// ```
+/// use aion_market::calibration::isotonic_into;
+///
+/// let mut fit = [0.0; 3];
+/// isotonic_into(&[2.0, 1.0, 5.0], &[], &mut fit)?;
+/// assert_eq!(fit, [1.5, 1.5, 5.0]);
+/// # Ok::<(), aion_market::Error>(())
+/// ```
+///
 /// # Errors
 /// As [`isotonic`]; `fit` is as it was.
 pub fn isotonic_into(y: &[f64], weights: &[f64], fit: &mut [f64]) -> Result<()> {

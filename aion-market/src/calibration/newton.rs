@@ -17,6 +17,9 @@ pub(super) struct Logistic<'a, const D: usize> {
     pub(super) free: [bool; D],
 }
 
+/// What is not worth another step, in nats.
+const LEFT: f64 = 1e-24;
+
 /// Gradient and Hessian of the objective.
 struct Local<const D: usize> {
     g: [f64; D],
@@ -105,15 +108,15 @@ impl<const D: usize> Logistic<'_, D> {
     /// The next point, or `None` where no step makes it better.
     fn newton_step(&self, at: &[f64; D]) -> Option<[f64; D]> {
         let Local { g, mut h } = self.local(at);
-        let slope = norm(&g);
-        if slope < 1e-12 {
-            return None;
-        }
         // A little on the diagonal where the examples leave a direction open.
         let slack = 1e-12 * (0..D).map(|i| h[i][i]).sum::<f64>() + 1e-300;
         (0..D).for_each(|i| h[i][i] += slack);
         let step = solve(h, g);
-        let before = self.objective(at);
+        // Twice what is left to gain, in nats.
+        if dot(&g, &step) < LEFT {
+            return None;
+        }
+        let (before, slope) = (self.objective(at), norm(&g));
         (0..40).map(|halvings| 0.5_f64.powi(halvings)).find_map(|scale| {
             let next = std::array::from_fn(|i| at[i] - scale * step[i]);
             self.is_better(&next, before, slope).then_some(next)

@@ -181,6 +181,16 @@ pub fn peer_over_time<F: AsRef<[TimedForecast]>>(
 
 /// The baseline score of the forecast that stands at one moment; 0 with coverage 0 if none does.
 ///
+/// ```
+/// use aion_market::score::metaculus::{Question, TimedForecast, spot_baseline};
+///
+/// let said = [TimedForecast::since(0, 0.8).until(10), TimedForecast::since(20, 0.5)];
+/// let question = Question::discrete(2)?;
+/// assert!((spot_baseline(question, &said, 9)?.score - 67.807_190_511_263_77).abs() < 1e-12);
+/// assert_eq!(spot_baseline(question, &said, 10)?.coverage, 0.0);
+/// # Ok::<(), aion_market::Error>(())
+/// ```
+///
 /// # Errors
 /// As [`baseline_over_time`].
 pub fn spot_baseline(question: Question, forecasts: &[TimedForecast], at_ms: i64) -> Result<Covered> {
