@@ -59,7 +59,7 @@ pub(crate) async fn score_columns(
     }
 }
 
-fn unreadable(rejection: &BytesRejection) -> Problem {
+pub(crate) fn unreadable(rejection: &BytesRejection) -> Problem {
     if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
         return Problem::payload_too_large("body_too_large", "the body is over the limit of this operation");
     }

@@ -3,13 +3,20 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
-use aion_market::{Market, MarketOptions, SqliteMarketStore};
-use aion_market_server::{DEFAULT_PORT, service};
+use aion_market::predict::logistic::LogisticPredictorOptions;
+use aion_market::{
+    BaseRate, BetaHistory, Ensemble, LogisticPredictor, Market, MarketOptions, ObserverOptions,
+    PersistencePredictor, Predictor, SqliteMarketStore, TaskHistory,
+};
+use aion_market_server::{DEFAULT_PORT, Follower, HttpFeed, MarketService};
 use aion_service::ServeArgs;
+use aion_service::webhook::WebhookKeys;
 use aion_trust::{SqliteLedgerStore, TrustLedger, TrustOptions};
 use aion_types::SystemClock;
 use clap::Parser;
+use secrecy::SecretString;
 
 /// Markets over HTTP: forecasts, trades, scores in bits, calibration, trust.
 #[derive(Debug, Parser)]
@@ -31,9 +38,19 @@ struct Cli {
         default_value = "trust.db"
     )]
     trust: PathBuf,
+    /// The processor whose tasks get markets; its key, if it has one, is AION_PROCESSOR_API_KEY, and the
+    /// keys of its webhooks, separated by spaces, are AION_MARKET_WEBHOOK_KEYS
+    #[arg(long, value_name = "URL", env = "AION_PROCESSOR_URL")]
+    processor_url: Option<String>,
+    /// How often the processor is asked for news if no webhook tells of any, in milliseconds
+    #[arg(long, value_name = "MS", env = "AION_MARKET_POLL_MS", default_value_t = 1_000,
+        value_parser = clap::value_parser!(u64).range(10..=3_600_000))]
+    poll_ms: u64,
     #[command(flatten)]
     serve: ServeArgs,
 }
+
+type Failure = Box<dyn std::error::Error>;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -46,17 +63,60 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
+async fn run(cli: Cli) -> Result<(), Failure> {
     let serving = cli.serve.resolve(DEFAULT_PORT)?;
     let markets = SqliteMarketStore::open(&cli.database).await?;
     let ledger = SqliteLedgerStore::open(&cli.trust).await?;
     let clock = Arc::new(SystemClock);
     let market = Market::new(Arc::new(markets.clone()), clock.clone(), MarketOptions::default());
     let trust = TrustLedger::new(Arc::new(ledger.clone()), clock, TrustOptions::default());
-    let served = aion_service::run(service(market, trust), serving).await;
+    let service = put_together(&cli, market, trust)?;
+    let following = service.follow(Duration::from_millis(cli.poll_ms));
+    let served = tokio::select! {
+        served = aion_service::run(service.into_service(), serving) => served,
+        () = following => Ok(()),
+    };
     markets.close().await;
     ledger.close().await;
     Ok(served?)
+}
+
+fn put_together(cli: &Cli, market: Market, trust: TrustLedger) -> Result<MarketService, Failure> {
+    let mut service = MarketService::new(market.clone(), trust);
+    if let Some(url) = &cli.processor_url {
+        let mut feed = HttpFeed::new(url)?;
+        if let Some(key) = secret("AION_PROCESSOR_API_KEY") {
+            feed = feed.with_key(key);
+        }
+        let asked = predictors(&market)?;
+        let follower = Follower::new(&market, Arc::new(feed), asked, ObserverOptions::default());
+        service = service.with_follower(follower);
+    }
+    if let Ok(keys) = std::env::var("AION_MARKET_WEBHOOK_KEYS") {
+        let keys: Vec<SecretString> = keys.split_whitespace().map(SecretString::from).collect();
+        service = service.with_webhook_keys(WebhookKeys::new(&keys)?);
+    }
+    Ok(service)
+}
+
+fn secret(name: &str) -> Option<SecretString> {
+    let value = std::env::var(name).ok().filter(|value| !value.is_empty());
+    value.map(SecretString::from)
+}
+
+/// Base rate, history of like tasks, logistic regression, persistence, and the mixture of them all.
+fn predictors(market: &Market) -> Result<Vec<Arc<dyn Predictor>>, Failure> {
+    let history = TaskHistory::new();
+    let options = LogisticPredictorOptions::new()?;
+    let mut all: Vec<Arc<dyn Predictor>> = vec![
+        Arc::new(BaseRate::new(market.clone())?),
+        Arc::new(BetaHistory::new(history.clone())?),
+        Arc::new(LogisticPredictor::new(history, options)),
+        Arc::new(PersistencePredictor::new(market.clone())?),
+    ];
+    let mixture = Ensemble::new(all.iter().map(|predictor| predictor.id().clone()))?;
+    all.push(Arc::new(mixture));
+    Ok(all)
 }
 
 /// The error with its causes, one a line.

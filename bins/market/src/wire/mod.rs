@@ -4,9 +4,11 @@
 //! are numbers with six decimals.
 
 pub mod columns;
+pub mod following;
 pub mod log;
 mod requests;
 pub mod standing;
+mod whole;
 
 use aion_market::maker::MICRO;
 use aion_market::reliability::Reliability;

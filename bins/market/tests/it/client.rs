@@ -28,9 +28,16 @@ impl Client {
         );
         let trust = TrustLedger::new(Arc::new(MemoryLedgerStore::new()), clock, TrustOptions::default());
         let service = aion_market_server::service(market, trust);
-        Self {
-            router: service.into_router(&aion_service::Limits::default()),
-        }
+        Self::over(service.into_router(&aion_service::Limits::default()))
+    }
+
+    /// A client of this router, of whatever service.
+    pub(crate) fn over(router: Router) -> Self {
+        Self { router }
+    }
+
+    pub(crate) fn router(&self) -> Router {
+        self.router.clone()
     }
 
     pub(crate) async fn ask(&self, request: Request<Body>) -> (StatusCode, Value) {

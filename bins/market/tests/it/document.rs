@@ -64,6 +64,10 @@ fn every_operation_is_named_and_described() {
         "list_market_events",
         "list_events",
         "stream_events",
+        "list_predictors",
+        "train_predictor",
+        "list_alarms",
+        "hear_processor",
     ];
     for name in wanted {
         assert!(names.contains(name), "{name}");
