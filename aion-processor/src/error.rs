@@ -26,6 +26,14 @@ pub enum Error {
     /// There is no such task.
     #[error("there is no task {0}")]
     NotFound(TaskId),
+    /// There is nothing of this name.
+    #[error("there is no {what} called {name}")]
+    Unknown {
+        /// What was looked for: `primitive`, `object` or `object version`.
+        what: &'static str,
+        /// Its name.
+        name: String,
+    },
     /// The task is in a status that does not allow this.
     #[error("a task that is {from} cannot {input}")]
     IllegalTransition {
@@ -89,6 +97,7 @@ impl Error {
             Self::Conflict(_)
                 | Self::LeaseLost { .. }
                 | Self::NotFound(_)
+                | Self::Unknown { .. }
                 | Self::IllegalTransition { .. }
                 | Self::Invalid { .. }
                 | Self::Limit { .. }
@@ -107,6 +116,7 @@ impl Error {
             Self::Conflict(_) => "conflict",
             Self::LeaseLost { .. } => "lease_lost",
             Self::NotFound(_) => "task_not_found",
+            Self::Unknown { .. } => "not_found",
             Self::IllegalTransition { .. } => "illegal_transition",
             Self::Invalid { .. } => "invalid",
             Self::Limit { .. } => "over_limit",

@@ -56,13 +56,15 @@ pub use engine::machine;
 pub use error::{Cause, Error, Result};
 pub use limits::{Backoff, Limits};
 pub use op::{
-    CancelMode, ClaimReq, Done, Durability, Fence, GatherPolicy, Heartbeat, Lease, NewMessage, NewTask, Op,
-    Retry, Start, TaskHead, Write,
+    Call, CallMode, CancelMode, ClaimOrder, ClaimReq, Concurrency, Done, Durability, Expect, Fence,
+    GatherPolicy, Grant, Heartbeat, Holder, Lease, NewMessage, NewPrimitive, NewSchedule, NewTask,
+    ObjectHead, ObjectRecord, Op, Overlap, Piece, Primitive, PrimitiveKind, Purged, PutObject, Retry, Return,
+    Schedule, Share, Signal, Start, TaskCopy, TaskHead, Waiter, Want, Write,
 };
-pub use processor::Processor;
+pub use processor::{Acquired, Processor};
 pub use query::{
-    ChildCounts, Cursor, EventPage, EventQuery, MessagePage, MessageQuery, Order, Page, Query, StatusCounts,
-    TaskPage, TaskQuery,
+    ChildCounts, Circle, Cursor, EndedQuery, EventPage, EventQuery, Gather, Link, MessagePage, MessageQuery,
+    Metrics, NameQuery, Order, Page, Query, StatusCounts, TaskPage, TaskQuery, Waits,
 };
 pub use replay::{Replay, Replayed};
 pub use store::{DueReport, MemTaskStore, SchemaInfo, TaskStore, Wake};

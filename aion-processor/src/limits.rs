@@ -33,6 +33,18 @@ pub struct Limits {
     pub poison_limit: u32,
     /// The wait between attempts.
     pub backoff: Backoff,
+    /// Grants that one task may hold at once.
+    pub max_holds: u32,
+    /// Tasks that may wait for one primitive.
+    pub max_waiting: u32,
+    /// Items of a queue, permits of a semaphore.
+    pub max_permits: u32,
+    /// Bytes of an item, as JSON.
+    pub max_item_bytes: usize,
+    /// Bytes of a version of an object, as JSON.
+    pub max_object_bytes: usize,
+    /// Versions of an object that are kept.
+    pub max_object_versions: u32,
 }
 
 impl Default for Limits {
@@ -52,6 +64,12 @@ impl Default for Limits {
             max_lease_ms: 24 * 3_600_000,
             poison_limit: 5,
             backoff: Backoff::default(),
+            max_holds: 64,
+            max_waiting: 1_000_000,
+            max_permits: 1_000_000,
+            max_item_bytes: 64 << 10,
+            max_object_bytes: 1 << 20,
+            max_object_versions: 16,
         }
     }
 }
@@ -68,6 +86,20 @@ impl Limits {
     #[must_use]
     pub fn with_max_payload_bytes(mut self, bytes: usize) -> Self {
         self.max_payload_bytes = bytes;
+        self
+    }
+
+    /// Sets how many bytes a version of an object may have, as JSON.
+    #[must_use]
+    pub fn with_max_object_bytes(mut self, bytes: usize) -> Self {
+        self.max_object_bytes = bytes;
+        self
+    }
+
+    /// Sets how many versions of an object are kept, at least one.
+    #[must_use]
+    pub fn with_max_object_versions(mut self, versions: u32) -> Self {
+        self.max_object_versions = versions.max(1);
         self
     }
 

@@ -73,6 +73,8 @@ impl From<&TaskRecord> for Replayed {
 pub struct Replay {
     tasks: BTreeMap<TaskId, Replayed>,
     waits: BTreeMap<TaskId, BTreeSet<TaskId>>,
+    roots: BTreeMap<TaskId, BTreeSet<TaskId>>,
+    grants: BTreeMap<(TaskId, String), u64>,
     last_seq: u64,
 }
 
@@ -87,12 +89,20 @@ impl Replay {
         self.tasks.iter().map(|(id, task)| (*id, task))
     }
 
-    /// Takes the next event of the log.
+    /// What each task holds: the primitive's name and the token.
+    pub fn grants(&self) -> impl Iterator<Item = (TaskId, &str, u64)> {
+        self.grants
+            .iter()
+            .map(|((task, primitive), token)| (*task, primitive.as_str(), *token))
+    }
+
+    /// Takes the next event of the log. The events of a tree that was removed are gone with it, so
+    /// the numbers may have gaps.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] if it is not the next one, or makes no sense.
+    /// [`Error::Corrupt`] if it does not come after the last one, or makes no sense.
     pub fn push(&mut self, event: &EventRecord) -> Result<()> {
-        if event.seq != self.last_seq + 1 {
+        if event.seq <= self.last_seq {
             return Err(Error::Corrupt(format!(
                 "event {} follows event {}",
                 event.seq, self.last_seq
@@ -102,6 +112,12 @@ impl Replay {
         match event.kind {
             EventKind::Created => self.created(event),
             EventKind::Message => Ok(()),
+            EventKind::Acquired => self.acquired(event),
+            EventKind::Returned => self.returned(event),
+            EventKind::Purged => {
+                self.purged(event.task_id);
+                Ok(())
+            }
             _ => self.changed(event),
         }
     }
@@ -111,10 +127,7 @@ impl Replay {
         let parent_id = parent_id
             .map(|id| id.parse().map_err(|_| bad(event, "parent_id")))
             .transpose()?;
-        if let Some(parent) = parent_id {
-            self.task(event, parent)?.open_children += 1;
-        }
-        let task = Replayed {
+        let mut task = Replayed {
             parent_id,
             status: Status::Preparing,
             handler_id: None,
@@ -127,8 +140,32 @@ impl Replay {
             waiting_on: 0,
             finished_at: None,
         };
+        if let Some(state) = event.body.get("imported") {
+            taken_over(event, state, &mut task)?;
+        }
+        if let Some(parent) = parent_id.filter(|_| !task.status.is_terminal()) {
+            self.task(event, parent)?.open_children += 1;
+        }
+        self.roots.entry(event.root_id).or_default().insert(event.task_id);
         self.tasks.insert(event.task_id, task);
         Ok(())
+    }
+
+    fn acquired(&mut self, event: &EventRecord) -> Result<()> {
+        let token = number(event, "token")?;
+        self.grants.insert((event.task_id, primitive(event)?), token);
+        Ok(())
+    }
+
+    fn returned(&mut self, event: &EventRecord) -> Result<()> {
+        self.grants.remove(&(event.task_id, primitive(event)?));
+        Ok(())
+    }
+
+    fn purged(&mut self, root: TaskId) {
+        for task in self.roots.remove(&root).unwrap_or_default() {
+            self.tasks.remove(&task);
+        }
     }
 
     fn changed(&mut self, event: &EventRecord) -> Result<()> {
@@ -138,6 +175,9 @@ impl Replay {
         task.run_after = moment(event, "run_after");
         if status != Status::Running {
             task.handler_id = None;
+        }
+        if status == Status::Ready {
+            task.waiting_on = 0;
         }
         match event.kind {
             EventKind::Claimed => {
@@ -162,8 +202,13 @@ impl Replay {
     }
 
     fn blocked(&mut self, event: &EventRecord) -> Result<()> {
-        let Some(Json::List(listed)) = event.body.get("waits").and_then(|waits| waits.get("tasks")) else {
-            return Err(bad(event, "waits"));
+        let waits = event.body.get("waits").ok_or_else(|| bad(event, "waits"))?;
+        let Some(Json::List(listed)) = waits.get("tasks") else {
+            waits.get("primitive").ok_or_else(|| bad(event, "waits"))?;
+            let task = self.task(event, event.task_id)?;
+            task.attempt = task.attempt.saturating_sub(1);
+            task.waiting_on = 1;
+            return Ok(());
         };
         let waits: BTreeSet<TaskId> = listed.iter().filter_map(|id| id.as_str()?.parse().ok()).collect();
         let task = self.task(event, event.task_id)?;
@@ -207,9 +252,38 @@ impl Replay {
     }
 }
 
-fn status_of(event: &EventRecord) -> Option<Status> {
-    let text = event.body.get("status")?.as_str()?;
+/// Where a task stood that was taken over from another store.
+fn taken_over(event: &EventRecord, state: &Json, task: &mut Replayed) -> Result<()> {
+    let count = |member| match state.get(member) {
+        Some(Json::Int(n)) => u64::try_from(*n).map_err(|_| bad(event, member)),
+        _ => Err(bad(event, member)),
+    };
+    let small = |member| count(member).and_then(|n| u32::try_from(n).map_err(|_| bad(event, member)));
+    let status = state.get("status").and_then(named_status);
+    task.status = status.ok_or_else(|| bad(event, "imported"))?;
+    task.lease_epoch = count("epoch")?;
+    task.attempt = small("attempt")?;
+    task.crash_count = small("crash_count")?;
+    task.cancel_requested = state.get("cancel_requested") == Some(&Json::Bool(true));
+    task.finished_at = match state.get("finished_at") {
+        Some(Json::Int(ms)) => Some(Timestamp::from_ms(*ms)),
+        _ => None,
+    };
+    Ok(())
+}
+
+fn primitive(event: &EventRecord) -> Result<String> {
+    let name = event.body.get("primitive").and_then(Json::as_str);
+    name.map(str::to_owned).ok_or_else(|| bad(event, "primitive"))
+}
+
+fn named_status(name: &Json) -> Option<Status> {
+    let text = name.as_str()?;
     Status::ALL.into_iter().find(|status| status.as_str() == text)
+}
+
+fn status_of(event: &EventRecord) -> Option<Status> {
+    named_status(event.body.get("status")?)
 }
 
 fn moment(event: &EventRecord, member: &str) -> Option<Timestamp> {

@@ -33,6 +33,12 @@ pub enum EventKind {
     Retried,
     /// It ended by request.
     Cancelled,
+    /// It got something of a primitive.
+    Acquired,
+    /// It gave something of a primitive back, or lost it with its lease.
+    Returned,
+    /// Its whole tree was removed.
+    Purged,
 }
 
 impl EventKind {
@@ -56,6 +62,9 @@ impl EventKind {
             Self::Failed => "failed",
             Self::Retried => "retried",
             Self::Cancelled => "cancelled",
+            Self::Acquired => "acquired",
+            Self::Returned => "returned",
+            Self::Purged => "purged",
         }
     }
 }

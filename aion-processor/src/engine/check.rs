@@ -1,8 +1,11 @@
 //! Bounds on what comes from outside; nothing is written before they hold.
 
-use aion_types::{Json, Timestamp};
+use aion_types::{Json, MessageRecord, Timestamp};
 
-use crate::{ClaimReq, Error, Limits, NewMessage, NewTask, Result};
+use super::take_over::plan_of;
+use crate::{
+    ClaimReq, Concurrency, Error, Limits, NewMessage, NewPrimitive, NewTask, PrimitiveKind, Result, TaskCopy,
+};
 
 /// Bytes of a kind, a queue or a key.
 const MAX_NAME_BYTES: usize = 128;
@@ -10,16 +13,33 @@ const MAX_NAME_BYTES: usize = 128;
 const MAX_JSON_DEPTH: u32 = 100;
 /// Names in one filter of a claim.
 const MAX_FILTER: usize = 64;
+/// What the concurrency keys of exclusive calls begin with, so that nobody else's do.
+pub(super) const CALLS: &str = "object:";
+/// Largest version and count that a copy may bring.
+const MAX_COUNT: u64 = 1 << 52;
 /// Latest moment that can be stored: far enough, and sums with a lease do not overflow.
 const MAX_TIME_MS: i64 = 1 << 52;
 
 pub(crate) fn new_task(new: &NewTask, limits: &Limits) -> Result<()> {
+    let reserved = |given: &&Concurrency| given.key.starts_with(CALLS);
+    if new.concurrency.as_ref().filter(reserved).is_some() {
+        return Err(Error::invalid("concurrency", "calls of objects have this key"));
+    }
+    task(new, limits)
+}
+
+/// As [`new_task`], whatever the concurrency key.
+pub(super) fn task(new: &NewTask, limits: &Limits) -> Result<()> {
     name("kind", &new.kind)?;
     name("queue", &new.queue)?;
     new.key.as_deref().map_or(Ok(()), |key| name("key", key))?;
     text("title", &new.title, limits.max_title_bytes)?;
     text("spec", &new.spec, limits.max_spec_bytes)?;
     json("payload", &new.payload, limits.max_payload_bytes)?;
+    if let Some(concurrency) = &new.concurrency {
+        name("concurrency", &concurrency.key)?;
+        between("concurrency", concurrency.max.into(), limits.max_permits.into())?;
+    }
     if new.max_attempts == 0 {
         return Err(Error::invalid("max_attempts", "it must be at least 1"));
     }
@@ -32,6 +52,63 @@ pub(crate) fn new_task(new: &NewTask, limits: &Limits) -> Result<()> {
         moment("run_after", at)?;
     }
     new.deadline.map_or(Ok(()), |at| moment("deadline", at))
+}
+
+/// A task of another store, which may have gone on since it was made.
+pub(super) fn copy(copy: &TaskCopy, limits: &Limits) -> Result<()> {
+    let record = &copy.task;
+    task(&plan_of(copy), limits)?;
+    moment("created_at", record.created_at)?;
+    record
+        .finished_at
+        .map_or(Ok(()), |at| moment("finished_at", at))?;
+    record.run_after.map_or(Ok(()), |at| moment("run_after", at))?;
+    if record.status.is_terminal() != record.finished_at.is_some() {
+        return Err(Error::invalid("finished_at", "it does not fit the status"));
+    }
+    at_most("lease_epoch", record.lease_epoch, MAX_COUNT)?;
+    at_most("attempt", record.attempt.into(), record.max_attempts.into())?;
+    at_most("crash_count", record.crash_count.into(), MAX_COUNT)?;
+    let result = record.result.as_ref();
+    result.map_or(Ok(()), |result| json("result", result, limits.max_payload_bytes))?;
+    let error = record.error.as_deref().unwrap_or_default();
+    text("error", error, limits.max_error_bytes)
+}
+
+/// Messages of one task, the first at most one after the `there` ones that are there.
+pub(super) fn copied_messages(messages: &[MessageRecord], there: u64, limits: &Limits) -> Result<()> {
+    at_most("messages", messages.len() as u64, limits.max_page.into())?;
+    let mut next = messages.first().map_or(1, |first| first.seq).min(there + 1);
+    let task = messages.first().map(|first| first.task_id);
+    for message in messages {
+        if message.seq != next || Some(message.task_id) != task {
+            return Err(Error::invalid("messages", "they do not follow each other"));
+        }
+        next += 1;
+        moment("created_at", message.created_at)?;
+        self::message(&spoken(message), limits)?;
+    }
+    Ok(())
+}
+
+fn spoken(message: &MessageRecord) -> NewMessage {
+    NewMessage {
+        role: message.role,
+        content: message.content.clone(),
+        tool_calls: message.tool_calls.clone(),
+        tool_call_id: message.tool_call_id.clone(),
+        persistence: message.persistence.clone(),
+        key: None,
+    }
+}
+
+pub(super) fn primitive(new: &NewPrimitive, limits: &Limits) -> Result<()> {
+    name("name", &new.name)?;
+    match new.kind {
+        PrimitiveKind::Semaphore { permits } => between("permits", permits.into(), limits.max_permits.into()),
+        PrimitiveKind::Queue { capacity } => between("capacity", capacity.into(), limits.max_permits.into()),
+        _ => Ok(()),
+    }
 }
 
 pub(crate) fn message(new: &NewMessage, limits: &Limits) -> Result<()> {
@@ -76,12 +153,20 @@ pub(crate) fn at_most(what: &'static str, got: u64, limit: u64) -> Result<()> {
     }
 }
 
+/// At least 1 and at most `limit`.
+pub(super) fn between(what: &'static str, got: u64, limit: u64) -> Result<()> {
+    if got == 0 {
+        return Err(Error::invalid(what, "it must be at least 1"));
+    }
+    at_most(what, got, limit)
+}
+
 /// Cuts `text` to at most `max` bytes, between characters.
 pub(crate) fn cut(text: &str, max: usize) -> String {
     text[..text.floor_char_boundary(max)].to_owned()
 }
 
-fn name(what: &'static str, value: &str) -> Result<()> {
+pub(super) fn name(what: &'static str, value: &str) -> Result<()> {
     if value.is_empty() {
         return Err(Error::invalid(what, "it is empty"));
     }
@@ -95,7 +180,7 @@ fn text(what: &'static str, value: &str, max_bytes: usize) -> Result<()> {
     at_most(what, value.len() as u64, max_bytes as u64)
 }
 
-fn moment(what: &'static str, at: Timestamp) -> Result<()> {
+pub(super) fn moment(what: &'static str, at: Timestamp) -> Result<()> {
     if at.as_ms() < 0 || at.as_ms() > MAX_TIME_MS {
         return Err(Error::invalid(what, "it lies before 1970 or too far ahead"));
     }

@@ -91,6 +91,8 @@ pub enum Effect {
     CountCrash,
     /// Note the wish to stop.
     FlagCancel,
+    /// Give back what it holds of primitives, except passes of gates unless it ends.
+    GiveBackGrants,
     /// Tell the parent and whoever waits for it.
     NotifyTerminal,
 }
@@ -121,38 +123,65 @@ pub struct Move {
 /// # Ok::<(), aion_processor::Error>(())
 /// ```
 pub fn step(from: Status, input: Input) -> Result<Move> {
-    use Effect::{CountCrash, DropLease, Enqueue, FlagCancel, GiveBackAttempt, NotifyTerminal, TakeLease};
+    use Effect::{
+        CountCrash, DropLease, Enqueue, FlagCancel, GiveBackAttempt, GiveBackGrants, NotifyTerminal,
+        TakeLease,
+    };
     use Status::{Blocked, Cancelled, Completed, Failed, Preparing, Ready, Running};
     let (to, event, effects): (_, _, &'static [Effect]) = match (from, input) {
         (Preparing, Input::Start) | (Blocked, Input::Wake) => (Ready, EventKind::Ready, &[Enqueue]),
         (Ready, Input::Claim) => (Running, EventKind::Claimed, &[TakeLease]),
-        (Running, Input::Release) => (Ready, EventKind::Released, &[DropLease, GiveBackAttempt, Enqueue]),
-        (Running, Input::ReleaseLater) => (Preparing, EventKind::Released, &[DropLease, GiveBackAttempt]),
-        (Running, Input::Retry) => (Ready, EventKind::Retried, &[DropLease, Enqueue]),
-        (Running, Input::RetryLater) => (Preparing, EventKind::Retried, &[DropLease]),
+        (Running, Input::Release) => (
+            Ready,
+            EventKind::Released,
+            &[DropLease, GiveBackAttempt, GiveBackGrants, Enqueue],
+        ),
+        (Running, Input::ReleaseLater) => (
+            Preparing,
+            EventKind::Released,
+            &[DropLease, GiveBackAttempt, GiveBackGrants],
+        ),
+        (Running, Input::Retry) => (Ready, EventKind::Retried, &[DropLease, GiveBackGrants, Enqueue]),
+        (Running, Input::RetryLater) => (Preparing, EventKind::Retried, &[DropLease, GiveBackGrants]),
         (Running, Input::Expire) => (
             Ready,
             EventKind::LeaseExpired,
-            &[DropLease, GiveBackAttempt, CountCrash, Enqueue],
+            &[DropLease, GiveBackAttempt, CountCrash, GiveBackGrants, Enqueue],
         ),
         (Running, Input::Poison) => (
             Failed,
             EventKind::Failed,
-            &[DropLease, GiveBackAttempt, CountCrash, NotifyTerminal],
+            &[
+                DropLease,
+                GiveBackAttempt,
+                CountCrash,
+                GiveBackGrants,
+                NotifyTerminal,
+            ],
         ),
         (Running, Input::Block) => (Blocked, EventKind::Blocked, &[DropLease, GiveBackAttempt]),
-        (Running, Input::Complete) => (Completed, EventKind::Completed, &[DropLease, NotifyTerminal]),
-        (Running, Input::Fail) => (Failed, EventKind::Failed, &[DropLease, NotifyTerminal]),
-        (Blocked, Input::Fail) => (Failed, EventKind::Failed, &[NotifyTerminal]),
+        (Running, Input::Complete) => (
+            Completed,
+            EventKind::Completed,
+            &[DropLease, GiveBackGrants, NotifyTerminal],
+        ),
+        (Running, Input::Fail) => (
+            Failed,
+            EventKind::Failed,
+            &[DropLease, GiveBackGrants, NotifyTerminal],
+        ),
+        (Blocked, Input::Fail) => (Failed, EventKind::Failed, &[GiveBackGrants, NotifyTerminal]),
         (Running, Input::AskCancel) => (Running, EventKind::CancelRequested, &[FlagCancel]),
         (Running, Input::Cancel) => (
             Cancelled,
             EventKind::Cancelled,
-            &[DropLease, FlagCancel, NotifyTerminal],
+            &[DropLease, FlagCancel, GiveBackGrants, NotifyTerminal],
         ),
-        (Preparing | Ready | Blocked, Input::Cancel) => {
-            (Cancelled, EventKind::Cancelled, &[FlagCancel, NotifyTerminal])
-        }
+        (Preparing | Ready | Blocked, Input::Cancel) => (
+            Cancelled,
+            EventKind::Cancelled,
+            &[FlagCancel, GiveBackGrants, NotifyTerminal],
+        ),
         (from, input) => {
             return Err(Error::IllegalTransition {
                 from,
@@ -207,6 +236,20 @@ mod tests {
             );
             assert_eq!(made.event.is_terminal(), made.to.is_terminal());
             assert_eq!(made.effects.contains(&Effect::Enqueue), made.to == Status::Ready);
+        }
+    }
+
+    /// Grants go back exactly when a lease ends without waiting, and when a task ends.
+    #[test]
+    fn grants_end_with_the_lease() {
+        for (from, input) in every() {
+            let Ok(made) = step(from, input) else { continue };
+            let loses = made.effects.contains(&Effect::DropLease) && made.to != Status::Blocked;
+            assert_eq!(
+                made.effects.contains(&Effect::GiveBackGrants),
+                loses || made.to.is_terminal(),
+                "{from} {input:?}"
+            );
         }
     }
 

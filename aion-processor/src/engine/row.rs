@@ -1,9 +1,9 @@
 //! A task as the engine sees it: the hot part that changes, apart from its texts.
 
-use aion_types::{EventKind, HandlerId, Json, Status, TaskId, TaskRecord, Timestamp};
+use aion_types::{HandlerId, Json, Status, TaskId, TaskRecord, Timestamp};
 
-use super::machine::{self, Effect, Input};
-use crate::{ClaimReq, GatherPolicy, NewTask, Result, Start, TaskHead};
+use super::machine::{self, Effect, Input, Move};
+use crate::{ClaimReq, Concurrency, GatherPolicy, NewTask, Result, Start, TaskHead};
 
 /// The hot part of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +35,14 @@ pub(crate) struct Row {
     pub(crate) gather: Option<GatherPolicy>,
     /// Whether one of them did not.
     pub(crate) gather_failed: bool,
+    /// How many like it may run at once.
+    pub(crate) concurrency: Option<Concurrency>,
+    /// Whether it is READY but has no place among those.
+    pub(crate) gated: bool,
+    /// Grants of primitives that it holds.
+    pub(crate) holds: u32,
+    /// Whether its tree is being removed (roots only).
+    pub(crate) purging: bool,
     /// Messages so far, which is the last `seq`.
     pub(crate) messages: u64,
     pub(crate) version: u64,
@@ -83,6 +91,10 @@ impl Row {
             waiting_on: 0,
             gather: None,
             gather_failed: false,
+            concurrency: new.concurrency.clone(),
+            gated: false,
+            holds: 0,
+            purging: false,
             messages: 0,
             version: 1,
             created_at: now,
@@ -99,15 +111,16 @@ impl Row {
             && self.priority == new.priority
             && self.deadline == new.deadline
             && self.max_attempts == new.max_attempts
+            && self.concurrency == new.concurrency
             && body.title == new.title
             && body.spec == new.spec
             && same_json(&body.payload, &new.payload)
     }
 
     /// Makes the change if it is legal; the caller writes the event and takes care of
-    /// [`Effect::Enqueue`] (which needs the event's `seq`), [`Effect::TakeLease`]'s holder and
-    /// [`Effect::NotifyTerminal`].
-    pub(crate) fn step(&mut self, input: Input, now: Timestamp) -> Result<EventKind> {
+    /// [`Effect::Enqueue`] (which needs the event's `seq`), [`Effect::TakeLease`]'s holder,
+    /// [`Effect::GiveBackGrants`] and [`Effect::NotifyTerminal`].
+    pub(crate) fn step(&mut self, input: Input, now: Timestamp) -> Result<Move> {
         let made = machine::step(self.status, input)?;
         self.status = made.to;
         for effect in made.effects {
@@ -115,7 +128,7 @@ impl Row {
         }
         self.finished_at = made.to.is_terminal().then_some(now);
         self.touch(now);
-        Ok(made.event)
+        Ok(made)
     }
 
     fn effect(&mut self, effect: Effect) {
@@ -132,12 +145,27 @@ impl Row {
             Effect::GiveBackAttempt => self.attempt = self.attempt.saturating_sub(1),
             Effect::CountCrash => self.crash_count += 1,
             Effect::FlagCancel => self.cancel_requested = true,
+            Effect::GiveBackGrants => {}
             Effect::NotifyTerminal => {
                 self.run_after = None;
                 self.waiting_on = 0;
                 self.gather = None;
             }
         }
+    }
+
+    /// Whether it takes one of the places that its concurrency key has.
+    pub(crate) fn has_place(&self) -> bool {
+        match self.status {
+            Status::Ready => !self.gated,
+            Status::Running => true,
+            _ => false,
+        }
+    }
+
+    /// Whether it waits for a primitive, and not for other tasks.
+    pub(crate) fn is_in_line(&self) -> bool {
+        self.status == Status::Blocked && self.gather.is_none()
     }
 
     /// Names the holder of the lease that was just taken.

@@ -1,19 +1,55 @@
-//! What the end of a task means for the tasks above it, and what the log says of a change.
+//! Waiting for tasks below, and what the end of a task means for those above.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aion_types::{EventKind, Json, MessageRecord, Status, TaskId, Timestamp};
+use aion_types::{Json, Status, TaskId};
 
 use super::apply::Engine;
 use super::machine::Input;
 use super::row::Row;
 use super::rows::{Outcome, Rows};
-use crate::{Error, GatherPolicy, NewTask, Result};
+use super::{check, log};
+use crate::{Done, Error, Fence, GatherPolicy, Result};
 
 /// Why a task fails that waited in vain.
-pub(super) const GATHER_FAILED: &str = "a task that it waited for did not complete";
+const GATHER_FAILED: &str = "a task that it waited for did not complete";
 
 impl<R: Rows> Engine<'_, R> {
+    pub(super) async fn gather(
+        &mut self,
+        fence: Fence,
+        tasks: &[TaskId],
+        policy: GatherPolicy,
+    ) -> Result<Done> {
+        let mut row = self.held(fence).await?;
+        check::at_most("tasks", tasks.len() as u64, self.limits.max_gather as u64)?;
+        let listed = self.descendants(&row, tasks).await?;
+        let bad = listed
+            .iter()
+            .any(|task| task.status.is_terminal() && task.status != Status::Completed);
+        let open: Vec<_> = listed.iter().filter(|task| !task.status.is_terminal()).collect();
+        let fails_now = bad && (policy == GatherPolicy::FailFast || open.is_empty());
+        if fails_now && policy != GatherPolicy::Settle {
+            let outcome = Some(Outcome::Error(GATHER_FAILED.to_owned()));
+            return self.end(row, Input::Fail, outcome, GATHER_FAILED.into()).await;
+        }
+        if open.is_empty() {
+            return Ok(Done::Head(row.head()));
+        }
+        if row.cancel_requested {
+            return self.end(row, Input::Cancel, None, Json::Null).await;
+        }
+        for task in &open {
+            self.rows.wait(&row, task).await?;
+        }
+        row.waiting_on = open.len() as u32;
+        row.gather = Some(policy);
+        row.gather_failed = bad;
+        let waits = log::waits_for_tasks(&open, policy);
+        self.change(&mut row, Input::Block, waits).await?;
+        Ok(Done::Head(row.head()))
+    }
+
     /// Tells the parent of an ended task and whoever waits for it; those may end in turn.
     pub(super) async fn notify(&mut self, ended: Row) -> Result<()> {
         let mut ended = vec![ended];
@@ -68,14 +104,8 @@ impl<R: Rows> Engine<'_, R> {
         Ok(None)
     }
 
-    async fn wake(&mut self, mut row: Row) -> Result<()> {
-        row.gather = None;
-        row.gather_failed = false;
-        self.change(&mut row, Input::Wake, Json::Null).await
-    }
-
     /// The listed tasks, each once, all of which must lie below `waiter`.
-    pub(super) async fn descendants(&mut self, waiter: &Row, tasks: &[TaskId]) -> Result<Vec<Row>> {
+    async fn descendants(&mut self, waiter: &Row, tasks: &[TaskId]) -> Result<Vec<Row>> {
         let mut known = BTreeSet::from([waiter.id]);
         let mut listed = BTreeMap::new();
         for id in tasks {
@@ -108,76 +138,4 @@ impl<R: Rows> Engine<'_, R> {
         }
         Ok(false)
     }
-}
-
-/// What the log keeps of a creation: enough to rebuild where the task stands.
-pub(super) fn created_body(row: &Row, new: &NewTask) -> Json {
-    let mut members = vec![
-        ("kind", Json::from(row.kind.as_str())),
-        ("queue", Json::from(row.queue.as_str())),
-        ("title", Json::from(new.title.as_str())),
-        ("priority", Json::Int(row.priority.into())),
-        ("depth", Json::Int(row.depth.into())),
-        ("max_attempts", Json::Int(row.max_attempts.into())),
-    ];
-    members.extend(row.parent_id.map(|id| ("parent_id", Json::Text(id.to_string()))));
-    members.extend(row.run_after.map(|at| ("run_after", moment(at))));
-    members.extend(row.deadline.map(|at| ("deadline", moment(at))));
-    Json::object(members)
-}
-
-/// What the log keeps of a change: the status and what changed with it.
-pub(super) fn event_body(row: &Row, kind: EventKind, input: Input, detail: Json) -> Json {
-    let mut members = vec![("status", Json::from(row.status.as_str()))];
-    match kind {
-        EventKind::Claimed => {
-            members.push(("epoch", Json::Int(row.lease_epoch.try_into().unwrap_or(i64::MAX))));
-            members.push(("attempt", Json::Int(row.attempt.into())));
-            members.extend(
-                row.handler_id
-                    .as_ref()
-                    .map(|id| ("handler_id", Json::from(id.as_str()))),
-            );
-        }
-        EventKind::LeaseExpired => members.push(("crash_count", Json::Int(row.crash_count.into()))),
-        EventKind::Failed if input == Input::Poison => {
-            members.push(("crash_count", Json::Int(row.crash_count.into())));
-        }
-        EventKind::Cancelled => {
-            members.push(("epoch", Json::Int(row.lease_epoch.try_into().unwrap_or(i64::MAX))));
-        }
-        _ => {}
-    }
-    if !row.status.is_terminal() {
-        members.extend(row.run_after.map(|at| ("run_after", moment(at))));
-    }
-    match (kind, detail) {
-        (_, Json::Null) => {}
-        (EventKind::Blocked, detail) => members.push(("waits", detail)),
-        (_, detail) => members.push(("error", detail)),
-    }
-    Json::object(members)
-}
-
-/// For whom a task waits, and under which policy.
-pub(super) fn blocked_body(open: &[&Row], policy: GatherPolicy) -> Json {
-    let tasks = open.iter().map(|row| Json::Text(row.id.to_string())).collect();
-    let policy = match policy {
-        GatherPolicy::All => "all",
-        GatherPolicy::FailFast => "fail_fast",
-        GatherPolicy::Settle => "settle",
-    };
-    Json::object([("tasks", Json::List(tasks)), ("policy", Json::from(policy))])
-}
-
-/// What the log keeps of a message; the message itself is read from the task.
-pub(super) fn message_body(message: &MessageRecord) -> Json {
-    Json::object([
-        ("seq", Json::Int(message.seq.try_into().unwrap_or(i64::MAX))),
-        ("role", Json::from(message.role.as_str())),
-    ])
-}
-
-fn moment(at: Timestamp) -> Json {
-    Json::Int(at.as_ms())
 }

@@ -2,6 +2,8 @@
 
 pub(crate) mod memory;
 #[cfg(feature = "sqlite")]
+pub(crate) mod schema;
+#[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
 
 use std::fmt;
@@ -38,15 +40,17 @@ pub trait TaskStore: fmt::Debug + Send + Sync + 'static {
     /// When it is not known what was done; whatever has an idempotency key may be sent again.
     async fn apply(&self, writes: Vec<Write>) -> Result<Vec<Result<Done>>>;
 
-    /// Hands out ready tasks, highest priority first, then first come, first served. Nothing to
-    /// do is an empty list.
+    /// Hands out ready tasks, highest priority first, then first come, first served, or by the
+    /// shares of their queues ([`ClaimOrder`](crate::ClaimOrder)). Nothing to do is an empty list.
     ///
     /// # Errors
-    /// A limit, or a failure of the storage.
+    /// A limit, or a failure of the storage; [`Error::Full`](crate::Error::Full) while it has no
+    /// room, for work that cannot be finished should not begin.
     async fn claim(&self, req: ClaimReq) -> Result<Vec<Lease>>;
 
-    /// Does what time demands: ends leases that ran out, starts tasks whose time has come; at most
-    /// `limit` of each.
+    /// Does what time demands: ends leases that ran out, starts tasks whose time has come, ends
+    /// waits, makes the tasks of schedules, goes on where waiters may pass and where a tree is being
+    /// cancelled; at most `limit` of each.
     ///
     /// # Errors
     /// A failure of the storage.
@@ -86,6 +90,12 @@ pub struct DueReport {
     pub poisoned: u32,
     /// Delayed tasks that became ready.
     pub started: u32,
+    /// Tasks that did not want to wait for a primitive any longer.
+    pub gave_up: u32,
+    /// Tasks that schedules made.
+    pub scheduled: u32,
+    /// Tasks that were looked at because something above them was cancelled.
+    pub cancelled: u32,
     /// Whether there may be more to do.
     pub more: bool,
 }
@@ -97,6 +107,24 @@ pub struct Wake {
     pub last_seq: u64,
     /// How many tasks became ready.
     pub ready: u32,
+}
+
+/// Tasks that one page of a search by text or time looks at.
+pub(crate) const SIFT: u32 = 5_000;
+/// Holders, waiters and gathers that one view gives, of each.
+pub(crate) const WAITS: u32 = 10_000;
+
+impl crate::Waits {
+    /// Leaves out what is too much, and says so.
+    pub(crate) fn cut_to(&mut self, limit: u32) {
+        let limit = limit as usize;
+        let longest = self.holders.len().max(self.waiters.len()).max(self.gathers.len());
+        self.cut = longest.max(self.primitives.len()) > limit;
+        self.primitives.truncate(limit);
+        self.holders.truncate(limit);
+        self.waiters.truncate(limit);
+        self.gathers.truncate(limit);
+    }
 }
 
 /// The size of a page: `limit`, or 100 if it is 0.

@@ -9,7 +9,11 @@
 
 pub mod cases;
 pub mod holding;
+pub mod lines;
+pub mod objects;
+pub mod places;
 pub mod reading;
+pub mod trees;
 pub mod waiting;
 
 use std::future::Future;
@@ -71,6 +75,11 @@ impl Bench {
     /// A fresh id.
     pub fn id(&self) -> TaskId {
         TaskId::generate(self.clock.now())
+    }
+
+    /// The time by the store's clock.
+    pub fn clock_now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// A new task of kind `test`.
@@ -177,6 +186,29 @@ macro_rules! task_store_tests {
             large_messages_are_refused, tasks_are_searched_and_paged, foreign_cursors_are_refused,
             the_log_is_read_by_cursor, the_log_replays, counts_are_exact, evidence_is_gathered,
             hints_tell_of_commits, claims_wait_for_work, unknown_tasks_are_not_found,
+        );
+        $crate::task_store_tests!(@in lines
+            $make;
+            a_mutex_goes_round, a_semaphore_counts_units, a_semaphore_changes_its_size, grants_end_with_the_lease,
+            waiting_keeps_grants, leaving_a_line_moves_it_up, waits_end_in_time, events_are_set_and_pulsed,
+            a_crowd_passes_a_gate, passes_outlive_the_lease, a_timestamp_lock_opens_by_itself,
+            a_queue_hands_out_items, items_go_back_to_their_place, deadlocks_are_named, wrong_uses_are_refused,
+            the_log_tells_of_grants,
+        );
+        $crate::task_store_tests!(@in places
+            $make;
+            keys_bound_what_runs, keys_respect_priority, waiting_gives_the_place_away, bad_keys_are_refused,
+            queues_share_fairly, fair_claims_filter_kinds, completing_and_claiming_is_one,
+            zombies_are_refused_in_batches, schedules_make_tasks, schedules_may_skip, bad_schedules_are_refused,
+        );
+        $crate::task_store_tests!(@in objects
+            $make;
+            objects_compare_and_set, objects_are_bounded, calls_make_tasks, exclusive_calls_take_turns,
+        );
+        $crate::task_store_tests!(@in trees
+            $make;
+            trees_are_cancelled, texts_and_times_are_searched, long_searches_go_on, trees_move_between_stores,
+            copies_are_checked, ended_trees_are_removed, old_trees_retire,
         );
     };
     (@in $group:ident $make:expr; $($case:ident),* $(,)?) => {

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aion_processor::{
-    ClaimReq, Done, Durability, Error, Limits, NewTask, Op, Processor, Replay, Replayed, SqliteOptions,
-    SqliteTaskStore, TaskQuery, TaskStore, Write,
+    CancelMode, ClaimReq, Done, Durability, Error, Fence, Limits, MessageQuery, NewMessage, NewTask, Op,
+    Processor, Replay, Replayed, SqliteOptions, SqliteTaskStore, TaskQuery, TaskStore, Write,
 };
-use aion_types::{Clock, HandlerId, Json, Status, SystemClock, TaskId};
+use aion_types::{Clock, HandlerId, Json, ManualClock, Role, Status, SystemClock, TaskId, Timestamp};
 use sqlx::Connection;
 
 fn task() -> NewTask {
@@ -75,7 +75,7 @@ async fn a_file_keeps_everything() {
         .unwrap();
     let info = store.open_schema().await.unwrap();
     assert!(
-        info.engine.starts_with("sqlite 3.") && info.version == 1,
+        info.engine.starts_with("sqlite 3.") && info.version == 2,
         "{info:?}"
     );
     store.close().await;
@@ -163,7 +163,7 @@ async fn foreign_files_are_refused() {
     sql(&newer, "PRAGMA user_version = 7").await;
     let refused = SqliteTaskStore::open(&newer, SqliteOptions::default()).await;
     assert!(
-        matches!(refused, Err(Error::NewerDatabase { found: 7, newest: 1 })),
+        matches!(refused, Err(Error::NewerDatabase { found: 7, newest: 2 })),
         "{refused:?}"
     );
 
@@ -270,4 +270,114 @@ async fn calls_are_limited() {
     let too_many = vec![Write::from(Op::Start(task().id)); Limits::default().max_ops + 1];
     let refused = processor.store().apply(too_many).await;
     assert!(matches!(refused, Err(Error::Limit { what: "writes", .. })));
+}
+
+/// A database of the first version, made by the program of that version, opens with everything in it:
+/// what ran goes on, what waited wakes up, and what is new works on it.
+#[tokio::test]
+async fn the_first_version_opens() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("processor.db");
+    std::fs::write(&path, include_bytes!("../fixtures/version-1.db")).unwrap();
+    let clock = ManualClock::at(Timestamp::from_ms(1_700_000_010_000));
+    let store = open(&path, SqliteOptions::default().with_clock(clock.clone())).await;
+    let processor = Processor::over(store.clone());
+    assert_eq!(store.open_schema().await.unwrap().version, 2);
+    assert_sound(&path, &processor).await;
+    let id = |n: u8| TaskId::from_parts(Timestamp::from_ms(1_700_000_000_000), [n; 10]);
+    let stands = async |n| processor.get(id(n)).await.unwrap().status;
+    let wanted = [
+        Status::Blocked,
+        Status::Completed,
+        Status::Running,
+        Status::Ready,
+        Status::Preparing,
+        Status::Preparing,
+        Status::Failed,
+        Status::Cancelled,
+    ];
+    for (n, status) in wanted.into_iter().enumerate() {
+        assert_eq!(stands(n as u8 + 1).await, status);
+    }
+    let messages = processor
+        .messages(id(1), MessageQuery::new())
+        .await
+        .unwrap()
+        .messages;
+    assert_eq!((messages.len(), messages[0].content.len()), (2, 9_000));
+    assert!(messages[0].persistence.is_some());
+    let claim = ClaimReq::new(HandlerId::new("next").unwrap());
+    let four = processor.claim(claim).await.unwrap().remove(0);
+    assert_eq!(four.task.id, id(4));
+    processor.complete(four.fence(), Json::Null).await.unwrap();
+    let three = Fence {
+        task: id(3),
+        epoch: 1,
+    };
+    processor.complete(three, Json::Null).await.unwrap();
+    assert_eq!(stands(1).await, Status::Ready);
+    clock.advance_ms(60_000);
+    assert_eq!(processor.tick().await.unwrap().started, 1);
+    processor.cancel_tree(id(1), CancelMode::Ask).await.unwrap();
+    assert_eq!(processor.purge(id(1)).await.unwrap(), 4);
+    assert_sound(&path, &processor).await;
+}
+
+/// While the file is full nothing is claimed, and the store says so; room brings it back.
+#[tokio::test]
+async fn a_full_file_stops_claims() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("processor.db");
+    let processor = Processor::over(open(&path, SqliteOptions::default().with_max_pages(150)).await);
+    let mut made = Vec::new();
+    let error = loop {
+        match processor
+            .create(task().with_payload("x".repeat(20_000).into()))
+            .await
+        {
+            Ok(task) => made.push(task.id),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, Error::Full), "{error:?}");
+    let metrics = processor.metrics().await.unwrap();
+    assert!(metrics.full && metrics.bytes >= 100 * 4_096, "{metrics:?}");
+    let claim = || ClaimReq::new(HandlerId::new("w").unwrap()).with_max(0);
+    // One claim is let through to see whether there is room; it takes nothing and so proves nothing.
+    processor.claim(claim()).await.unwrap();
+    assert!(matches!(processor.claim(claim()).await, Err(Error::Full)));
+    processor.cancel(made[0], CancelMode::Ask).await.unwrap();
+    assert!(
+        !processor.metrics().await.unwrap().full,
+        "a small write found room"
+    );
+    processor.purge(made[0]).await.unwrap();
+    let again = processor
+        .create(task().with_payload("x".repeat(20_000).into()))
+        .await;
+    assert!(again.is_ok(), "the room of what was removed is used again");
+    assert_eq!(processor.claim(claim().with_max(1)).await.unwrap().len(), 1);
+}
+
+/// Numbers in what the model server reported come back to the last digit.
+#[tokio::test]
+async fn reported_numbers_are_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let processor = Processor::open(directory.path().join("processor.db"))
+        .await
+        .unwrap();
+    let id = processor.create(task()).await.unwrap().id;
+    let text =
+        r#"{"R_harm":2.3790000000000004,"large":18446744073709551615,"small":5e-324,"x":[0.1,-0.0,1e+300]}"#;
+    let reported: Json = serde_json::from_str(text).unwrap();
+    let message = NewMessage::new(Role::Assistant, "").with_persistence(reported);
+    processor.say(id, message).await.unwrap();
+    let kept = processor
+        .messages(id, MessageQuery::new())
+        .await
+        .unwrap()
+        .messages
+        .remove(0);
+    let kept = serde_json::to_string(&kept.persistence.unwrap()).unwrap();
+    assert_eq!(kept, text);
 }

@@ -11,7 +11,8 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
 use crate::engine::row::{Body, Row};
-use crate::{Error, GatherPolicy, Result};
+use crate::engine::rows::Held;
+use crate::{Concurrency, Error, GatherPolicy, Grant, Holder, Result, Waiter};
 
 /// The columns of a hot row, in the order in which [`row`] reads them; the table is called `t`.
 macro_rules! hot {
@@ -19,7 +20,8 @@ macro_rules! hot {
         "t.ord, t.uid, t.root, t.parent, t.depth, t.kind, t.queue, t.status, t.priority, t.ready_seq, \
          t.handler, t.lease_epoch, t.lease_until, t.attempt, t.max_attempts, t.crash_count, t.run_after, \
          t.deadline, t.cancel_requested, t.open_children, t.waiting_on, t.gather, t.gather_failed, \
-         t.messages, t.version, t.created_at, t.updated_at, t.finished_at"
+         t.messages, t.version, t.created_at, t.updated_at, t.finished_at, t.ckey, t.cmax, t.gated, t.holds, \
+         t.purging"
     };
 }
 /// The columns of a body, in the order in which [`body`] reads them; the table is called `b`.
@@ -28,19 +30,20 @@ macro_rules! texts {
         "b.title, b.spec, b.payload, b.result, b.error"
     };
 }
-/// The columns of a message, in the order in which [`message`] reads them.
+/// The columns of a message, in the order in which [`message`] reads them, and where they are.
 macro_rules! said {
     () => {
-        "seq, role, content, tool_calls, tool_call_id, persistence, created_at"
+        "SELECT m.seq, m.role, ifnull(x.content, m.content), m.tool_calls, m.tool_call_id, m.persistence, \
+         m.created_at FROM message m LEFT JOIN message_text x ON m.apart = 1 AND x.task = m.task AND x.seq = m.seq "
     };
 }
 pub(super) use {hot, said, texts};
 
 /// How many columns [`hot`] names: the body follows them in a whole record.
-pub(super) const HOT: usize = 28;
+pub(super) const HOT: usize = 33;
 
 /// What a failure of SQLite means.
-pub(super) fn storage(error: sqlx::Error) -> Error {
+pub(in crate::store) fn storage(error: sqlx::Error) -> Error {
     let code = error
         .as_database_error()
         .and_then(sqlx::error::DatabaseError::code);
@@ -66,7 +69,7 @@ pub(super) fn to_text(value: &impl Serialize) -> Result<String> {
     serde_json::to_string(value).map_err(|error| Error::Corrupt(error.to_string()))
 }
 
-fn from_text<T: DeserializeOwned>(text: &str) -> Result<T> {
+pub(super) fn from_text<T: DeserializeOwned>(text: &str) -> Result<T> {
     serde_json::from_str(text).map_err(|error| Error::Corrupt(error.to_string()))
 }
 
@@ -109,7 +112,7 @@ pub(super) fn status(code: i64) -> Result<Status> {
         .ok_or_else(|| Error::Corrupt(format!("status {code}")))
 }
 
-fn policy(code: i64) -> Result<GatherPolicy> {
+pub(super) fn policy(code: i64) -> Result<GatherPolicy> {
     let known = [GatherPolicy::All, GatherPolicy::FailFast, GatherPolicy::Settle];
     let found = usize::try_from(code).ok().and_then(|code| known.get(code));
     found
@@ -122,7 +125,17 @@ pub(super) fn row(row: &SqliteRow) -> Result<Row> {
     let parent: Option<&[u8]> = get(row, 3)?;
     let handler: Option<String> = get(row, 10)?;
     let gather: Option<i64> = get(row, 21)?;
+    let key: Option<String> = get(row, 28)?;
+    let max: Option<i64> = get(row, 29)?;
+    let concurrency = key.zip(max).map(|(key, max)| Concurrency {
+        key,
+        max: u32::try_from(max).unwrap_or(u32::MAX),
+    });
     Ok(Row {
+        concurrency,
+        gated: get(row, 30)?,
+        holds: count(row, 31)?,
+        purging: get(row, 32)?,
         ord: count(row, 0)?,
         id: id(row, 1)?,
         root_id: id(row, 2)?,
@@ -190,6 +203,37 @@ fn role(text: &str) -> Result<Role> {
     let known = [Role::System, Role::User, Role::Assistant, Role::Tool];
     let found = known.into_iter().find(|role| role.as_str() == text);
     found.ok_or_else(|| Error::Corrupt(format!("role {text}")))
+}
+
+/// Reads `task, primitive, token, units, place, item, since`.
+pub(super) fn held(row: &SqliteRow) -> Result<Held> {
+    let item: Option<&str> = get(row, 5)?;
+    let grant = Grant {
+        primitive: get(row, 1)?,
+        token: count(row, 2)?,
+        units: count(row, 3)?,
+        item: item.map(from_text).transpose()?,
+        since: moment(row, 6)?,
+    };
+    Ok(Held {
+        holder: Holder {
+            task: id(row, 0)?,
+            grant,
+        },
+        place: count(row, 4)?,
+    })
+}
+
+/// Reads `task, primitive, place, units, until, since`.
+pub(super) fn waiter(row: &SqliteRow) -> Result<Waiter> {
+    Ok(Waiter {
+        task: id(row, 0)?,
+        primitive: get(row, 1)?,
+        place: count(row, 2)?,
+        units: count(row, 3)?,
+        until: later(row, 4)?,
+        since: moment(row, 5)?,
+    })
 }
 
 /// Reads `seq, task, root, kind, body, at`.

@@ -2,11 +2,16 @@
 //! for it.
 
 mod codec;
+mod group;
+mod lines;
 #[cfg(test)]
 mod plans;
+mod put;
 mod read;
+mod ready;
 mod rows;
-mod schema;
+mod sql;
+mod tx;
 mod writer;
 
 use std::fs::{File, TryLockError};
@@ -23,9 +28,10 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions, SqliteConnection, SqlitePool};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use self::codec::storage;
-use self::writer::{Job, Writer};
-use super::{DueReport, SchemaInfo, TaskStore, Wake, hints};
+pub(super) use self::codec::storage;
+use self::group::Job;
+use self::writer::{Room, Writer};
+use super::{DueReport, SchemaInfo, TaskStore, Wake, hints, schema};
 use crate::engine::check;
 use crate::{ClaimReq, Done, Durability, Error, Lease, Limits, Page, Query, Result, Write};
 
@@ -99,6 +105,7 @@ pub struct SqliteTaskStore {
     clock: Arc<dyn Clock>,
     limits: Limits,
     wake: broadcast::Sender<Wake>,
+    room: Arc<Room>,
     engine: String,
 }
 
@@ -118,11 +125,13 @@ impl SqliteTaskStore {
             .fetch_one(&mut conn)
             .await
             .map_err(storage)?;
-        let last_seq = schema::number(
-            &mut conn,
-            "SELECT ifnull(max(seq), 0) FROM sqlite_sequence WHERE name = 'event'",
-        );
-        let next_seq = last_seq.await?.unsigned_abs() + 1;
+        let last_seq: i64 =
+            sqlx::query_scalar("SELECT ifnull(max(seq), 0) FROM sqlite_sequence WHERE name = 'event'")
+                .fetch_one(&mut conn)
+                .await
+                .map_err(storage)?;
+        let next_seq = last_seq.unsigned_abs() + 1;
+        let room = Arc::new(Room::default());
         let (inbox, jobs) = mpsc::channel(INBOX);
         let wake = broadcast::channel(64).0;
         let writer = Writer {
@@ -133,6 +142,8 @@ impl SqliteTaskStore {
             synced: Durability::Process,
             at_least: options.durability,
             wake: wake.clone(),
+            room: room.clone(),
+            probed: None,
             owner,
         };
         tokio::spawn(writer.run(jobs));
@@ -144,6 +155,7 @@ impl SqliteTaskStore {
             clock: options.clock,
             limits: options.limits,
             wake,
+            room,
             engine,
         })
     }
@@ -193,7 +205,8 @@ impl TaskStore for SqliteTaskStore {
     }
 
     async fn read(&self, query: Query) -> Result<Page> {
-        read::read(&self.readers, &self.limits, self.clock.now(), query).await
+        let full = self.room.is_full();
+        read::read(&self.readers, &self.limits, self.clock.now(), full, query).await
     }
 
     async fn now(&self) -> Result<Timestamp> {

@@ -3,9 +3,9 @@
 use aion_types::{Status, TaskId, Timestamp};
 use sqlx::{AssertSqlSafe, Connection, Row as _, SqliteConnection};
 
-use super::rows::hot_sql;
-use super::{read, schema};
+use super::{read, sql};
 use crate::TaskQuery;
+use crate::store::schema;
 
 async fn database() -> SqliteConnection {
     let mut conn = SqliteConnection::connect("sqlite::memory:").await.unwrap();
@@ -27,40 +27,91 @@ async fn plan(conn: &mut SqliteConnection, sql: &str) -> String {
 async fn hot_statements_walk_their_index() {
     let mut conn = database().await;
     let expected = [
+        (sql::BY_ID, "SEARCH t USING INDEX sqlite_autoindex_task_1 (uid=?)"),
+        (sql::READY, "SCAN t USING INDEX task_ready"),
         (
-            hot_sql::BY_ID,
-            "SEARCH t USING INDEX sqlite_autoindex_task_1 (uid=?)",
-        ),
-        (hot_sql::READY, "SCAN t USING INDEX task_ready"),
-        (
-            hot_sql::READY_QUEUE,
+            sql::READY_QUEUE,
             "SEARCH t USING INDEX task_ready_queue (queue=?)",
         ),
+        (sql::READY_KIND, "SEARCH t USING INDEX task_ready_kind (kind=?)"),
+        (sql::EXPIRED, "SEARCH t USING INDEX task_lease (lease_until<?)"),
         (
-            hot_sql::READY_KIND,
-            "SEARCH t USING INDEX task_ready_kind (kind=?)",
-        ),
-        (
-            hot_sql::EXPIRED,
-            "SEARCH t USING INDEX task_lease (lease_until<?)",
-        ),
-        (
-            hot_sql::DELAYED,
+            sql::DELAYED,
             "SEARCH t USING INDEX task_delayed (run_after>? AND run_after<?)",
         ),
-        (hot_sql::WAITERS, "SEARCH d USING PRIMARY KEY (child=?)"),
+        (sql::WAITERS, "SEARCH d USING PRIMARY KEY (child=?)"),
         (
-            hot_sql::KEYED,
+            sql::KEYED,
             "SEARCH t USING INDEX task_key (<expr>=? AND idem_key=?)",
         ),
-        (read::ENDED, "SEARCH t USING INDEX task_ended (finished_at>?)"),
         (
-            read::MESSAGES,
-            "SEARCH message USING PRIMARY KEY (task=? AND seq>?)",
+            sql::READY_QUEUES,
+            "SEARCH t USING COVERING INDEX task_ready_queue (queue>?)",
         ),
         (
+            sql::FIRST_GATED,
+            "SEARCH t USING INDEX task_ckey (ckey=? AND gated=?)",
+        ),
+        (
+            sql::LAST_PLACED,
+            "SEARCH t USING INDEX task_ckey (ckey=? AND gated=?)",
+        ),
+        (
+            sql::CHILDREN,
+            "SEARCH t USING INDEX task_child (parent=? AND ord>?)",
+        ),
+        (
+            sql::KEYED_MESSAGE,
+            "SEARCH m USING INDEX message_key (task=? AND idem_key=?)",
+        ),
+        (sql::NAMED, "SEARCH named USING PRIMARY KEY (space=? AND name=?)"),
+        (
+            sql::DUE_NAMED,
+            "SEARCH named USING INDEX named_due (space=? AND due>? AND due<?)",
+        ),
+        (
+            sql::HOLD,
+            "SEARCH hold USING PRIMARY KEY (task=? AND primitive=?)",
+        ),
+        (sql::HOLDS_OF, "SEARCH hold USING PRIMARY KEY (task=?)"),
+        (sql::WAITER, "SEARCH waiter USING PRIMARY KEY (task=?)"),
+        (
+            sql::FIRST_WAITER,
+            "SEARCH waiter USING INDEX waiter_line (primitive=?)",
+        ),
+        (
+            sql::IMPATIENT,
+            "SEARCH waiter USING INDEX waiter_until (until>? AND until<?)",
+        ),
+        (sql::FIRST_ITEM, "SEARCH item USING PRIMARY KEY (queue=?)"),
+        (sql::OPEN_IN_TREE, "SEARCH task USING INDEX task_root (root=?)"),
+        (sql::NEWEST_IN_TREE, "SEARCH task USING INDEX task_root (root=?)"),
+        (
+            sql::PURGE[2],
+            "SEARCH event USING COVERING INDEX event_task (task=?)",
+        ),
+        (read::NAMES, "SEARCH named USING PRIMARY KEY (space=? AND name>?)"),
+        (read::HOLDERS, "SCAN hold USING INDEX hold_primitive"),
+        (
+            read::HOLDERS_OF,
+            "SEARCH hold USING INDEX hold_primitive (primitive=?)",
+        ),
+        (read::WAITERS, "SCAN waiter USING INDEX waiter_line"),
+        (
+            read::WAITERS_OF,
+            "SEARCH waiter USING INDEX waiter_line (primitive=?)",
+        ),
+        (read::GATHERS, "SCAN d"),
+        (read::OLDEST, "SEARCH task USING INDEX task_status (status=?)"),
+        (
+            read::ENDED_ROOTS,
+            "SEARCH t USING INDEX task_root_ended ((finished_at,uid)>(?,?) AND finished_at<?)",
+        ),
+        (read::ENDED, "SEARCH t USING INDEX task_ended (finished_at>?)"),
+        (read::MESSAGES, "SEARCH m USING PRIMARY KEY (task=? AND seq>?)"),
+        (
             read::MESSAGES_BACK,
-            "SEARCH message USING PRIMARY KEY (task=? AND seq<?)",
+            "SEARCH m USING PRIMARY KEY (task=? AND seq<?)",
         ),
         (read::EVENTS, "SEARCH event USING INTEGER PRIMARY KEY (rowid>?)"),
         (

@@ -6,59 +6,41 @@
 
 use std::fs::File;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use aion_types::Clock;
 use sqlx::{Connection, SqliteConnection};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc};
 
 use super::codec::storage;
-use super::rows::Tx;
-use crate::engine::apply;
-use crate::{ClaimReq, Done, DueReport, Durability, Error, Lease, Limits, Result, Wake, Write};
+use super::group::{Answer, Job, Unit};
+use super::tx::Tx;
+use crate::{Durability, Error, Limits, Result, Wake};
 
 /// Operations in one commit, at most.
 const MAX_GROUP: usize = 256;
+/// Bytes after which no further job joins a commit.
+const MAX_BYTES: usize = 2 << 20;
+/// How often a claim is let through to see whether a full file has room again.
+const PROBE: Duration = Duration::from_secs(1);
 
-/// Something to write, and who wants to know.
-#[derive(Debug)]
-pub(super) enum Job {
-    Apply(Vec<Write>, oneshot::Sender<Vec<Result<Done>>>),
-    Claim(ClaimReq, oneshot::Sender<Result<Vec<Lease>>>),
-    Due(u32, oneshot::Sender<Result<DueReport>>),
-    Close(oneshot::Sender<()>),
-}
+/// Whether the file has room; shared with the readers.
+#[derive(Debug, Default)]
+pub(super) struct Room(AtomicBool);
 
-/// One operation of a job.
-#[derive(Debug, Clone, Copy)]
-enum Unit<'a> {
-    Op(&'a Write),
-    Claim(&'a ClaimReq),
-    Due(u32),
-}
-
-/// What an operation gave.
-#[derive(Debug)]
-enum Answer {
-    Done(Done),
-    Leases(Vec<Lease>),
-    Due(DueReport),
-}
-
-impl Unit<'_> {
-    fn durability(self) -> Durability {
-        match self {
-            Self::Op(write) => write.durability,
-            Self::Claim(req) => req.durability,
-            Self::Due(_) => Durability::Process,
-        }
+impl Room {
+    pub(super) fn is_full(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
     }
 
-    async fn run(self, tx: &mut Tx<'_>, limits: &Limits, clock: &dyn Clock) -> Result<Answer> {
-        let now = clock.now();
-        match self {
-            Self::Op(write) => apply::apply(tx, limits, now, &write.op).await.map(Answer::Done),
-            Self::Claim(req) => apply::claim(tx, limits, now, req).await.map(Answer::Leases),
-            Self::Due(limit) => apply::due(tx, limits, now, limit).await.map(Answer::Due),
+    fn set_full(&self, full: bool) {
+        if self.0.swap(full, Ordering::Relaxed) != full {
+            if full {
+                tracing::error!("the storage is full: nothing is claimed until it has room");
+            } else {
+                tracing::info!("the storage has room again");
+            }
         }
     }
 }
@@ -75,6 +57,9 @@ pub(super) struct Writer {
     /// What every write is raised to.
     pub(super) at_least: Durability,
     pub(super) wake: broadcast::Sender<Wake>,
+    pub(super) room: Arc<Room>,
+    /// When a claim was last let through to a full file.
+    pub(super) probed: Option<Instant>,
     /// Keeps other processes out for as long as it is open.
     pub(super) owner: File,
 }
@@ -86,7 +71,7 @@ impl Writer {
         while closing.is_none() {
             let Some(first) = inbox.recv().await else { break };
             let mut jobs = Vec::new();
-            let mut size = 0;
+            let (mut size, mut bytes) = (0, 0);
             let mut next = Some(first);
             while let Some(job) = next {
                 if let Job::Close(reply) = job {
@@ -94,8 +79,9 @@ impl Writer {
                     break;
                 }
                 size += job.size();
+                bytes += job.bytes();
                 jobs.push(job);
-                next = if size < MAX_GROUP {
+                next = if size < MAX_GROUP && bytes < MAX_BYTES {
                     inbox.try_recv().ok()
                 } else {
                     None
@@ -142,8 +128,32 @@ impl Writer {
         answers
     }
 
-    /// Carries out the units in one transaction. An error means that none of them took effect.
+    /// Carries out the units in one transaction and notes whether there was room. An error means that
+    /// none of them took effect.
     async fn commit(&mut self, units: &[Unit<'_>]) -> Result<Vec<Result<Answer>>> {
+        let before = self.next_seq;
+        let made = self.transaction(units).await;
+        match &made {
+            Err(Error::Full) => self.room.set_full(true),
+            Ok(_) if self.next_seq > before => self.room.set_full(false),
+            _ => {}
+        }
+        made
+    }
+
+    /// Whether a claim is put off because the file is full.
+    fn puts_off(&mut self, unit: &Unit<'_>) -> bool {
+        if !matches!(unit, Unit::Claim(_)) || !self.room.is_full() {
+            return false;
+        }
+        if self.probed.is_none_or(|probed| probed.elapsed() >= PROBE) {
+            self.probed = Some(Instant::now());
+            return false;
+        }
+        true
+    }
+
+    async fn transaction(&mut self, units: &[Unit<'_>]) -> Result<Vec<Result<Answer>>> {
         self.sync_for(units).await?;
         execute(&mut self.conn, "BEGIN IMMEDIATE").await?;
         let made = self.work(units).await;
@@ -169,9 +179,14 @@ impl Writer {
     }
 
     async fn work(&mut self, units: &[Unit<'_>]) -> Result<(Vec<Result<Answer>>, Wake)> {
+        let put_off: Vec<bool> = units.iter().map(|unit| self.puts_off(unit)).collect();
         let mut tx = Tx::new(&mut self.conn, self.next_seq);
         let mut answers = Vec::with_capacity(units.len());
-        for unit in units {
+        for (unit, put_off) in units.iter().zip(put_off) {
+            if put_off {
+                answers.push(Err(Error::Full));
+                continue;
+            }
             let before = tx.writes;
             let answer = unit.run(&mut tx, &self.limits, &*self.clock).await;
             match answer {
@@ -212,59 +227,4 @@ impl Writer {
 
 async fn execute(conn: &mut SqliteConnection, sql: &'static str) -> Result<()> {
     sqlx::query(sql).execute(conn).await.map(drop).map_err(storage)
-}
-
-impl Job {
-    fn size(&self) -> usize {
-        match self {
-            Self::Apply(writes, _) => writes.len(),
-            Self::Claim(req, _) => req.max as usize,
-            Self::Due(limit, _) => *limit as usize,
-            Self::Close(_) => 0,
-        }
-    }
-
-    fn units(&self) -> Vec<Unit<'_>> {
-        match self {
-            Self::Apply(writes, _) => writes.iter().map(Unit::Op).collect(),
-            Self::Claim(req, _) => vec![Unit::Claim(req)],
-            Self::Due(limit, _) => vec![Unit::Due(*limit)],
-            Self::Close(_) => Vec::new(),
-        }
-    }
-
-    /// Hands over the answers to its units. A caller that has gone away does not mind.
-    fn answer(self, answers: &mut impl Iterator<Item = Result<Answer>>) {
-        match self {
-            Self::Apply(writes, reply) => {
-                let done = answers.take(writes.len()).map(|answer| match answer? {
-                    Answer::Done(done) => Ok(done),
-                    other => Err(mixed_up(&other)),
-                });
-                let _ = reply.send(done.collect());
-            }
-            Self::Claim(_, reply) => {
-                let _ = reply.send(match answers.next() {
-                    Some(Ok(Answer::Leases(leases))) => Ok(leases),
-                    Some(Err(error)) => Err(error),
-                    other => Err(mixed_up(&other)),
-                });
-            }
-            Self::Due(_, reply) => {
-                let _ = reply.send(match answers.next() {
-                    Some(Ok(Answer::Due(report))) => Ok(report),
-                    Some(Err(error)) => Err(error),
-                    other => Err(mixed_up(&other)),
-                });
-            }
-            Self::Close(_) => {}
-        }
-    }
-}
-
-fn mixed_up(answer: &impl std::fmt::Debug) -> Error {
-    Error::Corrupt(format!(
-        "the writer mixed up its answers: {:.80}",
-        format!("{answer:?}")
-    ))
 }

@@ -1,18 +1,21 @@
 //! [`Processor`]: the handle that programs hold.
 
+mod line;
+mod object;
+mod read;
+mod tree;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use aion_types::{
-    Json, MessageRecord, PersistenceSummary, Role, Status, TaskEvidence, TaskId, TaskRecord, Timestamp,
-};
+use aion_types::{Json, MessageRecord, Status, TaskId, TaskRecord, Timestamp};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 
+pub use self::line::Acquired;
 use crate::{
-    CancelMode, ChildCounts, ClaimReq, Done, DueReport, Error, EventPage, EventQuery, Fence, GatherPolicy,
-    Heartbeat, Lease, MessagePage, MessageQuery, NewMessage, NewTask, Op, Page, Query, Result, Retry,
-    StatusCounts, TaskHead, TaskPage, TaskQuery, TaskStore, Wake,
+    CancelMode, ClaimReq, Done, DueReport, Error, Fence, GatherPolicy, Heartbeat, Lease, NewMessage, NewTask,
+    Op, Result, Retry, TaskHead, TaskStore, Wake,
 };
 
 /// How often a waiting claim looks even if nobody told it to.
@@ -165,6 +168,24 @@ impl Processor {
         self.head(Op::Complete { fence, result }).await
     }
 
+    /// Ends a task well and takes the next ones, in one commit. Saying so twice is harmless: nothing
+    /// is taken the second time.
+    ///
+    /// # Errors
+    /// [`Error::LeaseLost`], or a limit; then nothing was done.
+    pub async fn complete_and_claim(
+        &self,
+        fence: Fence,
+        result: Json,
+        claim: ClaimReq,
+    ) -> Result<(TaskHead, Vec<Lease>)> {
+        let claim = Box::new(claim);
+        match self.one(Op::CompleteAndClaim { fence, result, claim }).await? {
+            Done::Next(head, leases) => Ok((head, leases)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     /// Ends an attempt badly; the task ends with it unless `retry` and its attempts allow another.
     ///
     /// # Errors
@@ -195,6 +216,15 @@ impl Processor {
         self.head(Op::Cancel { task, mode }).await
     }
 
+    /// Asks for the end of a task and of everything below it. A large tree is gone through by
+    /// [`tick`](Self::tick); tasks that a holder makes after it was asked are its own affair.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn cancel_tree(&self, task: TaskId, mode: CancelMode) -> Result<TaskHead> {
+        self.head(Op::CancelTree { task, mode }).await
+    }
+
     /// Stops a held task whose cancellation was asked for.
     ///
     /// # Errors
@@ -210,134 +240,6 @@ impl Processor {
     /// [`Error::LeaseLost`]; [`Error::Invalid`] if one is no descendant; a limit.
     pub async fn gather(&self, fence: Fence, tasks: Vec<TaskId>, policy: GatherPolicy) -> Result<TaskHead> {
         self.head(Op::Gather { fence, tasks, policy }).await
-    }
-
-    /// The task.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`].
-    pub async fn get(&self, task: TaskId) -> Result<TaskRecord> {
-        self.find(task).await?.ok_or(Error::NotFound(task))
-    }
-
-    /// The task, if it is there.
-    ///
-    /// # Errors
-    /// A failure of the storage.
-    pub async fn find(&self, task: TaskId) -> Result<Option<TaskRecord>> {
-        match self.store.read(Query::Task(task)).await? {
-            Page::Task(record) => Ok(record.map(|record| *record)),
-            other => Err(unexpected(&other)),
-        }
-    }
-
-    /// A page of tasks.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] for a cursor of another list; a limit.
-    pub async fn tasks(&self, query: TaskQuery) -> Result<TaskPage> {
-        self.task_page(Query::Tasks(query)).await
-    }
-
-    /// A page of the children of a task, oldest first.
-    ///
-    /// # Errors
-    /// As [`tasks`](Self::tasks).
-    pub async fn children(&self, task: TaskId, query: TaskQuery) -> Result<TaskPage> {
-        self.tasks(query.with_parent(task)).await
-    }
-
-    /// The tasks that ended last, newest first.
-    ///
-    /// # Errors
-    /// A limit.
-    pub async fn ended(&self, limit: u32) -> Result<TaskPage> {
-        self.task_page(Query::Ended(limit)).await
-    }
-
-    async fn task_page(&self, query: Query) -> Result<TaskPage> {
-        match self.store.read(query).await? {
-            Page::Tasks(page) => Ok(page),
-            other => Err(unexpected(&other)),
-        }
-    }
-
-    /// A page of a task's messages.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`], or a limit.
-    pub async fn messages(&self, task: TaskId, query: MessageQuery) -> Result<MessagePage> {
-        match self.store.read(Query::Messages(task, query)).await? {
-            Page::Messages(page) => Ok(page),
-            other => Err(unexpected(&other)),
-        }
-    }
-
-    /// A page of the log: what was committed after the event `after`, in that order.
-    ///
-    /// # Errors
-    /// A limit.
-    pub async fn events(&self, after: u64, limit: u32) -> Result<EventPage> {
-        self.events_of(EventQuery {
-            after,
-            task: None,
-            limit,
-        })
-        .await
-    }
-
-    /// A page of the log as `query` says.
-    ///
-    /// # Errors
-    /// A limit.
-    pub async fn events_of(&self, query: EventQuery) -> Result<EventPage> {
-        match self.store.read(Query::Events(query)).await? {
-            Page::Events(page) => Ok(page),
-            other => Err(unexpected(&other)),
-        }
-    }
-
-    /// How many tasks are in each status.
-    ///
-    /// # Errors
-    /// A failure of the storage.
-    pub async fn counts(&self) -> Result<StatusCounts> {
-        match self.store.read(Query::Counts).await? {
-            Page::Counts(counts) => Ok(counts),
-            other => Err(unexpected(&other)),
-        }
-    }
-
-    /// How the children of a task stand, and how often it was tried.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`].
-    pub async fn child_counts(&self, task: TaskId) -> Result<ChildCounts> {
-        match self.store.read(Query::Children(task)).await? {
-            Page::Children(counts) => Ok(counts),
-            other => Err(unexpected(&other)),
-        }
-    }
-
-    /// What this store knows of a task's persistence: its children, its retries and what its
-    /// assistant messages reported. Steps, tokens, budget and delusion are the caller's to add.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`].
-    pub async fn evidence(&self, task: TaskId) -> Result<TaskEvidence> {
-        let mut evidence = TaskEvidence::default();
-        self.child_counts(task).await?.fill(&mut evidence);
-        let mut query = MessageQuery::new();
-        loop {
-            let page = self.messages(task, query).await?;
-            for summary in page.messages.iter().filter_map(summary_of) {
-                evidence.push_message(&summary);
-            }
-            match page.next {
-                Some(next) => query.from = next,
-                None => return Ok(evidence),
-            }
-        }
     }
 
     /// Does what time demands, once: leases that ran out, tasks whose start has come.
@@ -365,31 +267,22 @@ impl Processor {
         self.store.wake()
     }
 
-    async fn head(&self, op: Op) -> Result<TaskHead> {
+    pub(crate) async fn head(&self, op: Op) -> Result<TaskHead> {
         match self.one(op).await? {
             Done::Head(head) => Ok(head),
             other => Err(unexpected(&other)),
         }
     }
 
-    async fn one(&self, op: Op) -> Result<Done> {
+    pub(crate) async fn one(&self, op: Op) -> Result<Done> {
         let mut done = self.store.apply(vec![op.into()]).await?;
         done.pop()
             .unwrap_or_else(|| Err(Error::Corrupt("the store gave no answer".to_owned())))
     }
 }
 
-/// What an assistant message reported of its tokens, if it can be read.
-fn summary_of(message: &MessageRecord) -> Option<PersistenceSummary> {
-    if message.role != Role::Assistant {
-        return None;
-    }
-    let value = serde_json::to_value(message.persistence.as_ref()?).ok()?;
-    let summary: PersistenceSummary = serde_json::from_value(value).ok()?;
-    (summary.n > 0 && summary.r_harm > 0.0).then_some(summary)
-}
-
-fn unexpected(answer: &impl std::fmt::Debug) -> Error {
+/// The store gave another answer than asked for.
+pub(crate) fn unexpected(answer: &impl std::fmt::Debug) -> Error {
     let text = format!("{answer:?}");
     Error::Corrupt(format!(
         "the store gave another answer than asked for: {text:.80}"

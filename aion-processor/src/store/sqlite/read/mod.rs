@@ -1,25 +1,27 @@
 //! Questions to the file, answered by connections that cannot write.
 
-use aion_types::{MessageRecord, Status, TaskId, TaskRecord, Timestamp};
+mod lines;
+mod search;
+
+use aion_types::{MessageRecord, TaskId, TaskRecord, Timestamp};
 use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Row as _, Sqlite, SqlitePool};
+use sqlx::{Row as _, SqlitePool};
 
 use super::codec::{self, HOT, hot, int, said, storage, texts};
+use crate::engine::rows::Space;
 use crate::query::retries;
-use crate::store::memory::message_page;
+use crate::store::memory::read::message_page;
 use crate::store::page_size;
 use crate::{
-    ChildCounts, Cursor, Error, EventPage, EventQuery, Limits, MessagePage, MessageQuery, Order, Page, Query,
-    Result, StatusCounts, TaskPage, TaskQuery,
+    ChildCounts, Concurrency, EndedQuery, Error, EventPage, EventQuery, Limits, MessagePage, MessageQuery,
+    Order, Page, Query, Result, StatusCounts, TaskCopy, TaskPage,
 };
 
-const RECORD: &str = concat!(
-    "SELECT ",
-    hot!(),
-    ", ",
-    texts!(),
-    " FROM task t JOIN task_body b ON b.task = t.ord WHERE "
-);
+#[cfg(test)]
+pub(super) use lines::{GATHERS, HOLDERS, HOLDERS_OF, NAMES, OLDEST, WAITERS, WAITERS_OF};
+#[cfg(test)]
+pub(super) use search::search;
+
 const BY_ID: &str = concat!(
     "SELECT ",
     hot!(),
@@ -35,15 +37,22 @@ pub(super) const ENDED: &str = concat!(
     " FROM task t INDEXED BY task_ended JOIN task_body b ON b.task = t.ord WHERE t.finished_at IS NOT NULL \
      ORDER BY t.finished_at DESC, t.ord DESC LIMIT ?1"
 );
-pub(super) const MESSAGES: &str = concat!(
+pub(super) const ENDED_ROOTS: &str = concat!(
     "SELECT ",
+    hot!(),
+    ", ",
+    texts!(),
+    " FROM task t INDEXED BY task_root_ended JOIN task_body b ON b.task = t.ord WHERE t.parent IS NULL \
+     AND t.finished_at IS NOT NULL AND t.finished_at < ?1 AND (t.finished_at, t.uid) > (?2, ?3) \
+     ORDER BY t.finished_at, t.uid LIMIT ?4"
+);
+pub(super) const MESSAGES: &str = concat!(
     said!(),
-    " FROM message WHERE task = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3"
+    "WHERE m.task = ?1 AND m.seq > ?2 ORDER BY m.seq LIMIT ?3"
 );
 pub(super) const MESSAGES_BACK: &str = concat!(
-    "SELECT ",
     said!(),
-    " FROM message WHERE task = ?1 AND seq < ?2 ORDER BY seq DESC LIMIT ?3"
+    "WHERE m.task = ?1 AND m.seq < ?2 ORDER BY m.seq DESC LIMIT ?3"
 );
 pub(super) const EVENTS: &str =
     "SELECT seq, task, root, kind, body, at FROM event WHERE seq > ?1 ORDER BY seq LIMIT ?2";
@@ -53,8 +62,14 @@ pub(super) const CHILDREN: &str = "SELECT status, count(*), \
      sum(CASE WHEN status < 4 AND deadline < ?2 THEN 1 ELSE 0 END) FROM task INDEXED BY task_child \
      WHERE parent = ?1 GROUP BY status";
 
-/// Answers `query` at `now`.
-pub(super) async fn read(pool: &SqlitePool, limits: &Limits, now: Timestamp, query: Query) -> Result<Page> {
+/// Answers `query` at `now`; `full` says whether the file has no room.
+pub(super) async fn read(
+    pool: &SqlitePool,
+    limits: &Limits,
+    now: Timestamp,
+    full: bool,
+    query: Query,
+) -> Result<Page> {
     let reader = Reader {
         pool,
         max_page: limits.max_page,
@@ -63,10 +78,20 @@ pub(super) async fn read(pool: &SqlitePool, limits: &Limits, now: Timestamp, que
         Query::Task(id) => Ok(Page::Task(reader.task(id).await?.map(Box::new))),
         Query::Tasks(query) => reader.tasks(&query).await.map(Page::Tasks),
         Query::Ended(limit) => reader.ended(limit).await.map(Page::Tasks),
+        Query::EndedRoots(query) => reader.ended_roots(&query).await.map(Page::Tasks),
         Query::Messages(task, query) => reader.messages(task, query).await.map(Page::Messages),
         Query::Events(query) => reader.events(query).await.map(Page::Events),
         Query::Counts => reader.counts().await.map(Page::Counts),
         Query::Children(task) => reader.children(task, now).await.map(Page::Children),
+        Query::Copy(task) => reader.copy(task).await.map(Page::Copy),
+        Query::Primitive(name) => reader.one(Space::Primitive, &name).await.map(Page::Primitives),
+        Query::Primitives(query) => reader.names(Space::Primitive, &query).await.map(Page::Primitives),
+        Query::Holds(task) => reader.holds(task).await.map(Page::Waits),
+        Query::Waits(name) => reader.waits(name.as_deref()).await.map(Page::Waits),
+        Query::Object(name, version) => reader.object(&name, version).await.map(Page::Object),
+        Query::Objects(query) => reader.names(Space::Object, &query).await.map(Page::Objects),
+        Query::Schedules(query) => reader.names(Space::Schedule, &query).await.map(Page::Schedules),
+        Query::Metrics => reader.metrics(full).await.map(Page::Metrics),
     }
 }
 
@@ -82,51 +107,6 @@ impl Reader<'_> {
         found.as_ref().map(record).transpose()
     }
 
-    /// One keyset query for each status, merged: each walks its index in order.
-    async fn tasks(&self, query: &TaskQuery) -> Result<TaskPage> {
-        let limit = page_size(query.limit, self.max_page)?;
-        let from = query
-            .cursor
-            .as_ref()
-            .map(|cursor| cursor.position_in(query.order))
-            .transpose()?;
-        let statuses: Vec<Option<Status>> = match query.statuses.as_slice() {
-            // Only a running task has a holder, so that the index of running tasks has them all.
-            [] if query.handler.is_some() => vec![Some(Status::Running)],
-            [] => vec![None],
-            some => Status::ALL
-                .into_iter()
-                .filter(|status| some.contains(status))
-                .map(Some)
-                .collect(),
-        };
-        let mut found = Vec::new();
-        for status in statuses {
-            let rows = search(query, status, from, limit)
-                .build()
-                .fetch_all(self.pool)
-                .await
-                .map_err(storage)?;
-            for row in &rows {
-                found.push((codec::row(row)?, codec::body(row, HOT)?));
-            }
-        }
-        found.sort_by_key(|(row, _)| row.ord);
-        if query.order == Order::Newest {
-            found.reverse();
-        }
-        let more = found.len() > limit as usize;
-        found.truncate(limit as usize);
-        let next = found
-            .last()
-            .filter(|_| more)
-            .map(|(row, _)| Cursor::new(query.order, row.ord));
-        Ok(TaskPage {
-            tasks: found.into_iter().map(|(row, body)| row.record(body)).collect(),
-            next,
-        })
-    }
-
     async fn ended(&self, limit: u32) -> Result<TaskPage> {
         let limit = page_size(limit, self.max_page)?;
         let rows = sqlx::query(ENDED)
@@ -138,6 +118,43 @@ impl Reader<'_> {
             tasks: rows.iter().map(record).collect::<Result<_>>()?,
             next: None,
         })
+    }
+
+    async fn ended_roots(&self, query: &EndedQuery) -> Result<TaskPage> {
+        let limit = page_size(query.limit, self.max_page)?;
+        let (at, id) = match query.after {
+            Some((at, id)) => (at.as_ms(), id.as_bytes().to_vec()),
+            None => (i64::MIN, Vec::new()),
+        };
+        let statement = sqlx::query(ENDED_ROOTS)
+            .bind(query.before.as_ms())
+            .bind(at)
+            .bind(id);
+        let rows = statement
+            .bind(limit)
+            .fetch_all(self.pool)
+            .await
+            .map_err(storage)?;
+        Ok(TaskPage {
+            tasks: rows.iter().map(record).collect::<Result<_>>()?,
+            next: None,
+        })
+    }
+
+    async fn copy(&self, task: TaskId) -> Result<Option<Box<TaskCopy>>> {
+        let sql = "SELECT idem_key, ckey, cmax FROM task WHERE uid = ?1";
+        type Rest = (Option<String>, Option<String>, Option<u32>);
+        let statement = sqlx::query_as::<_, Rest>(sql).bind(task.as_bytes().to_vec());
+        let rest = statement.fetch_optional(self.pool).await.map_err(storage)?;
+        let (Some(task), Some((key, shared, max))) = (self.task(task).await?, rest) else {
+            return Ok(None);
+        };
+        let concurrency = shared.zip(max).map(|(key, max)| Concurrency { key, max });
+        Ok(Some(Box::new(TaskCopy {
+            task,
+            key,
+            concurrency,
+        })))
     }
 
     /// The place of a task in the order of creation.
@@ -220,47 +237,4 @@ fn column(row: &SqliteRow, index: usize) -> Result<i64> {
 
 fn record(row: &SqliteRow) -> Result<TaskRecord> {
     Ok(codec::row(row)?.record(codec::body(row, HOT)?))
-}
-
-/// The statement for one status, or for any; one item longer than the page.
-pub(super) fn search(
-    query: &TaskQuery,
-    status: Option<Status>,
-    from: Option<u64>,
-    limit: u32,
-) -> QueryBuilder<Sqlite> {
-    let mut sql = QueryBuilder::new(RECORD);
-    let (compare, direction) = match query.order {
-        Order::Oldest => (" > ", "ASC"),
-        Order::Newest => (" < ", "DESC"),
-    };
-    let start = match query.order {
-        Order::Oldest => 0,
-        Order::Newest => i64::MAX,
-    };
-    sql.push("t.ord").push(compare).push_bind(from.map_or(start, int));
-    if let Some(parent) = query.parent {
-        sql.push(" AND t.parent = ").push_bind(parent.as_bytes().to_vec());
-    }
-    if let Some(root) = query.root {
-        sql.push(" AND t.root = ").push_bind(root.as_bytes().to_vec());
-    }
-    if let Some(status) = status {
-        sql.push(" AND t.status = ").push_bind(status as i64);
-    }
-    if let Some(kind) = &query.kind {
-        sql.push(" AND t.kind = ").push_bind(kind.clone());
-    }
-    if let Some(queue) = &query.queue {
-        sql.push(" AND t.queue = ").push_bind(queue.clone());
-    }
-    if let Some(handler) = &query.handler {
-        sql.push(" AND t.handler = ")
-            .push_bind(handler.as_str().to_owned());
-    }
-    sql.push(" ORDER BY t.ord ")
-        .push(direction)
-        .push(" LIMIT ")
-        .push_bind(i64::from(limit) + 1);
-    sql
 }

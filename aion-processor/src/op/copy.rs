@@ -1,0 +1,38 @@
+//! Copies of tasks that go from one store to another, and what is removed.
+
+use aion_types::{MessageRecord, TaskRecord};
+use serde::{Deserialize, Serialize};
+
+use super::Concurrency;
+
+/// A task with everything that its record does not tell.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TaskCopy {
+    /// The task.
+    pub task: TaskRecord,
+    /// The idempotency key that it was created with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// How many like it may run at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<Concurrency>,
+}
+
+/// A piece of an export: a task, or messages of one that came before.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Piece {
+    /// A task; parents come before their children.
+    Task(Box<TaskCopy>),
+    /// The next messages of a task.
+    Messages(Vec<MessageRecord>),
+}
+
+/// What a purge did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Purged {
+    /// Tasks that are gone.
+    pub removed: u32,
+    /// Whether some of the tree are left.
+    pub more: bool,
+}

@@ -1,0 +1,208 @@
+//! Whole trees: copied out, taken over, removed.
+
+use std::collections::VecDeque;
+
+use aion_types::{TaskId, TaskRecord, Timestamp};
+use futures::Stream;
+use futures::stream::{self, StreamExt};
+
+use super::{Processor, unexpected};
+use crate::{
+    Done, EndedQuery, Error, MessageQuery, Op, Page, Piece, Purged, Query, Result, TaskCopy, TaskQuery,
+};
+
+/// Messages in one piece of an export.
+const MESSAGES: u32 = 100;
+/// Tasks that one step of a purge removes.
+const PURGE: u32 = 500;
+/// Children that one step of an export reads.
+const CHILDREN: u32 = 500;
+
+impl Processor {
+    /// Copies a task and everything below it, parents first, each with its messages; nothing of it is
+    /// held in memory but the ids of tasks whose children are still to come. The tree may go on
+    /// meanwhile: every task is copied as it is when its turn comes.
+    ///
+    /// What tasks hold and wait for is not copied, nor are the idempotency keys of messages.
+    ///
+    /// # Errors
+    /// Each item of the stream may be a failure of the storage; the first also
+    /// [`Error::NotFound`].
+    pub fn export(&self, task: TaskId) -> impl Stream<Item = Result<Piece>> + Send + 'static {
+        let walk = Walk {
+            processor: self.clone(),
+            next: VecDeque::from([Step::Task(task)]),
+        };
+        stream::try_unfold(walk, |mut walk| async move {
+            let piece = walk.step().await?;
+            Ok::<_, Error>(piece.map(|piece| (piece, walk)))
+        })
+        .boxed()
+    }
+
+    /// Takes over what another store's [`export`](Self::export) gave, with the same ids; gives how
+    /// many tasks came. Doing so again, because it was cut off, goes on where it ended.
+    ///
+    /// The top comes below `under`; without one it becomes a root. Tasks that ran or waited over there
+    /// are ready here: stop their old holders first, whose epochs are refused here.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] if an id belongs to another task; a limit; whatever the stream gives.
+    pub async fn import<S>(&self, pieces: S, under: Option<TaskId>) -> Result<u64>
+    where
+        S: Stream<Item = Result<Piece>> + Send,
+    {
+        let mut pieces = std::pin::pin!(pieces);
+        let mut tasks = 0;
+        while let Some(piece) = pieces.next().await {
+            let op = match piece? {
+                Piece::Task(mut copy) => {
+                    if tasks == 0 {
+                        copy.task.parent_id = under;
+                    }
+                    tasks += 1;
+                    Op::Import(copy)
+                }
+                Piece::Messages(messages) => Op::ImportMessages(messages),
+            };
+            self.one(op).await?;
+        }
+        Ok(tasks)
+    }
+
+    /// Removes a tree that has ended as a whole, with its messages and events; gives how many tasks
+    /// are gone.
+    ///
+    /// # Errors
+    /// [`Error::IllegalTransition`] while a task of it has not ended; [`Error::Invalid`] if `root` is
+    /// no root; [`Error::NotFound`].
+    pub async fn purge(&self, root: TaskId) -> Result<u64> {
+        let mut removed = 0;
+        loop {
+            let step = self.purge_step(root).await?;
+            removed += u64::from(step.removed);
+            if !step.more {
+                return Ok(removed);
+            }
+        }
+    }
+
+    async fn purge_step(&self, root: TaskId) -> Result<Purged> {
+        match self.one(Op::Purge { root, max: PURGE }).await? {
+            Done::Purged(purged) => Ok(purged),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Removes the trees whose roots ended before `before`, and of which no task is open; `archive` is
+    /// asked for each of them first and keeps it, for instance by writing out its
+    /// [`export`](Self::export). Gives how many trees are gone.
+    ///
+    /// # Errors
+    /// Whatever `archive` gives, or a failure of the storage; the trees before that one are gone.
+    pub async fn retire<F, E>(&self, before: Timestamp, mut archive: F) -> Result<u64, E>
+    where
+        F: AsyncFnMut(&TaskRecord) -> Result<(), E>,
+        E: From<Error>,
+    {
+        let mut query = EndedQuery {
+            before,
+            after: None,
+            limit: 0,
+        };
+        let mut gone = 0;
+        loop {
+            let roots = self.task_page(Query::EndedRoots(query.clone())).await?.tasks;
+            let Some(last) = roots.last() else {
+                return Ok(gone);
+            };
+            query.after = last.finished_at.map(|at| (at, last.id));
+            for root in &roots {
+                if self.is_over(root.id).await? {
+                    archive(root).await?;
+                    self.purge(root.id).await?;
+                    gone += 1;
+                }
+            }
+        }
+    }
+
+    /// Whether every task of the tree has ended.
+    async fn is_over(&self, root: TaskId) -> Result<bool> {
+        let open: Vec<_> = aion_types::Status::ALL
+            .into_iter()
+            .filter(|status| !status.is_terminal())
+            .collect();
+        let query = TaskQuery::new().with_root(root).with_statuses(open).with_limit(1);
+        Ok(self.tasks(query).await?.tasks.is_empty())
+    }
+}
+
+/// What an export does next.
+enum Step {
+    Task(TaskId),
+    Messages(TaskId, u64),
+    Children(TaskId, TaskQuery),
+}
+
+struct Walk {
+    processor: Processor,
+    next: VecDeque<Step>,
+}
+
+impl Walk {
+    async fn step(&mut self) -> Result<Option<Piece>> {
+        while let Some(step) = self.next.pop_front() {
+            let piece = match step {
+                Step::Task(task) => Some(self.task(task).await?),
+                Step::Messages(task, from) => self.messages(task, from).await?,
+                Step::Children(task, query) => {
+                    self.children(task, query).await?;
+                    None
+                }
+            };
+            if piece.is_some() {
+                return Ok(piece);
+            }
+        }
+        Ok(None)
+    }
+
+    async fn task(&mut self, task: TaskId) -> Result<Piece> {
+        let copy = self.processor.copy(task).await?;
+        let children = TaskQuery::new().with_parent(task).with_limit(CHILDREN);
+        self.next.push_front(Step::Children(task, children));
+        self.next.push_front(Step::Messages(task, 0));
+        Ok(Piece::Task(Box::new(copy)))
+    }
+
+    async fn messages(&mut self, task: TaskId, from: u64) -> Result<Option<Piece>> {
+        let query = MessageQuery::new().with_from(from).with_limit(MESSAGES);
+        let page = self.processor.messages(task, query).await?;
+        if let Some(next) = page.next {
+            self.next.push_front(Step::Messages(task, next));
+        }
+        Ok((!page.messages.is_empty()).then_some(Piece::Messages(page.messages)))
+    }
+
+    async fn children(&mut self, task: TaskId, mut query: TaskQuery) -> Result<()> {
+        let page = self.processor.tasks(query.clone()).await?;
+        if page.next.is_some() {
+            query.cursor = page.next;
+            self.next.push_front(Step::Children(task, query));
+        }
+        for child in page.tasks.iter().rev() {
+            self.next.push_front(Step::Task(child.id));
+        }
+        Ok(())
+    }
+}
+
+impl Processor {
+    async fn copy(&self, task: TaskId) -> Result<TaskCopy> {
+        match self.store().read(Query::Copy(task)).await? {
+            Page::Copy(copy) => copy.map(|copy| *copy).ok_or(Error::NotFound(task)),
+            other => Err(unexpected(&other)),
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Names, lines and objects in memory.
+
+use aion_types::{Json, TaskId, Timestamp};
+
+use super::world::World;
+use crate::engine::rows::{Held, LineRows, NamedRows, ObjectRows, Space};
+use crate::{Result, Waiter};
+
+impl NamedRows for World {
+    async fn named(&mut self, space: Space, name: &str) -> Result<Option<String>> {
+        let found = self.named.get(&(space, name.to_owned()));
+        Ok(found.map(|(_, text)| text.clone()))
+    }
+
+    async fn put_named(
+        &mut self,
+        space: Space,
+        name: &str,
+        due: Option<Timestamp>,
+        text: &str,
+    ) -> Result<()> {
+        self.named
+            .insert((space, name.to_owned()), (due, text.to_owned()));
+        Ok(())
+    }
+
+    async fn drop_named(&mut self, space: Space, name: &str) -> Result<()> {
+        self.named.remove(&(space, name.to_owned()));
+        Ok(())
+    }
+
+    async fn due_named(&mut self, space: Space, now: Timestamp, limit: u32) -> Result<Vec<String>> {
+        let all = self.named.iter().filter(|((known, _), _)| *known == space);
+        let mut due: Vec<_> = all
+            .filter_map(|((_, name), (due, text))| due.filter(|due| *due <= now).map(|due| (due, name, text)))
+            .collect();
+        due.sort();
+        let first = due.into_iter().take(limit as usize);
+        Ok(first.map(|(_, _, text)| text.clone()).collect())
+    }
+}
+
+impl LineRows for World {
+    async fn hold(&mut self, primitive: &str, task: TaskId) -> Result<Option<Held>> {
+        Ok(self.holds.get(&(primitive.to_owned(), task)).cloned())
+    }
+
+    async fn holds_of(&mut self, task: TaskId) -> Result<Vec<Held>> {
+        let all = self.holds.values();
+        Ok(all.filter(|held| held.holder.task == task).cloned().collect())
+    }
+
+    async fn insert_hold(&mut self, held: &Held) -> Result<()> {
+        let key = (held.holder.grant.primitive.clone(), held.holder.task);
+        self.holds.insert(key, held.clone());
+        Ok(())
+    }
+
+    async fn delete_hold(&mut self, primitive: &str, task: TaskId) -> Result<()> {
+        self.holds.remove(&(primitive.to_owned(), task));
+        Ok(())
+    }
+
+    async fn waiter(&mut self, task: TaskId) -> Result<Option<Waiter>> {
+        Ok(self.line.get(&task).cloned())
+    }
+
+    async fn insert_waiter(&mut self, waiter: &Waiter) -> Result<()> {
+        self.line.insert(waiter.task, waiter.clone());
+        Ok(())
+    }
+
+    async fn delete_waiter(&mut self, task: TaskId) -> Result<()> {
+        self.line.remove(&task);
+        Ok(())
+    }
+
+    async fn first_waiter(&mut self, primitive: &str) -> Result<Option<Waiter>> {
+        let line = self.line.values().filter(|waiter| waiter.primitive == primitive);
+        Ok(line.min_by_key(|waiter| waiter.place).cloned())
+    }
+
+    async fn impatient(&mut self, now: Timestamp, limit: u32) -> Result<Vec<Waiter>> {
+        let all = self.line.values();
+        let mut due: Vec<_> = all
+            .filter(|waiter| waiter.until.is_some_and(|until| until <= now))
+            .cloned()
+            .collect();
+        due.sort_by_key(|waiter| (waiter.until, waiter.task));
+        due.truncate(limit as usize);
+        Ok(due)
+    }
+
+    async fn insert_item(&mut self, queue: &str, place: u64, body: &Json) -> Result<()> {
+        self.items.insert((queue.to_owned(), place), body.clone());
+        Ok(())
+    }
+
+    async fn take_item(&mut self, queue: &str) -> Result<Option<(u64, Json)>> {
+        let range = (queue.to_owned(), 0)..=(queue.to_owned(), u64::MAX);
+        let first = self.items.range(range).next().map(|(key, _)| key.clone());
+        Ok(first.and_then(|key| self.items.remove(&key).map(|body| (key.1, body))))
+    }
+
+    async fn drop_items(&mut self, queue: &str) -> Result<()> {
+        self.items.retain(|(name, _), _| name != queue);
+        Ok(())
+    }
+}
+
+impl ObjectRows for World {
+    async fn insert_version(&mut self, name: &str, version: u64, body: &Json) -> Result<()> {
+        self.versions.insert((name.to_owned(), version), body.clone());
+        Ok(())
+    }
+
+    async fn drop_versions(&mut self, name: &str, before: u64) -> Result<()> {
+        self.versions
+            .retain(|(known, version), _| known != name || *version >= before);
+        Ok(())
+    }
+}

@@ -1,0 +1,72 @@
+//! What claims find: ready tasks, queues and places.
+
+use aion_types::{Status, TaskId};
+
+use super::codec::{storage, to_text};
+use super::sql;
+use super::tx::Tx;
+use crate::engine::row::{Body, Row};
+use crate::engine::rows::Rows;
+use crate::{ClaimReq, Result};
+
+impl Tx<'_> {
+    /// See [`Rows::ready`].
+    pub(super) async fn find_ready(&mut self, claim: &ClaimReq) -> Result<Vec<(Row, Body)>> {
+        let mut found = match (claim.task, claim.queues.is_empty(), claim.kinds.is_empty()) {
+            (Some(task), ..) => self.ready_task(claim, task).await?,
+            (None, false, _) => self.ready_in_queues(claim).await?,
+            (None, true, false) => self.ready_of_kinds(claim).await?,
+            (None, true, true) => {
+                self.whole(sqlx::query(sql::READY).bind(i64::from(claim.max)))
+                    .await?
+            }
+        };
+        found.sort_by_key(|(row, _)| (std::cmp::Reverse(row.priority), row.ready_seq));
+        found.dedup_by_key(|(row, _)| row.ord);
+        found.truncate(claim.max as usize);
+        Ok(found)
+    }
+
+    /// See [`Rows::ready_queues`].
+    pub(super) async fn find_ready_queues(&mut self, limit: u32) -> Result<Vec<String>> {
+        let statement = sqlx::query_scalar(sql::READY_QUEUES).bind(i64::from(limit));
+        statement.fetch_all(&mut *self.conn).await.map_err(storage)
+    }
+
+    async fn ready_in_queues(&mut self, claim: &ClaimReq) -> Result<Vec<(Row, Body)>> {
+        let kinds = to_text(&claim.kinds)?;
+        let mut found = Vec::new();
+        for queue in &claim.queues {
+            let statement = sqlx::query(sql::READY_QUEUE)
+                .bind(queue.clone())
+                .bind(kinds.clone());
+            found.extend(self.whole(statement.bind(i64::from(claim.max))).await?);
+        }
+        Ok(found)
+    }
+
+    async fn ready_of_kinds(&mut self, claim: &ClaimReq) -> Result<Vec<(Row, Body)>> {
+        let mut found = Vec::new();
+        for kind in &claim.kinds {
+            let statement = sqlx::query(sql::READY_KIND)
+                .bind(kind.clone())
+                .bind(i64::from(claim.max));
+            found.extend(self.whole(statement).await?);
+        }
+        Ok(found)
+    }
+
+    async fn ready_task(&mut self, claim: &ClaimReq, task: TaskId) -> Result<Vec<(Row, Body)>> {
+        let fits = |row: &Row| {
+            row.status == Status::Ready
+                && !row.gated
+                && claim.max > 0
+                && (claim.queues.is_empty() || claim.queues.contains(&row.queue))
+                && (claim.kinds.is_empty() || claim.kinds.contains(&row.kind))
+        };
+        match self.row(task).await?.filter(fits) {
+            Some(row) => Ok(vec![(row.clone(), self.body(&row).await?)]),
+            None => Ok(Vec::new()),
+        }
+    }
+}

@@ -1,0 +1,469 @@
+//! For every sequence of operations, a store answers and holds what the store in memory does.
+
+mod acts;
+mod world;
+
+use aion_processor::testkit::limits;
+use aion_processor::{
+    Call, CallMode, ClaimOrder, ClaimReq, Durability, Error, Expect, Fence, GatherPolicy, MemTaskStore,
+    NewMessage, NewPrimitive, NewSchedule, NewTask, Op, Overlap, PrimitiveKind, Processor, PutObject, Retry,
+    Signal, SqliteOptions, SqliteTaskStore, TaskQuery, Want, Write,
+};
+use aion_types::{Clock, HandlerId, Json, ManualClock, Role, Status, TaskId, TaskRecord, Timestamp};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+
+use self::acts::{Act, Age, End, Fair, PRIMITIVES, START_MS, Step, Told, step};
+use self::world::World;
+
+fn id(slot: u8) -> TaskId {
+    TaskId::from_parts(Timestamp::from_ms(START_MS), [slot; 10])
+}
+
+fn name(prefix: &str, n: u8) -> String {
+    format!("{prefix}-{n}")
+}
+
+/// Both stores under one clock.
+struct Pair {
+    clock: ManualClock,
+    model: Processor,
+    sqlite: Processor,
+    _directory: tempfile::TempDir,
+}
+
+impl Pair {
+    async fn new() -> Self {
+        let clock = ManualClock::at(Timestamp::from_ms(START_MS));
+        let directory = tempfile::tempdir().unwrap();
+        let options = SqliteOptions::default()
+            .with_clock(clock.clone())
+            .with_limits(limits());
+        let sqlite = SqliteTaskStore::open(directory.path().join("p.db"), options)
+            .await
+            .unwrap();
+        let pair = Self {
+            model: Processor::new(MemTaskStore::new(clock.clone(), limits())),
+            sqlite: Processor::new(sqlite),
+            clock,
+            _directory: directory,
+        };
+        pair.furnish().await;
+        pair
+    }
+
+    /// Primitives, an object and a schedule to work with.
+    async fn furnish(&self) {
+        let kinds = [
+            PrimitiveKind::Semaphore { permits: 3 },
+            PrimitiveKind::Mutex,
+            PrimitiveKind::Event,
+            PrimitiveKind::TimestampLock,
+            PrimitiveKind::Queue { capacity: 3 },
+        ];
+        let mut ops: Vec<_> = PRIMITIVES
+            .into_iter()
+            .zip(kinds)
+            .map(|(name, kind)| Op::Declare(NewPrimitive::new(name, kind)))
+            .collect();
+        ops.push(Op::PutObject(Box::new(PutObject::new(
+            name("object", 0),
+            Json::Int(0),
+        ))));
+        let task = NewTask::new(id(255), name("kind", 0), "scheduled");
+        let often = NewSchedule::new("often", "* * * * * *", task).with_overlap(Overlap::Skip);
+        ops.push(Op::PutSchedule(Box::new(often)));
+        self.apply(ops).await;
+    }
+
+    /// The tasks in the order of creation; `wanted` ones if there are any.
+    async fn candidates(&self, wanted: impl Fn(&TaskRecord) -> bool) -> Vec<TaskRecord> {
+        let all = self
+            .model
+            .tasks(TaskQuery::new().with_limit(1_000))
+            .await
+            .unwrap()
+            .tasks;
+        let found: Vec<_> = all.iter().filter(|task| wanted(task)).cloned().collect();
+        if found.is_empty() { all } else { found }
+    }
+
+    async fn pick(&self, number: u8, wanted: impl Fn(&TaskRecord) -> bool) -> Option<TaskRecord> {
+        let found = self.candidates(wanted).await;
+        found.get(usize::from(number) % found.len().max(1)).cloned()
+    }
+
+    /// The proof of a holder of a running task, if any runs.
+    async fn fence(&self, number: u8, age: Age) -> Fence {
+        let picked = self.pick(number, |task| task.status == Status::Running).await;
+        let (task, epoch) = picked.map_or((id(number), 1), |task| (task.id, task.lease_epoch));
+        match age {
+            Age::Current => Fence { task, epoch },
+            Age::Old => Fence {
+                task,
+                epoch: epoch.wrapping_sub(1),
+            },
+        }
+    }
+
+    /// Some task, mostly one that is there.
+    async fn some(&self, number: u8) -> TaskId {
+        self.pick(number, |_| true)
+            .await
+            .map_or(id(number), |task| task.id)
+    }
+
+    /// Tasks to wait for: children of the waiter if it has any.
+    async fn below(&self, waiter: TaskId, numbers: &[u8]) -> Vec<TaskId> {
+        let mut below = Vec::new();
+        for number in numbers {
+            let open = |task: &TaskRecord| task.parent_id == Some(waiter);
+            below.extend(self.pick(*number, open).await.map(|task| task.id));
+        }
+        below
+    }
+
+    async fn op(&self, act: &Act) -> Op {
+        match act {
+            Act::Create {
+                slot,
+                parent,
+                priority,
+                queue,
+                start,
+                key,
+                attempts,
+                concurrency,
+            } => {
+                let mut new = NewTask::new(id(*slot), name("kind", slot % 2), name("title", *slot));
+                if let Some(parent) = parent {
+                    new.parent = Some(self.some(*parent).await);
+                }
+                new.priority = *priority;
+                new.queue = name("queue", *queue);
+                new.start = *start;
+                new.key = key.map(|key| name("key", key));
+                new.max_attempts = *attempts;
+                new.payload = Json::Int(i64::from(*slot));
+                if let Some(n) = concurrency {
+                    new = new.with_concurrency(name("key", *n), u32::from(*n) + 1);
+                }
+                Op::Create(Box::new(new))
+            }
+            Act::Start(slot) => Op::Start(self.some(*slot).await),
+            Act::Heartbeat(slot, age) => Op::Heartbeat {
+                fence: self.fence(*slot, *age).await,
+                lease_ms: 200,
+            },
+            Act::Append(slot, age, key) => {
+                let mut message = NewMessage::new(Role::Assistant, "text");
+                message.key = key.map(|key| name("key", key));
+                let (task, epoch) = match age {
+                    Some(age) => {
+                        let fence = self.fence(*slot, *age).await;
+                        (fence.task, Some(fence.epoch))
+                    }
+                    None => (self.some(*slot).await, None),
+                };
+                Op::Append {
+                    task,
+                    epoch,
+                    message: Box::new(message),
+                }
+            }
+            Act::Complete(slot, age) => Op::Complete {
+                fence: self.fence(*slot, *age).await,
+                result: Json::from("ok"),
+            },
+            Act::CompleteAndClaim(slot, age) => Op::CompleteAndClaim {
+                fence: self.fence(*slot, *age).await,
+                result: Json::from("ok"),
+                claim: Box::new(ClaimReq::new(HandlerId::new("next").unwrap()).with_lease_ms(100)),
+            },
+            Act::CancelTree(slot, mode) => Op::CancelTree {
+                task: self.some(*slot).await,
+                mode: *mode,
+            },
+            Act::Acquire {
+                slot,
+                age,
+                primitive,
+                units,
+                patience,
+            } => {
+                let mut want = Want::new(self.fence(*slot, *age).await, primitive_name(*primitive));
+                want.units = if *primitive == 0 { *units } else { 1 };
+                want.until = patience.map(|ms| self.clock.now().plus_ms(ms));
+                Op::Acquire(want)
+            }
+            Act::Return(slot, age, primitive, how) => self.give_back(*slot, *age, *primitive, *how).await,
+            Act::Signal(primitive, told) => Op::Signal {
+                primitive: primitive_name(*primitive),
+                signal: match told {
+                    Told::Set => Signal::Set,
+                    Told::Reset => Signal::Reset,
+                    Told::Pulse => Signal::Pulse,
+                    Told::Shut(ms) => Signal::ShutUntil(self.clock.now().plus_ms(*ms)),
+                    Told::Item(n) => Signal::Put(Json::Int(i64::from(*n))),
+                },
+            },
+            Act::Put(object, version) => {
+                let expect = version.map_or(Expect::Any, Expect::Version);
+                let put = PutObject::new(name("object", *object), Json::Int(i64::from(*object)));
+                Op::PutObject(Box::new(put.with_expect(expect)))
+            }
+            Act::Call(slot, object, mode) => {
+                let task = NewTask::new(id(*slot), name("kind", slot % 2), name("call", *slot));
+                let call = Call::new(name("object", *object), task);
+                Op::Call(Box::new(call.with_mode(match mode {
+                    Fair::Yes => CallMode::Exclusive,
+                    Fair::No => CallMode::Shared,
+                })))
+            }
+            Act::Weigh(queue, weight) => Op::Weigh {
+                queue: name("queue", *queue),
+                weight: *weight,
+            },
+            Act::Fail(slot, age, retry) => Op::Fail {
+                fence: self.fence(*slot, *age).await,
+                error: "no".to_owned(),
+                retry: *retry,
+            },
+            Act::Release(slot, age, delay_ms) => Op::Release {
+                fence: self.fence(*slot, *age).await,
+                delay_ms: *delay_ms,
+            },
+            Act::Cancel(slot, mode) => Op::Cancel {
+                task: self.some(*slot).await,
+                mode: *mode,
+            },
+            Act::Stop(slot, age) => Op::Stop(self.fence(*slot, *age).await),
+            Act::Gather(slot, age, numbers, policy) => {
+                let fence = self.fence(*slot, *age).await;
+                Op::Gather {
+                    fence,
+                    tasks: self.below(fence.task, numbers).await,
+                    policy: *policy,
+                }
+            }
+        }
+    }
+
+    /// Gives back what a holder mostly holds.
+    async fn give_back(&self, slot: u8, age: Age, primitive: u8, how: aion_processor::Return) -> Op {
+        let waits = self.model.waits(Some(primitive_name(primitive))).await.unwrap();
+        let holder = waits.holders.get(usize::from(slot) % waits.holders.len().max(1));
+        let (fence, token) = match holder {
+            Some(holder) => {
+                let epoch = self.model.get(holder.task).await.unwrap().lease_epoch;
+                let task = holder.task;
+                (Fence { task, epoch }, holder.grant.token)
+            }
+            None => (self.fence(slot, age).await, 1),
+        };
+        Op::Return {
+            fence,
+            primitive: primitive_name(primitive),
+            token,
+            how,
+        }
+    }
+
+    /// Does the operations in both stores; they must answer the same, and both must make sense.
+    async fn apply(&self, ops: Vec<Op>) {
+        let writes: Vec<_> = ops
+            .into_iter()
+            .map(|op| Write::from(op).with_durability(Durability::Process))
+            .collect();
+        let model = self.model.store().apply(writes.clone()).await.unwrap();
+        let sqlite = self.sqlite.store().apply(writes.clone()).await.unwrap();
+        assert_eq!(format!("{model:?}"), format!("{sqlite:?}"), "{writes:?}");
+        for answer in &model {
+            assert!(
+                answer.as_ref().err().is_none_or(Error::is_refusal),
+                "{answer:?} to {writes:?}"
+            );
+        }
+    }
+
+    async fn claim(&self, req: ClaimReq) -> Vec<Fence> {
+        let model = self.model.claim(req.clone()).await.unwrap();
+        assert_eq!(model, self.sqlite.claim(req).await.unwrap());
+        model.iter().map(aion_processor::Lease::fence).collect()
+    }
+
+    /// Does the step in both stores; gives how many operations that were.
+    async fn run(&self, step: &Step) -> usize {
+        match step {
+            Step::Apply(acts) => {
+                let mut ops = Vec::new();
+                for act in acts {
+                    ops.push(self.op(act).await);
+                }
+                self.apply(ops).await;
+                return acts.len();
+            }
+            Step::Claim {
+                max,
+                queue,
+                kind,
+                task,
+                lease_ms,
+                fair,
+            } => {
+                let mut req = ClaimReq::new(HandlerId::new("worker").unwrap())
+                    .with_max(*max)
+                    .with_lease_ms(*lease_ms);
+                req.queues = queue.map(|queue| name("queue", queue)).into_iter().collect();
+                req.kinds = kind.map(|kind| name("kind", kind)).into_iter().collect();
+                req.task = task.map(id);
+                if *fair == Fair::Yes {
+                    req.order = ClaimOrder::Fair;
+                }
+                self.claim(req).await;
+            }
+            Step::Family { slot, policy, ends } => return self.family(*slot, *policy, ends).await,
+            Step::Due(limit) => {
+                let model = self.model.store().due(*limit).await.unwrap();
+                assert_eq!(model, self.sqlite.store().due(*limit).await.unwrap());
+            }
+            Step::Sleep(ms) => self.clock.advance_ms(*ms),
+            Step::Purge(slot) => {
+                let root = self.some(*slot).await;
+                self.apply(vec![Op::Purge { root, max: 3 }]).await;
+            }
+        }
+        1
+    }
+
+    /// A parent that gathers children of its own, each of which ends as it is told.
+    async fn family(&self, slot: u8, policy: GatherPolicy, ends: &[End]) -> usize {
+        let fresh = |n: usize| {
+            let salt = self.model_size();
+            async move { TaskId::from_parts(Timestamp::from_ms(START_MS), family_tail(slot, n, salt.await)) }
+        };
+        let parent = fresh(0).await;
+        let mut children = Vec::new();
+        for n in 0..ends.len() {
+            children.push(fresh(n + 1).await);
+        }
+        let mut ops = vec![Op::Create(Box::new(NewTask::new(parent, "family", "parent")))];
+        let child = |id: &TaskId| NewTask::new(*id, "family", "child").with_parent(parent);
+        ops.extend(children.iter().map(|id| Op::Create(Box::new(child(id)))));
+        self.apply(ops).await;
+        let req = ClaimReq::new(HandlerId::new("family").unwrap()).with_lease_ms(100_000);
+        let Some(fence) = self.claim(req.clone().with_task(parent)).await.pop() else {
+            return ends.len();
+        };
+        let tasks = children.clone();
+        self.apply(vec![Op::Gather { fence, tasks, policy }]).await;
+        for (id, end) in children.iter().zip(ends) {
+            self.end(*id, parent, *end, &req).await;
+        }
+        ends.len() * 3
+    }
+
+    async fn end(&self, child: TaskId, parent: TaskId, end: End, req: &ClaimReq) {
+        let cancel = |task| Op::Cancel {
+            task,
+            mode: aion_processor::CancelMode::Force,
+        };
+        let fence = self.claim(req.clone().with_task(child)).await.pop();
+        let op = match (end, fence) {
+            (End::Complete, Some(fence)) => Op::Complete {
+                fence,
+                result: Json::Null,
+            },
+            (End::Fail, Some(fence)) => Op::Fail {
+                fence,
+                error: "no".to_owned(),
+                retry: Retry::Never,
+            },
+            (End::Cancel, _) => cancel(child),
+            (End::CancelParent, _) => cancel(parent),
+            _ => return,
+        };
+        self.apply(vec![op]).await;
+    }
+
+    /// Events so far: makes ids of families that are new.
+    async fn model_size(&self) -> u64 {
+        self.model.metrics().await.unwrap().last_seq
+    }
+
+    /// Everything that both stores hold is the same, and it is sound.
+    async fn check(&self) {
+        let world = World::read(&self.model).await;
+        assert_eq!(world, World::read(&self.sqlite).await);
+        world.check();
+        let req = ClaimReq::new(HandlerId::new("last").unwrap()).with_max(100);
+        while !self.claim(req.clone()).await.is_empty() {}
+        let world = World::read(&self.model).await;
+        assert_eq!(world, World::read(&self.sqlite).await);
+        world.check();
+        world.check_idle();
+    }
+}
+
+fn primitive_name(n: u8) -> String {
+    PRIMITIVES[usize::from(n) % PRIMITIVES.len()].to_owned()
+}
+
+fn family_tail(slot: u8, n: usize, salt: u64) -> [u8; 10] {
+    let mut tail = [slot; 10];
+    tail[0] = 200;
+    tail[1] = n as u8;
+    tail[2..].copy_from_slice(&salt.to_le_bytes());
+    tail
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 500,
+        failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// For every sequence of operations, SQLite answers and holds what the model does; the tree's
+    /// counters are exact, nobody waits for what is free, and the log alone rebuilds it.
+    #[test]
+    fn sqlite_agrees_with_memory(steps in vec(step(), 20..120)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let pair = Pair::new().await;
+            for step in &steps {
+                pair.run(step).await;
+            }
+            pair.check().await;
+        });
+    }
+}
+
+/// Operations of [`sqlite_agrees_for_long`], unless the environment says otherwise.
+const OPERATIONS: usize = 100_000;
+/// Operations after which the world is looked at as a whole and begun anew.
+const WORLD: usize = 1_000;
+
+/// The same over 100,000 operations, the same ones in every run.
+#[test]
+fn sqlite_agrees_for_long() {
+    let wanted = std::env::var("AION_MODEL_OPERATIONS").ok();
+    let wanted = wanted.map_or(OPERATIONS, |n| n.parse().unwrap());
+    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    let mut runner = TestRunner::new_with_rng(Config::default(), rng);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let (steps, mut done) = (step(), 0);
+    while done < wanted {
+        done += runtime.block_on(async {
+            let (pair, mut here) = (Pair::new().await, 0);
+            while here < WORLD {
+                let step = steps.new_tree(&mut runner).unwrap().current();
+                here += pair.run(&step).await;
+            }
+            pair.check().await;
+            here
+        });
+    }
+}
