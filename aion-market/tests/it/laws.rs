@@ -380,3 +380,50 @@ proptest! {
         prop_assert!(late);
     }
 }
+
+/// Requests with keys of their own, each sent again up to three times, later and in another order.
+fn redelivered() -> impl Strategy<Value = (Vec<(u8, u32)>, Vec<usize>)> {
+    vec((0_u8..3, 50_000_u32..950_000), 1..12).prop_flat_map(|requests| {
+        let count = requests.len();
+        (Just(requests), vec(0..count, 0..3 * count))
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Idempotence: a request that comes again, however late and out of order, changes nothing and is
+    /// answered as it was the first time.
+    #[test]
+    fn redelivery_in_any_order_changes_nothing((requests, again) in redelivered(), lmsr in any::<bool>()) {
+        let maker = if lmsr { MakerSpec::lmsr(50.0) } else { MakerSpec::pseudo_count(2.0) };
+        let (id, first) = opened(maker.unwrap());
+        let now = Timestamp::from_ms(1);
+        let sent = |n: usize| {
+            let (who, p) = requests[n];
+            let who = ForecasterId::new(format!("f{who}")).unwrap();
+            Forecast::new(who, dist(p)).with_key(n.to_string()).unwrap()
+        };
+        let mut state = MarketState::open(id, &first).unwrap();
+        let mut places = BTreeMap::new();
+        let mut redelivered = again.iter().copied();
+        for n in 0..requests.len() {
+            if let Ok(Decision::Append { event, request }) = state.forecast(&sent(n), now) {
+                let seq = state.version() + 1;
+                state.apply(&StoredEvent { format: Format::default(), seq, at: now, request, event }).unwrap();
+                places.insert(n, seq);
+            }
+            // Up to three come again, of all that were sent so far.
+            let before = state.clone();
+            for m in redelivered.by_ref().take(3).filter(|m| *m <= n) {
+                match (state.forecast(&sent(m), now), places.get(&m)) {
+                    (Ok(Decision::Recorded { seq }), Some(place)) => prop_assert_eq!(seq, *place),
+                    // What was refused may be refused again, or be taken now that things have changed.
+                    (Ok(Decision::Append { .. }) | Err(_), None) => {}
+                    (other, place) => prop_assert!(false, "{other:?} for {place:?}"),
+                }
+            }
+            prop_assert_eq!(&before, &state);
+        }
+    }
+}

@@ -12,6 +12,7 @@ mod golden_scores;
 mod histories;
 mod laws;
 mod makers;
+mod measure;
 mod observer;
 mod predictors;
 mod rules;
