@@ -40,6 +40,50 @@ pub enum Error {
         /// How many it should have.
         expected: usize,
     },
+    /// One entry of one row of a batch is outside its range.
+    #[error("{what}[{row}, {column}] must be {range}, got {value}")]
+    BadCell {
+        /// Which matrix.
+        what: &'static str,
+        /// The first bad row, from 0.
+        row: usize,
+        /// The first bad column of that row, from 0.
+        column: usize,
+        /// The range in words.
+        range: &'static str,
+        /// What was given.
+        value: f64,
+    },
+    /// One row of a batch is not what it should be as a whole.
+    #[error("row {row} of {what} must be {range}, got {value}")]
+    BadRow {
+        /// Which matrix.
+        what: &'static str,
+        /// The first bad row, from 0.
+        row: usize,
+        /// What it should be, in words.
+        range: &'static str,
+        /// What it is: the sum of a distribution.
+        value: f64,
+    },
+    /// One label of a batch is no outcome.
+    #[error("row {row} has the label {label}, there are {outcomes} outcomes")]
+    BadLabel {
+        /// The first bad row, from 0.
+        row: usize,
+        /// Its label.
+        label: u32,
+        /// How many outcomes there are.
+        outcomes: usize,
+    },
+    /// A batch longer than 32 bits count.
+    #[error("a batch has at most {limit} rows, got {rows}")]
+    TooManyRows {
+        /// How many it has.
+        rows: usize,
+        /// How many it may have.
+        limit: usize,
+    },
     /// An outcome that the market does not have.
     #[error("outcome {outcome} does not exist, there are {outcomes}")]
     UnknownOutcome {

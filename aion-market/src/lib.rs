@@ -19,6 +19,7 @@
 //!
 //! - `sqlite` (default): [`store::SqliteMarketStore`].
 //! - `postgres`: `store::PostgresMarketStore`.
+//! - `ndarray`: views of arrays as batches.
 //! - `testkit`: the conformance suite of [`store::MarketStore`], for stores of your own.
 //!
 //! Scores, makers, the engine and the store in memory need neither.
@@ -36,6 +37,7 @@
 //! Invariant: nothing here can write to a task. Invariant: scores come from events alone.
 
 pub mod alarm;
+pub mod batch;
 pub mod calibration;
 pub mod clip;
 pub mod compare;

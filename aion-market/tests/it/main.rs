@@ -3,6 +3,9 @@
 
 mod alarms;
 mod attacks;
+mod batch;
+mod batch_bad_input;
+mod batch_golden;
 mod calibrators;
 mod comparison;
 mod curves;
