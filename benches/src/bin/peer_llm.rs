@@ -6,10 +6,10 @@
 //! surprise and persistence of every token are computed within these times.
 
 use std::error::Error;
-use std::hint::black_box;
 use std::time::Instant;
 
 use aion_benches::driver;
+use aion_benches::memory::read_bytes_per_s;
 use aion_llm::{
     EndOfText, Engine, EngineOptions, GenerateRequest, ModelSource, PrefixReuse, Prompt, Specials,
     StreamEvent,
@@ -46,7 +46,7 @@ fn answer(engine: &Engine, request: Request) -> Result<Value, Box<dyn Error>> {
         }
         Request::Generate { prompt, n } => generate(engine, prompt, n),
         Request::Probe { probe_threads } => {
-            Ok(json!({ "read_bytes_per_s": read_bytes_per_s(probe_threads) }))
+            Ok(json!({ "read_bytes_per_s": read_bytes_per_s(probe_threads, probe_threads << 28) }))
         }
     }
 }
@@ -70,33 +70,4 @@ fn generate(engine: &Engine, prompt: Vec<u32>, n: usize) -> Result<Value, Box<dy
     Ok(
         json!({ "tokens": tokens, "prefill_s": first.as_secs_f64(), "decode_s": (*last - *first).as_secs_f64() }),
     )
-}
-
-/// Bytes per second that `threads` threads read together, best of five passes over 256 MiB each.
-fn read_bytes_per_s(threads: usize) -> f64 {
-    const WORDS: usize = (256 << 20) / 8;
-    let buffers: Vec<Vec<u64>> = (0..threads.max(1))
-        .map(|seed| vec![seed as u64 + 1; WORDS])
-        .collect();
-    let pass = || {
-        let started = Instant::now();
-        std::thread::scope(|scope| {
-            for buffer in &buffers {
-                scope.spawn(|| black_box(sum(black_box(buffer))));
-            }
-        });
-        (buffers.len() * WORDS * 8) as f64 / started.elapsed().as_secs_f64()
-    };
-    (0..5).map(|_| pass()).fold(0.0, f64::max)
-}
-
-/// Sums in eight lanes, which compilers turn into vector additions.
-fn sum(words: &[u64]) -> u64 {
-    let mut lanes = [0u64; 8];
-    for chunk in words.chunks_exact(8) {
-        for (lane, word) in lanes.iter_mut().zip(chunk) {
-            *lane = lane.wrapping_add(*word);
-        }
-    }
-    lanes.iter().fold(0, |total, lane| total.wrapping_add(*lane))
 }

@@ -113,6 +113,7 @@ fn steps_row(ours: &mut Driver, theirs: &mut Driver, store: &'static str, rounds
         theirs: Some(their_us),
         ratio: Some(ratio(Better::Lower, our_us, their_us)),
         goal_ratio: Some(2.0),
+        kept: None,
         limit: format!(
             "< {LIMIT_US:.0} us: {}",
             if our_us < LIMIT_US { "kept" } else { "MISSED" }
@@ -156,6 +157,7 @@ fn parse_row(ours: &mut Driver, rounds: usize) -> Result<Row> {
         theirs: None,
         ratio: None,
         goal_ratio: None,
+        kept: None,
         limit: "a server sends well under 1 MB/s".to_owned(),
         agreement: "the text that went in comes out".to_owned(),
         threads: 1,

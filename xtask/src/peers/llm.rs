@@ -225,6 +225,7 @@ impl Measured {
             theirs: Some(theirs),
             ratio: Some(ratio(Better::Higher, ours, theirs)),
             goal_ratio: Some(1.2),
+            kept: None,
             limit: self.limit.clone(),
             agreement: self.agreement.clone(),
             threads,

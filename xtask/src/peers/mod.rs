@@ -9,6 +9,7 @@
 pub mod agent_loop;
 pub mod driver;
 pub mod llm;
+pub mod market;
 pub mod python;
 pub mod row;
 
@@ -43,6 +44,8 @@ enum Suite {
     Llm,
     /// Overhead per step of the agent loop beside a Python agent library
     Loop,
+    /// The market's kernels, fits, quotes and replays beside Python's numeric libraries and Rust crates
+    Market,
 }
 
 /// How long to measure.
@@ -71,7 +74,9 @@ pub fn run(root: &Path, args: &PeersArgs) -> Result<()> {
     let rows = match args.suite {
         Suite::Llm => llm::rows(root, effort)?,
         Suite::Loop => agent_loop::rows(root, effort)?,
+        Suite::Market => market::rows(root, &machine, effort)?,
     };
+    let rows: Vec<Row> = rows.into_iter().map(Row::judged).collect();
     if args.json {
         let report = Report {
             suite: args.suite,

@@ -29,6 +29,8 @@ pub struct Row {
     pub ratio: Option<f64>,
     /// What the ratio should become.
     pub goal_ratio: Option<f64>,
+    /// Whether a goal is kept; `None` where there is none.
+    pub kept: Option<bool>,
     /// What our number must keep to, or what the machine allows, in words.
     pub limit: String,
     /// How far both computed the same, in words.
@@ -37,6 +39,36 @@ pub struct Row {
     pub threads: usize,
     /// Rounds that each side ran.
     pub rounds: usize,
+}
+
+impl Row {
+    /// A number of ours without a peer, in one thread and one round.
+    pub fn alone(unit: &'static str, ours: f64) -> Self {
+        Self {
+            work: String::new(),
+            unit,
+            ours,
+            peer: "none".to_owned(),
+            theirs: None,
+            ratio: None,
+            goal_ratio: None,
+            kept: None,
+            limit: String::new(),
+            agreement: "-".to_owned(),
+            threads: 1,
+            rounds: 1,
+        }
+    }
+
+    /// The same, with `kept` said where the ratio has a goal.
+    #[must_use]
+    pub fn judged(self) -> Self {
+        let by_ratio = self.ratio.zip(self.goal_ratio).map(|(ratio, goal)| ratio >= goal);
+        Self {
+            kept: self.kept.or(by_ratio),
+            ..self
+        }
+    }
 }
 
 /// The ratio in which above 1 means that ours is better.
@@ -73,8 +105,8 @@ pub fn median(values: &[f64]) -> Option<f64> {
 /// The rows as a Markdown table.
 pub fn table(rows: &[Row]) -> String {
     let mut text = String::from(
-        "| work | unit | ours | peer | theirs | ratio | goal | limit | agreement | threads | rounds |\n\
-         |---|---|---:|---|---:|---:|---:|---|---|---:|---:|\n",
+        "| work | unit | ours | peer | theirs | ratio | goal | kept | limit | agreement | threads | rounds |\n\
+         |---|---|---:|---|---:|---:|---:|---|---|---|---:|---:|\n",
     );
     for row in rows {
         let Row {
@@ -89,8 +121,13 @@ pub fn table(rows: &[Row]) -> String {
             ..
         } = row;
         let (theirs, ratio, goal) = (shown(row.theirs), shown(row.ratio), shown(row.goal_ratio));
+        let kept = match row.kept {
+            None => "-",
+            Some(true) => "kept",
+            Some(false) => "MISSED",
+        };
         text.push_str(&format!(
-            "| {work} | {unit} | {} | {peer} | {theirs} | {ratio} | {goal} | {limit} | {agreement} | {threads} | {rounds} |\n",
+            "| {work} | {unit} | {} | {peer} | {theirs} | {ratio} | {goal} | {kept} | {limit} | {agreement} | {threads} | {rounds} |\n",
             shown(Some(*ours)),
         ));
     }

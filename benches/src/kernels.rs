@@ -1,0 +1,149 @@
+//! The passes over the arrays that the suite `market` of `cargo xtask peers` measures.
+//!
+//! A batch checks its rows once, when it is made. Where a peer checks nothing, ours is made outside of the measured
+//! time; the works called `Checked..` make it within, for peers that check as well.
+
+use std::num::NonZeroUsize;
+
+use aion_market::batch::{BatchOptions, Binary, Categorical, DistPairs, Ensembles, Rows, Threads};
+use aion_market::predict::logistic::{LogisticOptions, fit};
+use serde::Deserialize;
+
+use crate::arrays::{Arrays, FEATURES, MEMBERS, OUTCOMES};
+use crate::memory::fastest;
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// What is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Work {
+    /// The log score of every pair.
+    LogScore,
+    /// The same, the rows checked.
+    CheckedLogScore,
+    /// The mean log score of all pairs, the rows checked.
+    MeanLogScore,
+    /// The divergence of every pair of distributions.
+    Kl,
+    /// The same, the rows checked.
+    CheckedKl,
+    /// The Brier score of every row.
+    Brier,
+    /// The same, the rows checked.
+    CheckedBrier,
+    /// The ranked probability score of every row.
+    Rps,
+    /// The same, the rows checked.
+    CheckedRps,
+    /// The continuous ranked probability score of every ensemble.
+    Crps,
+    /// The same, the rows checked.
+    CheckedCrps,
+    /// Weights and intercept of a logistic regression with an L2 penalty of 1.
+    Logistic,
+}
+
+/// The smallest times of some passes, in seconds.
+#[derive(Debug, Clone, Copy)]
+pub struct Times {
+    /// Of the processor, all threads together.
+    pub cpu_s: f64,
+    /// From start to end.
+    pub wall_s: f64,
+}
+
+/// The arrays with a place for results.
+#[derive(Debug)]
+pub struct Kernels {
+    arrays: Arrays,
+    targets: Vec<f64>,
+    out: Vec<f64>,
+}
+
+impl Kernels {
+    /// Over these arrays.
+    pub fn new(arrays: Arrays) -> Self {
+        Self {
+            targets: arrays.t.iter().map(|t| f64::from(*t)).collect(),
+            arrays,
+            out: Vec::new(),
+        }
+    }
+
+    /// The results of the last measured work.
+    pub fn results(&self) -> &[f64] {
+        &self.out
+    }
+
+    /// Does the work `reps` times on `threads` threads. A fit has one thread.
+    ///
+    /// # Errors
+    /// When the arrays are refused.
+    pub fn measure(&mut self, work: Work, threads: usize, reps: usize) -> Result<Times> {
+        let threads = NonZeroUsize::new(threads).ok_or("no thread")?;
+        let options = BatchOptions::default().with_threads(match threads.get() {
+            1 => Threads::One,
+            _ => Threads::Count(threads),
+        });
+        let Self { arrays, targets, out } = self;
+        out.resize(results_of(work, arrays), 0.0);
+        let pairs = || Binary::new(&arrays.p, &arrays.y, options);
+        let fours = || Categorical::new(Rows::new(&arrays.p4, OUTCOMES)?, &arrays.label4, options);
+        let both = || {
+            DistPairs::new(
+                Rows::new(&arrays.p4, OUTCOMES)?,
+                Rows::new(&arrays.q4, OUTCOMES)?,
+                options,
+            )
+        };
+        let ensembles = || Ensembles::new(Rows::new(&arrays.members, MEMBERS)?, &arrays.observed, options);
+        match work {
+            Work::LogScore => timed(reps, pairs()?, |batch| batch.log_score_into(out)),
+            Work::CheckedLogScore => timed(reps, (), |()| pairs()?.log_score_into(out)),
+            Work::MeanLogScore => timed(reps, (), |()| {
+                out[0] = pairs()?.log_score_mean()?;
+                Ok(())
+            }),
+            Work::Kl => timed(reps, both()?, |batch| batch.kl_into(out)),
+            Work::CheckedKl => timed(reps, (), |()| both()?.kl_into(out)),
+            Work::Brier => timed(reps, fours()?, |batch| batch.brier_into(out)),
+            Work::CheckedBrier => timed(reps, (), |()| fours()?.brier_into(out)),
+            Work::Rps => timed(reps, fours()?, |batch| batch.rps_into(out)),
+            Work::CheckedRps => timed(reps, (), |()| fours()?.rps_into(out)),
+            Work::Crps => timed(reps, ensembles()?, |batch| batch.crps_into(out)),
+            Work::CheckedCrps => timed(reps, (), |()| ensembles()?.crps_into(out)),
+            Work::Logistic => timed(reps, (), |()| {
+                let fitted = fit(&arrays.x, FEATURES, targets, &LogisticOptions::default())?;
+                out.copy_from_slice(&fitted.coefficients);
+                Ok(())
+            }),
+        }
+    }
+}
+
+fn results_of(work: Work, arrays: &Arrays) -> usize {
+    match work {
+        Work::LogScore | Work::CheckedLogScore => arrays.p.len(),
+        Work::MeanLogScore => 1,
+        Work::Crps | Work::CheckedCrps => arrays.observed.len(),
+        Work::Logistic => FEATURES + 1,
+        Work::Kl | Work::CheckedKl | Work::Brier | Work::CheckedBrier | Work::Rps | Work::CheckedRps => {
+            arrays.label4.len()
+        }
+    }
+}
+
+fn timed<B: Copy>(
+    reps: usize,
+    batch: B,
+    mut pass: impl FnMut(B) -> aion_market::Result<()>,
+) -> Result<Times> {
+    let mut passed = Ok(());
+    let (cpu, wall) = fastest(reps, || passed = pass(batch));
+    passed?;
+    Ok(Times {
+        cpu_s: cpu.as_secs_f64(),
+        wall_s: wall.as_secs_f64(),
+    })
+}

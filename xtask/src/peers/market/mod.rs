@@ -1,0 +1,221 @@
+//! Scores, fits, quotes and replays of the market beside numpy, scipy, scoringrules, scikit-learn, linfa and smartcore.
+//!
+//! Our driver makes the arrays from a seed and writes them to a directory; all sides read the same files. For one
+//! thread the processor time of the process counts, so that a busy machine disturbs little; for two, the wall time.
+//! A share of the memory's speed is beside the faster of reading and of copying, measured over as many bytes in the same
+//! run.
+
+mod alone;
+pub mod contest;
+mod limit;
+pub mod works;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde::{Deserialize, Serialize};
+
+use self::contest::{Plan, Ring};
+use self::limit::Limit;
+use self::works::{Contest, Side, WORKS};
+use super::driver::Driver;
+use super::row::Row;
+use super::{Effort, python};
+use crate::machine::Machine;
+use crate::{Error, Result, command};
+pub use contest::largest_difference;
+
+const PEER_PACKAGES: [&str; 5] = [
+    "numpy==2.4.6",
+    "scipy==1.17.1",
+    "numba==0.68.1",
+    "scoringrules==0.10.0",
+    "scikit-learn==1.9.1",
+];
+/// What threads of linear algebra and of compiled kernels are told.
+const THREAD_VARIABLES: [&str; 4] = [
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "RAYON_NUM_THREADS",
+];
+const SEED: u64 = 20_261_122;
+
+#[derive(Serialize)]
+struct Make<'a> {
+    make: &'a Path,
+    seed: u64,
+    pairs: usize,
+    fours: usize,
+    ensembles: usize,
+    examples: usize,
+}
+
+#[derive(Serialize)]
+struct Load<'a> {
+    load: &'a Path,
+}
+
+#[derive(Deserialize)]
+struct Nothing {}
+
+/// All rows of the suite.
+///
+/// # Errors
+/// When a driver cannot be built or run, or when two results differ by more than their tolerance.
+pub fn rows(root: &Path, machine: &Machine, effort: Effort) -> Result<Vec<Row>> {
+    let plan = match effort {
+        Effort::Quick => Plan { rounds: 3, reps: 1 },
+        Effort::Full => Plan { rounds: 15, reps: 3 },
+    };
+    let programs = Programs::prepare(root)?;
+    let dir = Scratch::make()?;
+    let mut rows = Vec::new();
+    for threads in [1, 2].into_iter().filter(|threads| *threads <= machine.cores) {
+        let mut sides = programs.start(threads)?;
+        if threads == 1 {
+            sides.make(&dir.0)?;
+        }
+        sides.load(&dir.0)?;
+        let ring = Ring {
+            dir: &dir.0,
+            threads,
+            plan,
+            wide: machine.simd.starts_with("avx512"),
+        };
+        rows.extend(sides.works(&ring)?);
+    }
+    let mut ours = programs.ours(1)?;
+    rows.extend(alone::quotes(&mut ours, plan)?);
+    rows.extend(alone::replays(&mut ours, &dir.0, plan)?);
+    Ok(rows)
+}
+
+/// The files of a run, removed at its end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn make() -> Result<Self> {
+        let path = std::env::temp_dir().join(format!("aion-peers-market-{}", std::process::id()));
+        std::fs::create_dir_all(&path).map_err(|source| Error::File {
+            path: path.clone(),
+            source,
+        })?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+/// What is started for each number of threads.
+struct Programs {
+    ours: PathBuf,
+    python: PathBuf,
+    script: PathBuf,
+    rust: PathBuf,
+}
+
+impl Programs {
+    fn prepare(root: &Path) -> Result<Self> {
+        let python = python::interpreter("market", &PEER_PACKAGES)?;
+        let rust = rust_peer(root)?;
+        let ours = super::release_binary(root, "peer-market", &["--no-default-features"])?;
+        Ok(Self {
+            ours,
+            python,
+            script: root.join("benches/peers/market/market.py"),
+            rust,
+        })
+    }
+
+    fn start(&self, threads: usize) -> Result<Sides> {
+        Ok(Sides {
+            ours: self.ours(threads)?,
+            python: driver(Command::new(&self.python).arg(&self.script), threads)?,
+            rust: driver(&mut Command::new(&self.rust), threads)?,
+        })
+    }
+
+    fn ours(&self, threads: usize) -> Result<Driver> {
+        driver(&mut Command::new(&self.ours), threads)
+    }
+}
+
+fn driver(command: &mut Command, threads: usize) -> Result<Driver> {
+    for variable in THREAD_VARIABLES {
+        command.env(variable, threads.to_string());
+    }
+    Driver::start(command)
+}
+
+/// Builds the Rust peers in their own workspace.
+fn rust_peer(root: &Path) -> Result<PathBuf> {
+    let mut cargo = command::cargo(&root.join("benches/peers/market"));
+    cargo.args([
+        "build",
+        "--quiet",
+        "--locked",
+        "--release",
+        "--message-format",
+        "json",
+    ]);
+    let programs = command::executables(&mut cargo)?;
+    programs
+        .into_iter()
+        .next_back()
+        .ok_or_else(|| Error::Missing("the path of peer-market-rust".to_owned()))
+}
+
+/// The drivers of one number of threads.
+struct Sides {
+    ours: Driver,
+    python: Driver,
+    rust: Driver,
+}
+
+impl Sides {
+    fn make(&mut self, dir: &Path) -> Result<()> {
+        let Nothing {} = self.ours.ask(&Make {
+            make: dir,
+            seed: SEED,
+            pairs: works::PAIRS,
+            fours: works::FOURS,
+            ensembles: works::ENSEMBLES,
+            examples: works::EXAMPLES,
+        })?;
+        Ok(())
+    }
+
+    fn load(&mut self, dir: &Path) -> Result<()> {
+        for driver in [&mut self.ours, &mut self.python, &mut self.rust] {
+            let Nothing {} = driver.ask(&Load { load: dir })?;
+        }
+        Ok(())
+    }
+
+    fn works(&mut self, ring: &Ring<'_>) -> Result<Vec<Row>> {
+        let mut rows = vec![limit::memory_row(&mut self.ours, ring.threads)?];
+        for work in &WORKS {
+            let limit = Limit::of(work, &mut self.ours, ring.threads)?;
+            let mut contests = Vec::new();
+            // A fit of the Rust crates has one thread.
+            let wanted = |contest: &&Contest| contest.side == Side::Python || ring.threads == 1;
+            for contest in work.contests.iter().filter(wanted) {
+                let theirs = match contest.side {
+                    Side::Python => &mut self.python,
+                    Side::Rust => &mut self.rust,
+                };
+                contests.push(ring.hold(work, contest, &mut self.ours, theirs)?);
+            }
+            for row in &mut contests {
+                row.limit = limit.words(work, row.ours);
+            }
+            rows.extend(contests);
+        }
+        Ok(rows)
+    }
+}
