@@ -80,6 +80,7 @@ pub(crate) async fn list_tasks(
             .transpose()
             .map_err(in_query)?,
         limit: at_least_one(list.limit)?,
+        ..TaskQuery::new()
     };
     processor.tasks(query).await.map(page).map_err(in_query)
 }
