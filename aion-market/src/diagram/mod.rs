@@ -61,23 +61,3 @@ impl DiagramOptions {
         self
     }
 }
-
-/// The Wilson score interval of a frequency `f` of `n` trials, at `z` standard errors; `(0, 1)` for no
-/// trial.
-///
-/// ```
-/// let (low, high) = aion_market::diagram::wilson(0.5, 10, 1.959_964);
-/// assert!((low - 0.236_593).abs() < 1e-6 && (high - 0.763_407).abs() < 1e-6);
-/// ```
-///
-/// # Sources
-/// E. B. Wilson, Probable inference, the law of succession, and statistical inference, 1927.
-pub fn wilson(f: f64, n: u64, z: f64) -> (f64, f64) {
-    if n == 0 {
-        return (0.0, 1.0);
-    }
-    let (n, z2) = (n as f64, z * z);
-    let middle = (f + z2 / (2.0 * n)) / (1.0 + z2 / n);
-    let half = z / (1.0 + z2 / n) * (f * (1.0 - f) / n + z2 / (4.0 * n * n)).sqrt();
-    ((middle - half).max(0.0), (middle + half).min(1.0))
-}

@@ -1,7 +1,8 @@
 //! The reliability diagram: frequency over forecast, with intervals, and how many forecasts there are.
 
+use super::DiagramOptions;
 use super::svg::{Svg, clip, count, percent};
-use super::{DiagramOptions, wilson};
+use crate::interval::Z_95;
 use crate::reliability::{Bin, Reliability};
 
 const LEFT: f64 = 66.0;
@@ -13,8 +14,6 @@ const BARS_TOP: f64 = BOTTOM + 18.0;
 const BARS_HEIGHT: f64 = 70.0;
 const BARS_BOTTOM: f64 = BARS_TOP + BARS_HEIGHT;
 const SIZE: (f64, f64) = (RIGHT + 24.0, BARS_BOTTOM + 52.0);
-/// The 97.5 % point of the normal distribution.
-const Z95: f64 = 1.959_963_984_540_054;
 /// With more bins, neither counts nor caps are drawn: they would touch.
 const MANY_BINS: usize = 25;
 
@@ -85,7 +84,8 @@ fn tip(bin: &Bin) -> String {
 }
 
 fn interval(bin: &Bin) -> (f64, f64) {
-    wilson(bin.mean_outcome, bin.n, Z95)
+    let known = bin.wilson(Z_95).ok().flatten();
+    known.map_or((0.0, 1.0), |interval| (interval.lower, interval.upper))
 }
 
 fn legend(svg: &mut Svg, curve: &Reliability) {

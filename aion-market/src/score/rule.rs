@@ -3,7 +3,8 @@
 use std::fmt;
 
 use crate::Result;
-use crate::error::{Error, check_dist, check_len, check_outcome};
+use crate::batch::{BatchOptions, Categorical, Rows};
+use crate::error::{check_dist, check_len, check_outcome};
 use crate::resolution::Target;
 
 /// Whether a larger score is better.
@@ -53,7 +54,7 @@ pub trait ScoringRule: fmt::Debug + Send + Sync {
     /// The score of `q` when `y` happened.
     ///
     /// # Errors
-    /// [`Error`] if `q` is no distribution or has no outcome `y`.
+    /// [`Error`](crate::Error) if `q` is no distribution or has no outcome `y`.
     fn score(&self, q: &[f64], y: usize) -> Result<f64> {
         check_dist("a forecast", q)?;
         check_outcome(y, q.len())?;
@@ -63,7 +64,7 @@ pub trait ScoringRule: fmt::Debug + Send + Sync {
     /// The expected score of `q` under the shares `f`: a belief, or a mixture as a resolution.
     ///
     /// # Errors
-    /// [`Error`] if one is no distribution or they differ in length.
+    /// [`Error`](crate::Error) if one is no distribution or they differ in length.
     fn expected(&self, q: &[f64], f: &[f64]) -> Result<f64> {
         check_dist("a forecast", q)?;
         check_dist("a mixture", f)?;
@@ -74,7 +75,7 @@ pub trait ScoringRule: fmt::Debug + Send + Sync {
     /// [`expected`](Self::expected) under the resolution of a market.
     ///
     /// # Errors
-    /// [`Error`] if `q` is no distribution or has another number of outcomes.
+    /// [`Error`](crate::Error) if `q` is no distribution or has another number of outcomes.
     fn against(&self, q: &[f64], target: &Target) -> Result<f64> {
         self.expected(q, &target.shares())
     }
@@ -94,9 +95,21 @@ pub trait ScoringRule: fmt::Debug + Send + Sync {
     /// Scores row after row: `forecasts` is row-major `[rows, outcomes]`, `happened` and `out` are
     /// `[rows]`. All rows are checked before the first score is written.
     ///
+    /// The rules of this crate do it by the kernels of [`crate::batch`], which has more forms; a rule
+    /// of your own, by [`of_outcome`](Self::of_outcome).
+    ///
+    /// ```
+    /// use aion_market::score::{Brier, ScoringRule};
+    ///
+    /// let (forecasts, mut scores) = ([0.5, 0.5, 0.2, 0.8], [0.0; 2]);
+    /// Brier.score_into(&forecasts, 2, &[0, 1], &mut scores)?;
+    /// assert!((scores[0] - 0.5).abs() < 1e-15 && (scores[1] - 0.08).abs() < 1e-15);
+    /// # Ok::<(), aion_market::Error>(())
+    /// ```
+    ///
     /// # Errors
-    /// [`Error::Shape`] if the lengths do not fit; [`Error::Row`] with the first bad row, and then
-    /// `out` is as it was.
+    /// As [`Categorical::new`], for the first bad row, and
+    /// [`Error::Shape`](crate::Error::Shape) if `out` has another length; then `out` is as it was.
     fn score_into(
         &self,
         forecasts: &[f64],
@@ -104,7 +117,8 @@ pub trait ScoringRule: fmt::Debug + Send + Sync {
         happened: &[u32],
         out: &mut [f64],
     ) -> Result<()> {
-        check_rows(forecasts, outcomes, happened, out.len())?;
+        let rows = checked(forecasts, outcomes, happened)?;
+        check_len("out", out.len(), rows.rows())?;
         for ((q, y), score) in forecasts.chunks_exact(outcomes).zip(happened).zip(out) {
             *score = self.of_outcome(q, *y as usize);
         }
@@ -112,27 +126,12 @@ pub trait ScoringRule: fmt::Debug + Send + Sync {
     }
 }
 
-/// Checks a batch: its shape, then every row.
-fn check_rows(forecasts: &[f64], outcomes: usize, happened: &[u32], scores: usize) -> Result<()> {
-    if outcomes < 2 {
-        return Err(Error::Shape {
-            what: "a forecast",
-            found: outcomes,
-            expected: 2,
-        });
-    }
-    check_len(
-        "forecasts",
-        forecasts.len(),
-        happened.len().saturating_mul(outcomes),
-    )?;
-    check_len("scores", scores, happened.len())?;
-    for (row, (q, y)) in forecasts.chunks_exact(outcomes).zip(happened).enumerate() {
-        check_dist("a forecast", q)
-            .and_then(|()| check_outcome(*y as usize, outcomes))
-            .map_err(|source| source.in_row(row))?;
-    }
-    Ok(())
+fn checked<'a>(
+    forecasts: &'a [f64],
+    outcomes: usize,
+    happened: &'a [u32],
+) -> Result<Categorical<'a, f64, u32>> {
+    Categorical::new(Rows::new(forecasts, outcomes)?, happened, BatchOptions::default())
 }
 
 /// `ln q(y)` in nats.
@@ -150,6 +149,16 @@ impl ScoringRule for Log {
 
     fn of_outcome(&self, q: &[f64], y: usize) -> f64 {
         q[y].ln()
+    }
+
+    fn score_into(
+        &self,
+        forecasts: &[f64],
+        outcomes: usize,
+        happened: &[u32],
+        out: &mut [f64],
+    ) -> Result<()> {
+        checked(forecasts, outcomes, happened)?.log_score_into(out)
     }
 }
 
@@ -180,6 +189,16 @@ impl ScoringRule for Brier {
             .map(|(q, f)| (q - f).powi(2) + f * (1.0 - f))
             .sum()
     }
+
+    fn score_into(
+        &self,
+        forecasts: &[f64],
+        outcomes: usize,
+        happened: &[u32],
+        out: &mut [f64],
+    ) -> Result<()> {
+        checked(forecasts, outcomes, happened)?.brier_into(out)
+    }
 }
 
 /// `sum_k (Q_k - [y <= k])^2` over ordered outcomes.
@@ -204,6 +223,16 @@ impl ScoringRule for Rps {
         let both = cumulate(q).zip(cumulate(f)).take(q.len() - 1);
         both.map(|(q, f)| (q - f).powi(2) + f * (1.0 - f)).sum()
     }
+
+    fn score_into(
+        &self,
+        forecasts: &[f64],
+        outcomes: usize,
+        happened: &[u32],
+        out: &mut [f64],
+    ) -> Result<()> {
+        checked(forecasts, outcomes, happened)?.rps_into(out)
+    }
 }
 
 /// `q(y) / |q|`.
@@ -225,6 +254,16 @@ impl ScoringRule for Spherical {
 
     fn of_mixture(&self, q: &[f64], f: &[f64]) -> f64 {
         q.iter().zip(f).map(|(q, f)| q * f).sum::<f64>() / norm(q)
+    }
+
+    fn score_into(
+        &self,
+        forecasts: &[f64],
+        outcomes: usize,
+        happened: &[u32],
+        out: &mut [f64],
+    ) -> Result<()> {
+        checked(forecasts, outcomes, happened)?.spherical_into(out)
     }
 }
 

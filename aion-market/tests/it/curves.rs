@@ -1,6 +1,6 @@
 //! Reliability curves: bins, errors, and P19, Murphy's identity.
 
-use aion_market::interval::Z_95;
+use aion_market::interval::{Interval, Z_95};
 use aion_market::reliability::{Binning, MAX_BINS, Reliability};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -27,6 +27,20 @@ fn bins_are_bounded_and_rows_are_checked() {
     assert!(Reliability::of(&[], &[], 5).is_err());
     assert!(Reliability::of(&[0.5, f64::NAN], &[1.0, 0.0], 5).is_err());
     assert!(Reliability::of(&[0.5], &[1.5], 5).is_err());
+}
+
+/// The interval of Wilson holds the frequency, stays in [0, 1] and shrinks with n.
+#[test]
+fn wilson_intervals_hold_the_frequency() {
+    for f in [0.0, 0.1, 0.5, 1.0] {
+        let mut width = f64::INFINITY;
+        for n in [1_u64, 10, 100, 10_000] {
+            let interval = Interval::wilson(f * n as f64, n, Z_95).unwrap();
+            assert!(interval.lower >= 0.0 && interval.upper <= 1.0 && interval.contains(f));
+            assert!(interval.width() < width);
+            width = interval.width();
+        }
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use aion_market::diagram::{self, DiagramOptions, Series, wilson};
+use aion_market::diagram::{self, DiagramOptions, Series};
 use aion_market::reliability::Reliability;
 
 /// Compares with the committed picture; `AION_WRITE_GOLDEN=1` writes it instead, to be looked at.
@@ -92,18 +92,4 @@ fn pictures_of_nothing_and_of_infinities_are_refused() {
         draw(&[Series::new("a", vec![(0.0, 1.0)])]).is_ok(),
         "a single point"
     );
-}
-
-/// The interval holds the frequency, stays in [0, 1] and shrinks with n.
-#[test]
-fn wilson_intervals_hold_the_frequency() {
-    for f in [0.0, 0.1, 0.5, 1.0] {
-        let mut width = f64::INFINITY;
-        for n in [1, 10, 100, 10_000] {
-            let (low, high) = wilson(f, n, 1.96);
-            assert!(0.0 <= low && low <= f + 1e-12 && f <= high + 1e-12 && high <= 1.0);
-            assert!(high - low < width);
-            width = high - low;
-        }
-    }
 }

@@ -55,19 +55,6 @@ fn every_rule_is_strictly_proper_on_a_grid() {
 /// The linear score is not proper: the test above would notice.
 #[test]
 fn an_improper_rule_is_found_out() {
-    #[derive(Debug)]
-    struct Linear;
-    impl ScoringRule for Linear {
-        fn name(&self) -> &'static str {
-            "linear"
-        }
-        fn orientation(&self) -> Orientation {
-            Orientation::Reward
-        }
-        fn of_outcome(&self, q: &[f64], y: usize) -> f64 {
-            q[y]
-        }
-    }
     let belief = [0.6, 0.3, 0.1];
     assert!(simplex().any(|q| reward(&Linear, &q, &belief) > reward(&Linear, &belief, &belief)));
 }
@@ -108,36 +95,61 @@ fn a_mixture_is_scored_as_the_market_resolved_it() {
     assert_eq!(Log.expected(&[1.0, 0.0], &[0.9, 0.1]).unwrap(), f64::NEG_INFINITY);
 }
 
+/// The linear score: not proper, and without a kernel.
+#[derive(Debug)]
+struct Linear;
+
+impl ScoringRule for Linear {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn orientation(&self) -> Orientation {
+        Orientation::Reward
+    }
+
+    fn of_outcome(&self, q: &[f64], y: usize) -> f64 {
+        q[y]
+    }
+}
+
 #[test]
 fn a_batch_names_its_first_bad_row_and_writes_nothing() {
     let mut out = [7.0; 3];
     let good = [0.5, 0.5, 0.2, 0.8, 1.0, 0.0];
-    for rule in RULES {
+    let rules = RULES.into_iter().chain([&Linear as &dyn ScoringRule]);
+    for rule in rules.clone() {
         rule.score_into(&good, 2, &[0, 1, 0], &mut out).unwrap();
-        assert_eq!(out[1], rule.score(&[0.2, 0.8], 1).unwrap());
+        for (row, score) in out.iter().enumerate() {
+            let alone = rule.score(&good[2 * row..2 * row + 2], [0, 1, 0][row]).unwrap();
+            assert!((score - alone).abs() < 1e-15, "{}", rule.name());
+        }
     }
     let untouched = out;
-    for (forecasts, happened, bad) in [
-        ([0.5, 0.5, 0.2, 0.7, 1.0, 0.0], [0, 1, 9], 1),
-        ([0.5, 0.5, 0.2, f64::NAN, 1.0, 0.0], [0, 1, 0], 1),
-        ([0.5, 0.5, 0.2, 0.8, 1.5, -0.5], [0, 1, 0], 2),
-        ([0.5, 0.5, 0.2, 0.8, f64::INFINITY, 0.0], [0, 1, 0], 2),
-        (good, [2, 0, 0], 0),
-        (good, [0, 0, u32::MAX], 2),
-    ] {
-        let error = Log.score_into(&forecasts, 2, &happened, &mut out).unwrap_err();
-        assert!(matches!(error, Error::Row { row, .. } if row == bad), "{error:?}");
-        assert!(std::error::Error::source(&error).is_some());
-        assert_eq!(out, untouched);
+    for rule in rules {
+        for (forecasts, happened, bad) in [
+            ([0.5, 0.5, 0.2, 0.7, 1.0, 0.0], [0, 1, 9], 1),
+            ([0.5, 0.5, 0.2, f64::NAN, 1.0, 0.0], [0, 1, 0], 1),
+            ([0.5, 0.5, 0.2, 0.8, 1.5, -0.5], [0, 1, 0], 2),
+            ([0.5, 0.5, 0.2, 0.8, f64::INFINITY, 0.0], [0, 1, 0], 2),
+            (good, [2, 0, 0], 0),
+            (good, [0, 0, u32::MAX], 2),
+        ] {
+            let error = rule.score_into(&forecasts, 2, &happened, &mut out).unwrap_err();
+            let row = match error {
+                Error::BadCell { row, .. } | Error::BadRow { row, .. } | Error::BadLabel { row, .. } => row,
+                other => panic!("{other:?}"),
+            };
+            assert_eq!((row, out), (bad, untouched));
+        }
+        for (outcomes, rows) in [(3, 3), (2, 4), (1, 6), (0, 3), (usize::MAX, 2)] {
+            let happened = vec![0; rows];
+            let error = rule.score_into(&good, outcomes, &happened, &mut out).unwrap_err();
+            assert!(matches!(error, Error::Shape { .. }), "{error:?}");
+        }
+        assert!(rule.score_into(&good, 2, &[0, 1, 0], &mut [0.0; 2]).is_err());
+        assert!(rule.score_into(&[], 2, &[], &mut []).is_ok());
     }
-    for (outcomes, rows) in [(3, 3), (2, 4), (1, 6), (0, 3), (usize::MAX, 2)] {
-        let happened = vec![0; rows];
-        assert!(matches!(
-            Log.score_into(&good, outcomes, &happened, &mut out),
-            Err(Error::Shape { .. })
-        ));
-    }
-    assert!(Log.score_into(&[], 2, &[], &mut []).is_ok());
 }
 
 #[test]
