@@ -18,6 +18,7 @@
 //! predictors, hooks, state; [`HttpFeed`] and [`Follower`] for tasks.
 
 mod batch;
+mod chat;
 mod conditions;
 mod feed;
 mod follow;
@@ -38,6 +39,7 @@ use aion_market::Market;
 use aion_service::Service;
 use aion_trust::TrustLedger;
 
+pub use chat::{HttpChat, HttpChatError};
 pub use feed::{HttpFeed, HttpFeedError};
 pub use follow::Follower;
 pub(crate) use service::Hooks;

@@ -60,7 +60,7 @@ impl Streams {
     responses(
         (status = 200, description = "A page of its history", body = MarketEvents),
         (status = 404, description = "There is no such market", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "The limit is not valid", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The limit or the place is not valid", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn list_market_events(
@@ -69,6 +69,7 @@ pub(crate) async fn list_market_events(
     Query(list): Query<ListHistory>,
 ) -> Result<Json<MarketEvents>, Problem> {
     let limit = page(list.limit)?;
+    check_place(list.after)?;
     market.get(id).await.map_err(in_body)?;
     let found = market
         .store()
@@ -90,7 +91,7 @@ pub(crate) async fn list_market_events(
     params(ListLog),
     responses(
         (status = 200, description = "A page of the log; with `type` it may be empty before the end", body = LogPage),
-        (status = 422, description = "The limit is not valid", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The limit or the place is not valid", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn list_events(
@@ -98,6 +99,7 @@ pub(crate) async fn list_events(
     Query(list): Query<ListLog>,
 ) -> Result<Json<LogPage>, Problem> {
     let limit = page(list.limit)?;
+    check_place(list.after)?;
     let (mut next, mut scanned, mut events) = (list.after, 0, Vec::new());
     while scanned < MAX_SCANNED {
         let found = market.store().log(next, PAGE).await.map_err(in_store)?;
@@ -117,6 +119,14 @@ pub(crate) async fn list_events(
     Ok(Json(LogPage { events, next }))
 }
 
+/// Places are signed numbers of 64 bits in every store.
+fn check_place(after: u64) -> Result<(), Problem> {
+    if i64::try_from(after).is_ok() {
+        return Ok(());
+    }
+    Err(Problem::unprocessable("invalid", "after is beyond any place").at("query:after"))
+}
+
 fn wanted(kind: Option<EventType>, logged: Logged) -> Option<LoggedEvent> {
     let fits = kind.is_none_or(|kind| EventType::from(&logged.stored.event) == kind);
     fits.then(|| logged.into())
@@ -132,6 +142,7 @@ fn wanted(kind: Option<EventType>, logged: Logged) -> Option<LoggedEvent> {
     responses(
         (status = 200, description = "Events, each with its `place` as id", body = String, content_type = "text/event-stream"),
         (status = 400, description = "Last-Event-ID is no number", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The place is not valid", body = Problem, content_type = "application/problem+json"),
         (status = 429, description = "Too many streams", body = Problem, content_type = "application/problem+json"),
     ),
 )]
@@ -141,6 +152,7 @@ pub(crate) async fn stream_events(
     headers: HeaderMap,
     Query(list): Query<StreamLog>,
 ) -> Result<Sse<impl Stream<Item = Result<SseEvent, Infallible>>>, Problem> {
+    check_place(list.after)?;
     let after = last_event_id(&headers)?.unwrap_or(list.after);
     let place = Arc::clone(&streams.places).try_acquire_owned();
     let place =

@@ -5,12 +5,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aion_market::predict::llm::{LlmBudget, LlmOptions};
 use aion_market::predict::logistic::LogisticPredictorOptions;
 use aion_market::{
-    BaseRate, BetaHistory, Ensemble, LogisticPredictor, Market, MarketOptions, ObserverOptions,
+    BaseRate, BetaHistory, Ensemble, LlmPredictor, LogisticPredictor, Market, MarketOptions, ObserverOptions,
     PersistencePredictor, Predictor, SqliteMarketStore, TaskHistory,
 };
-use aion_market_server::{DEFAULT_PORT, Follower, HttpFeed, MarketService};
+use aion_market_server::{DEFAULT_PORT, Follower, HttpChat, HttpFeed, MarketService};
 use aion_service::ServeArgs;
 use aion_service::webhook::WebhookKeys;
 use aion_trust::{SqliteLedgerStore, TrustLedger, TrustOptions};
@@ -46,6 +47,15 @@ struct Cli {
     #[arg(long, value_name = "MS", env = "AION_MARKET_POLL_MS", default_value_t = 1_000,
         value_parser = clap::value_parser!(u64).range(10..=3_600_000))]
     poll_ms: u64,
+    /// How many times a day a language model is asked about tasks, at most 4 times each; 0 for never. It is
+    /// the one of AION_OPENAI_BASEURL, AION_OPENAI_API_KEY and AION_MODEL_NAME
+    #[arg(
+        long,
+        value_name = "CALLS",
+        env = "AION_MARKET_LLM_CALLS_PER_DAY",
+        default_value_t = 0
+    )]
+    llm_calls_per_day: u32,
     #[command(flatten)]
     serve: ServeArgs,
 }
@@ -70,7 +80,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
     let clock = Arc::new(SystemClock);
     let market = Market::new(Arc::new(markets.clone()), clock.clone(), MarketOptions::default());
     let trust = TrustLedger::new(Arc::new(ledger.clone()), clock, TrustOptions::default());
-    let service = put_together(&cli, market, trust)?;
+    let service = put_together(&cli, &market, trust)?;
     let following = service.follow(Duration::from_millis(cli.poll_ms));
     let served = tokio::select! {
         served = aion_service::run(service.into_service(), serving) => served,
@@ -81,15 +91,15 @@ async fn run(cli: Cli) -> Result<(), Failure> {
     Ok(served?)
 }
 
-fn put_together(cli: &Cli, market: Market, trust: TrustLedger) -> Result<MarketService, Failure> {
+fn put_together(cli: &Cli, market: &Market, trust: TrustLedger) -> Result<MarketService, Failure> {
     let mut service = MarketService::new(market.clone(), trust);
     if let Some(url) = &cli.processor_url {
         let mut feed = HttpFeed::new(url)?;
         if let Some(key) = secret("AION_PROCESSOR_API_KEY") {
             feed = feed.with_key(key);
         }
-        let asked = predictors(&market)?;
-        let follower = Follower::new(&market, Arc::new(feed), asked, ObserverOptions::default());
+        let asked = predictors(market, cli.llm_calls_per_day)?;
+        let follower = Follower::new(market, Arc::new(feed), asked, ObserverOptions::default());
         service = service.with_follower(follower);
     }
     if let Ok(keys) = std::env::var("AION_MARKET_WEBHOOK_KEYS") {
@@ -104,8 +114,9 @@ fn secret(name: &str) -> Option<SecretString> {
     value.map(SecretString::from)
 }
 
-/// Base rate, history of like tasks, logistic regression, persistence, and the mixture of them all.
-fn predictors(market: &Market) -> Result<Vec<Arc<dyn Predictor>>, Failure> {
+/// Base rate, history of like tasks, logistic regression, persistence, a language model if it may be asked,
+/// and the mixture of them all.
+fn predictors(market: &Market, llm_calls_per_day: u32) -> Result<Vec<Arc<dyn Predictor>>, Failure> {
     let history = TaskHistory::new();
     let options = LogisticPredictorOptions::new()?;
     let mut all: Vec<Arc<dyn Predictor>> = vec![
@@ -114,9 +125,20 @@ fn predictors(market: &Market) -> Result<Vec<Arc<dyn Predictor>>, Failure> {
         Arc::new(LogisticPredictor::new(history, options)),
         Arc::new(PersistencePredictor::new(market.clone())?),
     ];
+    if llm_calls_per_day > 0 {
+        all.push(Arc::new(language_model(llm_calls_per_day)?));
+    }
     let mixture = Ensemble::new(all.iter().map(|predictor| predictor.id().clone()))?;
     all.push(Arc::new(mixture));
     Ok(all)
+}
+
+fn language_model(calls_per_day: u32) -> Result<LlmPredictor, Failure> {
+    let chat = HttpChat::from_lookup(|name| std::env::var(name).ok())?;
+    let chat = chat.ok_or("a language model is asked for, and AION_OPENAI_BASEURL is not set")?;
+    let budget = LlmBudget::default().with_calls_per_day(calls_per_day);
+    let options = LlmOptions::default().with_budget(budget);
+    Ok(LlmPredictor::new(Arc::new(chat), Arc::new(SystemClock), options)?)
 }
 
 /// The error with its causes, one a line.

@@ -314,6 +314,53 @@ fn the_command_line_has_help_and_its_own_exit_code() {
     }
 }
 
+/// Anna dares too much: of her 0.9s six of ten happen. A fit that has not seen a row brings it nearer.
+#[test]
+fn a_correction_is_worth_what_rows_say_that_it_has_not_seen() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut csv = "forecaster,probability,outcome\n".to_owned();
+    for i in 0..200 {
+        csv += &format!("anna,0.9,{}\n", u8::from(i % 10 < 6));
+        csv += &format!("anna,0.1,{}\n", u8::from(i % 10 < 4));
+    }
+    put(&dir, "f.csv", csv);
+    for method in ["temperature", "platt", "beta", "isotonic"] {
+        let options = [
+            "calibrate",
+            "f.csv",
+            "--json",
+            "--method",
+            method,
+            "--out-dir",
+            "fits",
+        ];
+        let found = &scores(&run(&dir, &options))[0];
+        let loss = |when: &str| found[when]["log_bits"].as_f64().unwrap();
+        assert!((loss("before") - 1.419_974).abs() < 1e-5, "{method}: {found}");
+        assert!((0.970..0.985).contains(&loss("after")), "{method}: {found}");
+        assert!(
+            found["after"]["ece"].as_f64().unwrap() < 0.05,
+            "{method}: {found}"
+        );
+        let fit = std::fs::read(dir.path().join("fits/calibrator-anna.json")).unwrap();
+        let fit: aion_market::Calibrator = serde_json::from_slice(&fit).unwrap();
+        assert!((fit.apply(0.9).unwrap() - 0.6).abs() < 0.02, "{method}");
+    }
+    let table = String::from_utf8(run(&dir, &["calibrate", "f.csv"]).stdout).unwrap();
+    assert!(
+        table.contains("anna") && table.contains("1.4200 -> 0.97"),
+        "{table}"
+    );
+    put(&dir, "one.csv", "probability,outcome\n0.5,1\n");
+    let output = run(&dir, &["calibrate", "one.csv"]);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        text.contains("the rows of \"all\" cannot be calibrated"),
+        "{text}"
+    );
+}
+
 /// Forecasters are names, not paths: a picture stays in its folder.
 #[test]
 fn a_name_cannot_leave_the_folder_of_pictures() {

@@ -46,8 +46,20 @@ async fn the_history_of_a_market_is_read_by_cursor() {
     );
     let end = client.get(&format!("{path}/events?after=4")).await.1;
     assert_eq!(end, json!({"events": [], "next": 4}));
-    let far = client.get(&format!("{path}/events?after={}", u64::MAX)).await.1;
+    let far = client.get(&format!("{path}/events?after={}", i64::MAX)).await.1;
     assert_eq!(far["events"], json!([]));
+    for list in [
+        format!("{path}/events"),
+        "/v1/events".to_owned(),
+        "/v1/stream".to_owned(),
+    ] {
+        let (status, problem) = client.get(&format!("{list}?after={}", u64::MAX)).await;
+        assert_eq!(
+            (status.as_u16(), problem["pointer"].as_str()),
+            (422, Some("query:after")),
+            "{list}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -83,11 +83,21 @@ async fn a_market_lives_over_sockets_and_its_stream_tells_of_it() {
     );
 }
 
+/// Method, path, media type and body; status and code of the answer.
+type Case = (
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static [u8],
+    u16,
+    &'static str,
+);
+
 #[tokio::test]
 async fn odd_methods_media_types_and_bytes_are_refused_by_name() {
     let addr = served().await;
     let json = "application/json";
-    let cases: [(&str, &str, &str, &[u8], u16, &str); 9] = [
+    let cases: [Case; 9] = [
         ("DELETE", "/v1/markets", json, b"", 405, "method_not_allowed"),
         ("PUT", "/v1/score/batch", json, b"{}", 405, "method_not_allowed"),
         ("BREW", "/v1/markets", json, b"", 405, "method_not_allowed"),

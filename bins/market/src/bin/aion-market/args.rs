@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-/// Scores forecasts: log score in bits, Brier score, calibration error, skill.
+/// Scores and corrects forecasts: log score in bits, Brier score, calibration error, skill.
 #[derive(Debug, Parser)]
 #[command(
     version,
@@ -19,6 +19,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Score a file of forecasts: one row a forecast, with what happened
     Score(ScoreArgs),
+    /// Learn from a file of forecasts how to correct them, and say what that is worth
+    Calibrate(CalibrateArgs),
 }
 
 const COLUMNS: &str = "\
@@ -42,11 +44,8 @@ Exit codes: 0 scored; 1 a file cannot be read or a row is not valid; 2 the comma
 #[derive(Debug, Args)]
 #[command(after_help = COLUMNS)]
 pub(crate) struct ScoreArgs {
-    /// The forecasts: .csv, .jsonl or .parquet
-    pub(crate) file: PathBuf,
-    /// Print JSON instead of a table
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
     /// Write a reliability diagram of each forecaster, and a picture of their losses, into this folder
     #[arg(long, value_name = "DIR")]
     pub(crate) diagram_dir: Option<PathBuf>,
@@ -56,6 +55,62 @@ pub(crate) struct ScoreArgs {
     /// Mix each forecast with this much of the uniform one, so that no loss is infinite
     #[arg(long, value_name = "EPS", default_value_t = 0.0, value_parser = share)]
     pub(crate) clip: f64,
+    /// Column of a baseline's probability
+    #[arg(long, value_name = "COLUMN", default_value = "base")]
+    base: String,
+    /// Columns of the probabilities of all outcomes
+    #[arg(
+        long,
+        value_name = "COLUMNS",
+        value_delimiter = ',',
+        conflicts_with = "probability"
+    )]
+    probabilities: Vec<String>,
+}
+
+const CALIBRATE: &str = "\
+Columns of FILE are those of `aion-market score`, with one probability a row. The table says, for each
+forecaster, what is lost before and after; `after` is honest: each row is corrected by a fit that has not
+seen it. --out-dir writes the fit to all rows, to be used on forecasts that come.
+
+Exit codes: 0 calibrated; 1 a file cannot be read or a row is not valid; 2 the command line is wrong.";
+
+#[derive(Debug, Args)]
+#[command(after_help = CALIBRATE)]
+pub(crate) struct CalibrateArgs {
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+    /// What the correction may look like
+    #[arg(long, value_enum, default_value_t = Family::Platt)]
+    pub(crate) method: Family,
+    /// In how many parts the rows are dealt
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(2..=100))]
+    pub(crate) folds: u16,
+    /// Write the calibrator of each forecaster into this folder, as JSON
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out_dir: Option<PathBuf>,
+}
+
+/// A family of corrections, by how many rows it wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Family {
+    /// One parameter: a handful of rows
+    Temperature,
+    /// Two parameters: tens of rows
+    Platt,
+    /// Three parameters: hundreds of rows
+    Beta,
+    /// Any monotone map: thousands of rows
+    Isotonic,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InputArgs {
+    /// The forecasts: .csv, .jsonl or .parquet
+    pub(crate) file: PathBuf,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
     /// Refuse files with more rows
     #[arg(long, value_name = "N", default_value_t = 20_000_000)]
     pub(crate) max_rows: u64,
@@ -65,20 +120,9 @@ pub(crate) struct ScoreArgs {
     /// Column of the probability of the event
     #[arg(long, value_name = "COLUMN", default_value = "probability")]
     probability: String,
-    /// Columns of the probabilities of all outcomes
-    #[arg(
-        long,
-        value_name = "COLUMNS",
-        value_delimiter = ',',
-        conflicts_with = "probability"
-    )]
-    probabilities: Vec<String>,
     /// Column of what happened
     #[arg(long, value_name = "COLUMN", default_value = "outcome")]
     outcome: String,
-    /// Column of a baseline's probability
-    #[arg(long, value_name = "COLUMN", default_value = "base")]
-    base: String,
 }
 
 /// Which columns say what.
@@ -87,21 +131,29 @@ pub(crate) struct Columns {
     pub(crate) forecaster: String,
     pub(crate) probabilities: Vec<String>,
     pub(crate) outcome: String,
-    pub(crate) base: String,
+    pub(crate) base: Option<String>,
+}
+
+impl InputArgs {
+    /// The columns of one probability a row.
+    pub(crate) fn columns(&self) -> Columns {
+        Columns {
+            forecaster: self.forecaster.clone(),
+            probabilities: vec![self.probability.clone()],
+            outcome: self.outcome.clone(),
+            base: None,
+        }
+    }
 }
 
 impl ScoreArgs {
     pub(crate) fn columns(&self) -> Columns {
-        let mut probabilities = self.probabilities.clone();
-        if probabilities.is_empty() {
-            probabilities.push(self.probability.clone());
+        let mut columns = self.input.columns();
+        if !self.probabilities.is_empty() {
+            columns.probabilities.clone_from(&self.probabilities);
         }
-        Columns {
-            forecaster: self.forecaster.clone(),
-            probabilities,
-            outcome: self.outcome.clone(),
-            base: self.base.clone(),
-        }
+        columns.base = Some(self.base.clone());
+        columns
     }
 }
 

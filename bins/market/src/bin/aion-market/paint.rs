@@ -41,7 +41,7 @@ pub(crate) fn table(out: &mut impl Write, scores: &[Scores]) -> std::io::Result<
 }
 
 /// A name in one line of bounded width.
-fn name(text: &str) -> String {
+pub(crate) fn name(text: &str) -> String {
     let shown = text.chars().take(MAX_NAME);
     shown.map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
@@ -85,7 +85,7 @@ pub(crate) fn diagrams(folder: &Path, scores: &[Scores]) -> Result<(), Failure> 
 }
 
 /// A name that every file system takes, and that cannot leave its folder.
-fn file_name(text: &str) -> String {
+pub(crate) fn file_name(text: &str) -> String {
     let safe = |c: char| if c.is_alphanumeric() || c == '-' { c } else { '_' };
     text.chars().take(60).map(safe).collect()
 }

@@ -89,6 +89,18 @@ impl Tally {
         Ok(())
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+
+    /// The probabilities of the event and what happened, by forecaster.
+    pub(crate) fn events(self) -> impl Iterator<Item = (String, Vec<f64>, Vec<f64>)> {
+        self.by_name.into_iter().map(|(name, rows)| {
+            let happened = rows.happened();
+            (name, rows.event, happened)
+        })
+    }
+
     pub(crate) fn finish(self, bins: usize) -> aion_market::Result<Vec<Scores>> {
         let all = self.by_name.into_iter();
         all.map(|(name, rows)| rows.scores(name, bins)).collect()
@@ -122,8 +134,12 @@ impl Rows {
         if self.event.len() != self.loss_bits.len() {
             return Ok(None);
         }
-        let happened: Vec<f64> = self.outcome.iter().map(|y| f64::from(*y == 0)).collect();
-        Reliability::of(&self.event, &happened, bins).map(Some)
+        Reliability::of(&self.event, &self.happened(), bins).map(Some)
+    }
+
+    /// 1 where the first of two outcomes happened.
+    fn happened(&self) -> Vec<f64> {
+        self.outcome.iter().map(|y| f64::from(*y == 0)).collect()
     }
 
     /// The mean of `base - loss` over rows, and its standard error.

@@ -60,7 +60,7 @@ fn header(rows: &Rows, reader: &mut csv::Reader<impl Read>) -> Result<Header, In
         forecaster: find(&columns.forecaster),
         probabilities: probabilities.collect::<Result<_, _>>()?,
         outcome: must(&columns.outcome)?,
-        base: find(&columns.base),
+        base: columns.base.as_deref().and_then(find),
     })
 }
 
@@ -73,7 +73,8 @@ fn row(rows: &Rows, header: &Header, record: &csv::StringRecord) -> Result<Row, 
     }
     let belief = belief(&columns.probabilities, &values)?;
     let base = header.base.map(&text).filter(|text| !text.is_empty());
-    let base = base.map(|text| probability(&columns.base, number(&columns.base, text)?));
+    let named = columns.base.as_deref().unwrap_or_default();
+    let base = base.map(|text| probability(named, number(named, text)?));
     Ok(Row {
         forecaster: header
             .forecaster

@@ -50,9 +50,10 @@ fn row(columns: &Columns, line: &[u8]) -> Result<Row, Fault> {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
-    let base = match object.get(&columns.base) {
-        None | Some(Value::Null) => None,
-        Some(value) => Some(probability(&columns.base, number(&columns.base, value)?)?),
+    let named = columns.base.as_deref();
+    let base = match named.and_then(|name| Some((name, object.get(name)?))) {
+        None | Some((_, Value::Null)) => None,
+        Some((name, value)) => Some(probability(name, number(name, value)?)?),
     };
     let forecaster = match object.get(&columns.forecaster) {
         None => "all".to_owned(),

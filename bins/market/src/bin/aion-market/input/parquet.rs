@@ -34,7 +34,7 @@ fn projection(rows: &Rows, schema: &Type) -> Result<Type, InputError> {
     if let Some(missing) = needed.clone().find(|name| !has(name)) {
         return Err(rows.no_column(missing, schema.get_fields().iter().map(|field| field.name())));
     }
-    let names: Vec<&String> = needed.chain([&columns.forecaster, &columns.base]).collect();
+    let names: Vec<&String> = needed.chain([&columns.forecaster]).chain(&columns.base).collect();
     let fields = schema
         .get_fields()
         .iter()
@@ -72,9 +72,10 @@ fn row(rows: &Rows, fields: &Fields) -> Result<Row, Fault> {
     }
     let belief = belief(&columns.probabilities, &values)?;
     let outcome = text(must(&columns.outcome)?);
-    let base = match find(&columns.base) {
-        None | Some(Field::Null) => None,
-        Some(field) => Some(probability(&columns.base, number(&columns.base, field)?)?),
+    let named = columns.base.as_deref();
+    let base = match named.and_then(|name| Some((name, find(name)?))) {
+        None | Some((_, Field::Null)) => None,
+        Some((name, field)) => Some(probability(name, number(name, field)?)?),
     };
     Ok(Row {
         forecaster: find(&columns.forecaster).map_or_else(|| "all".to_owned(), text),
