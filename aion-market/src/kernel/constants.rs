@@ -19,6 +19,7 @@ pub(super) const LN2_HIGH_32: f32 = 6.9314575e-01;
 pub(super) const LN2_LOW_32: f32 = 1.4286068e-06;
 
 /// A reciprocal for each 16th of a mantissa in `[0.75, 1.5)`, by its leading four bits.
+#[cfg(target_arch = "x86_64")]
 pub(super) const INVERSE: [f64; 16] = [
     1.0,
     0.914335999416117,
@@ -39,6 +40,7 @@ pub(super) const INVERSE: [f64; 16] = [
 ];
 
 /// `-ln` of [`INVERSE`], each within `2^-65` of a double.
+#[cfg(target_arch = "x86_64")]
 pub(super) const LN_OF_INVERSE: [f64; 16] = [
     0.0,
     0.0895571608407186,
@@ -59,6 +61,7 @@ pub(super) const LN_OF_INVERSE: [f64; 16] = [
 ];
 
 /// `(ln(1 + r) - r) / r^2` on `[-1/32, 1/16]`.
+#[cfg(target_arch = "x86_64")]
 pub(super) const LN_NEAR: [f64; 9] = [
     -0.49999999999999994,
     0.33333333333340287,

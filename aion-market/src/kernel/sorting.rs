@@ -83,7 +83,7 @@ mod tests {
     /// A network that sorts every sequence of zeros and ones sorts everything (Knuth 5.3.4, theorem Z).
     #[test]
     fn both_networks_sort_all_zeros_and_ones() {
-        for bits in 0..1_u32 << 16 {
+        for bits in (0..1_u32 << 16).step_by(if cfg!(miri) { 1021 } else { 1 }) {
             let entries: [V; 16] = std::array::from_fn(|i| V::splat((), f64::from(bits >> i & 1)));
             let ones = bits.count_ones() as usize;
             let is_sorted = |x: &[V]| {

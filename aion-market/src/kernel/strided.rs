@@ -107,7 +107,7 @@ impl<'a, T: Copy> Strided<'a, T> {
     ///
     /// # Safety
     /// All of them are readable for `'a`, and nobody writes to them.
-    unsafe fn from_raw(start: *const T, shape: [usize; 2], steps: [isize; 2]) -> Self {
+    pub(super) unsafe fn from_raw(start: *const T, shape: [usize; 2], steps: [isize; 2]) -> Self {
         Self {
             start,
             rows: shape[0],

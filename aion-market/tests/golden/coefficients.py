@@ -32,8 +32,10 @@ def rust(x, kind):
     return text
 
 
-def array(name, doc, values, kind):
+def array(name, doc, values, kind, only=None):
     print(f"\n/// {doc}")
+    if only:
+        print(f'#[cfg(target_arch = "{only}")]')
     print(f"pub(super) const {name}: [{kind}; {len(values)}] = [")
     for value in values:
         print(f"    {rust(value, kind)},")
@@ -109,13 +111,14 @@ high, low = split(ln2, 15, "f32")
 scalar("LN2_HIGH_32", "The first 15 bits of ln 2.", high, "f32")
 scalar("LN2_LOW_32", "ln 2 less [`LN2_HIGH_32`].", low, "f32")
 inverse, logs = table()
-array("INVERSE", "A reciprocal for each 16th of a mantissa in `[0.75, 1.5)`, by its leading four bits.", inverse, "f64")
-array("LN_OF_INVERSE", "`-ln` of [`INVERSE`], each within `2^-65` of a double.", logs, "f64")
+array("INVERSE", "A reciprocal for each 16th of a mantissa in `[0.75, 1.5)`, by its leading four bits.", inverse, "f64", "x86_64")
+array("LN_OF_INVERSE", "`-ln` of [`INVERSE`], each within `2^-65` of a double.", logs, "f64", "x86_64")
 array(
     "LN_NEAR",
     "`(ln(1 + r) - r) / r^2` on `[-1/32, 1/16]`.",
     fit(series(lambda r: (log(1 + r) - r) / r**2, lambda r: -mpf(1) / 2 + r / 3), -mpf(1) / 32, mpf(1) / 16, 9),
     "f64",
+    "x86_64",
 )
 # Mantissas lie in [sqrt 1/2, sqrt 2) or in [3/4, 3/2), by the instructions.
 bound = mpf(1) / 5
