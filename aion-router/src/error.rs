@@ -1,5 +1,7 @@
 //! What a catalog or a ranking refuses.
 
+use aion_types::DecisionId;
+
 /// A refused item or query.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -44,6 +46,26 @@ pub enum Error {
     /// A surface that a query names twice.
     #[error("surface {0} is in the query twice")]
     SurfaceTwice(String),
+    /// A vector that is not finite, or of another dimension than those before it.
+    #[error("a vector must be {dim} finite numbers")]
+    BadVector {
+        /// The dimension that was expected.
+        dim: usize,
+    },
+    /// A file of a model that cannot be used.
+    #[error("the {what} cannot be used: {reason}")]
+    BadModel {
+        /// Which file.
+        what: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// A decision that nobody made here, or too long ago.
+    #[error("decision {0} is not known")]
+    UnknownDecision(DecisionId),
+    /// A decision whose outcome was told before.
+    #[error("the outcome of decision {0} is known already")]
+    OutcomeTwice(DecisionId),
     /// Floors of surfaces that together are over the budget.
     #[error("the floors of the surfaces need {floors} tokens, the budget is {total}")]
     FloorsOverBudget {
@@ -56,3 +78,12 @@ pub enum Error {
 
 /// A result whose error says what was refused and why.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// A file of a model that cannot be used, and why.
+    #[cfg(feature = "tokenizer")]
+    pub(crate) fn bad_model(what: &'static str, error: &dyn std::fmt::Display) -> Self {
+        let reason = error.to_string();
+        Self::BadModel { what, reason }
+    }
+}

@@ -1,5 +1,5 @@
-//! BM25 over fields, incremental: adding and removing items gives exactly the index that would be
-//! built anew.
+//! BM25 over fields, incremental: adding and removing items gives exactly the scores that an index
+//! built anew would give.
 //!
 //! `score = sum_t idf(t) tf'(t) / (k1 + tf'(t))` with
 //! `tf'(t) = sum_f w_f tf_f(t) / (1 - b + b len_f / mean len_f)`.
@@ -7,15 +7,15 @@
 //! # Sources
 //! S. Robertson, H. Zaragoza, The probabilistic relevance framework: BM25 and beyond, 2009, section 3.6.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::OnceLock;
 
-use crate::item::{Fields, ItemId, Provenance};
+use crate::item::{Fields, ItemId, Provenance, UNVERIFIED_WORDS};
+use crate::slots::Slots;
 use crate::text::terms;
 
 /// Fields of an item that are searched: name, text, parameters, tags.
 pub const FIELDS: usize = 4;
-/// Words of an unverified item's text that are searched: long texts are how items are smuggled in.
-const UNVERIFIED_WORDS: usize = 32;
 /// Terms of a query that are looked at.
 const MAX_QUERY_TERMS: usize = 512;
 
@@ -41,21 +41,38 @@ impl Default for Bm25 {
     }
 }
 
-type Counts = [u32; FIELDS];
+/// How often a word stands in each field; 255 is "very often".
+type Counts = [u8; FIELDS];
 
-/// The words of the items of one surface.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Index {
-    postings: BTreeMap<String, BTreeMap<ItemId, Counts>>,
-    entries: BTreeMap<ItemId, Entry>,
-    totals: [u64; FIELDS],
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Posting {
+    slot: u32,
+    counts: Counts,
 }
 
-/// What has to be taken back when an item goes.
-#[derive(Debug, Clone, Default, PartialEq)]
+/// The words of the items of one surface.
+#[derive(Debug, Clone, Default)]
+pub struct Index {
+    slots: Slots,
+    /// Rising by slot.
+    postings: HashMap<String, Vec<Posting>>,
+    /// What has to be taken back when the item of a slot goes.
+    entries: Vec<Entry>,
+    totals: [u64; FIELDS],
+    scales: OnceLock<Scales>,
+}
+
+#[derive(Debug, Clone, Default)]
 struct Entry {
-    lengths: Counts,
+    lengths: [u32; FIELDS],
     terms: Vec<String>,
+}
+
+/// By slot, what one occurrence in each field is worth; as the mean lengths are now.
+#[derive(Debug, Clone)]
+struct Scales {
+    bm25: Bm25,
+    rows: Vec<[f32; FIELDS]>,
 }
 
 impl Index {
@@ -66,50 +83,68 @@ impl Index {
 
     /// How many items it has.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.slots.len()
     }
 
     /// Whether it has none.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.len() == 0
     }
 
     /// The ids of its items, in order.
     pub fn ids(&self) -> impl Iterator<Item = &ItemId> {
-        self.entries.keys()
+        self.slots.iter().map(|(id, _)| id)
+    }
+
+    pub(crate) const fn slots(&self) -> &Slots {
+        &self.slots
     }
 
     /// Adds an item, or replaces the one of the same id.
     pub fn insert(&mut self, id: &ItemId, fields: &Fields, provenance: Provenance) {
         self.remove(id);
+        self.scales.take();
+        let slot = self.slots.take(id);
         let mut entry = Entry::default();
         for (term, counts) in count(fields, provenance) {
             for (length, n) in entry.lengths.iter_mut().zip(counts) {
-                *length = length.saturating_add(n);
+                *length += u32::from(n);
             }
-            entry.terms.push(term.clone());
-            self.postings.entry(term).or_default().insert(id.clone(), counts);
+            let list = self.postings.entry(term.clone()).or_default();
+            let at = list.partition_point(|posting| (posting.slot as usize) < slot);
+            list.insert(
+                at,
+                Posting {
+                    slot: slot as u32,
+                    counts,
+                },
+            );
+            entry.terms.push(term);
         }
         for (total, length) in self.totals.iter_mut().zip(entry.lengths) {
             *total += u64::from(length);
         }
-        self.entries.insert(id.clone(), entry);
+        self.entries.resize(self.slots.capacity(), Entry::default());
+        self.entries[slot] = entry;
     }
 
     /// Takes an item out; whether it was there.
     pub fn remove(&mut self, id: &ItemId) -> bool {
-        let Some(entry) = self.entries.remove(id) else {
+        let Some(slot) = self.slots.leave(id) else {
             return false;
         };
+        self.scales.take();
+        let entry = std::mem::take(&mut self.entries[slot]);
         for (total, length) in self.totals.iter_mut().zip(entry.lengths) {
             *total -= u64::from(length);
         }
         for term in &entry.terms {
-            let Some(items) = self.postings.get_mut(term) else {
+            let Some(list) = self.postings.get_mut(term) else {
                 continue;
             };
-            items.remove(id);
-            if items.is_empty() {
+            let at = list.partition_point(|posting| (posting.slot as usize) < slot);
+            list.remove(at);
+            if list.is_empty() {
                 self.postings.remove(term);
             }
         }
@@ -119,48 +154,104 @@ impl Index {
     /// The items that share a word with the text, each with its score as a share of the best possible
     /// one, in `[0, 1)`.
     pub fn scores(&self, text: &str, bm25: &Bm25) -> BTreeMap<ItemId, f64> {
+        let mut column = Vec::new();
+        self.scores_into(text, bm25, &mut column);
+        let found = self.slots.by_slot().filter(|(slot, _)| column[*slot] > 0.0);
+        found
+            .map(|(slot, id)| (id.clone(), f64::from(column[slot])))
+            .collect()
+    }
+
+    /// The same by slot: 0 for items that share no word.
+    pub(crate) fn scores_into(&self, text: &str, bm25: &Bm25, out: &mut Vec<f32>) {
         let wanted: BTreeSet<String> = terms(text).take(MAX_QUERY_TERMS).collect();
-        let mut scores: BTreeMap<&ItemId, f64> = BTreeMap::new();
-        let mut best = 0.0;
-        for term in &wanted {
-            let Some(items) = self.postings.get(term) else {
+        self.scores_of_terms(wanted.iter().map(|term| (term.as_str(), 1.0)), bm25, out);
+    }
+
+    /// The scores for terms with weights.
+    fn scores_of_terms<'a>(
+        &self,
+        wanted: impl Iterator<Item = (&'a str, f64)>,
+        bm25: &Bm25,
+        out: &mut Vec<f32>,
+    ) {
+        out.clear();
+        out.resize(self.slots.capacity(), 0.0);
+        let own;
+        let cached = self.scales.get_or_init(|| self.scales(bm25));
+        let scales = if cached.bm25 == *bm25 {
+            &cached.rows
+        } else {
+            own = self.scales(bm25);
+            &own.rows
+        };
+        let (k1, mut best) = (bm25.k1 as f32, 0.0);
+        for (term, weight) in wanted {
+            let Some(list) = self.postings.get(term) else {
                 continue;
             };
-            let idf = self.idf(items.len());
+            let idf = weight * self.idf(list.len());
             best += idf;
-            for (id, counts) in items {
-                let tf = self.weighted_tf(id, counts, bm25);
-                *scores.entry(id).or_insert(0.0) += idf * tf / (bm25.k1 + tf);
+            let idf = idf as f32;
+            for posting in list {
+                let scale = &scales[posting.slot as usize];
+                let counts = posting.counts.map(f32::from);
+                let tf = (counts[0] * scale[0] + counts[1] * scale[1])
+                    + (counts[2] * scale[2] + counts[3] * scale[3]);
+                out[posting.slot as usize] += idf * tf / (k1 + tf);
             }
         }
-        scores
-            .into_iter()
-            .map(|(id, score)| (id.clone(), score / best))
-            .collect()
+        if best > 0.0 {
+            let share = (1.0 / best) as f32;
+            out.iter_mut().for_each(|score| *score *= share);
+        }
     }
 
     /// `ln(1 + (N - n + 1/2) / (n + 1/2))`, always above 0.
     fn idf(&self, having: usize) -> f64 {
-        let (all, having) = (self.entries.len() as f64, having as f64);
+        let (all, having) = (self.len() as f64, having as f64);
         ((all - having + 0.5) / (having + 0.5)).ln_1p()
     }
 
-    fn weighted_tf(&self, id: &ItemId, counts: &Counts, bm25: &Bm25) -> f64 {
-        let lengths = self
-            .entries
-            .get(id)
-            .map(|entry| entry.lengths)
-            .unwrap_or_default();
-        let items = self.entries.len() as f64;
-        (0..FIELDS)
-            .filter(|field| counts[*field] > 0)
-            .map(|field| {
-                let mean = self.totals[field] as f64 / items;
-                let norm = 1.0 - bm25.b + bm25.b * f64::from(lengths[field]) / mean;
-                bm25.field_weights[field] * f64::from(counts[field]) / norm
+    fn scales(&self, bm25: &Bm25) -> Scales {
+        let items = self.len().max(1) as f64;
+        let means = self
+            .totals
+            .map(|total| (total as f64 / items).max(f64::MIN_POSITIVE));
+        let row = |entry: &Entry| {
+            std::array::from_fn(|field| {
+                let norm = 1.0 - bm25.b + bm25.b * f64::from(entry.lengths[field]) / means[field];
+                (bm25.field_weights[field] / norm) as f32
             })
-            .sum()
+        };
+        Scales {
+            bm25: *bm25,
+            rows: self.entries.iter().map(row).map(finite).collect(),
+        }
     }
+
+    /// What it holds, whatever the order in which it came.
+    fn content(&self) -> BTreeMap<&str, BTreeMap<&ItemId, Counts>> {
+        let of_list = |list: &[Posting]| {
+            let pairs = list.iter().map(|posting| (posting.slot as usize, posting.counts));
+            pairs
+                .filter_map(|(slot, counts)| Some((self.slots.id(slot)?, counts)))
+                .collect()
+        };
+        let lists = self.postings.iter();
+        lists.map(|(term, list)| (term.as_str(), of_list(list))).collect()
+    }
+}
+
+impl PartialEq for Index {
+    fn eq(&self, other: &Self) -> bool {
+        self.totals == other.totals && self.content() == other.content() && self.ids().eq(other.ids())
+    }
+}
+
+/// An empty field has a length of 0 and, with `b = 1`, no norm: none of its words is ever counted.
+fn finite(row: [f32; FIELDS]) -> [f32; FIELDS] {
+    row.map(|scale| if scale.is_finite() { scale } else { 0.0 })
 }
 
 fn count(fields: &Fields, provenance: Provenance) -> BTreeMap<String, Counts> {

@@ -6,11 +6,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::text::clean;
+use crate::tokens::TokenCounter;
 
 /// The longest id or name, in bytes.
 pub const MAX_NAME_BYTES: usize = 256;
 /// The longest text of an item, in bytes.
 pub const MAX_TEXT_BYTES: usize = 256 * 1024;
+/// Characters of the first line that the second rendering shows.
+const MAX_LINE_CHARS: usize = 200;
+/// Words of an unverified item's text that count: long texts are how items are smuggled in.
+pub(crate) const UNVERIFIED_WORDS: usize = 32;
+/// Characters of an item that are embedded; a model looks at some 256 tokens.
+const MAX_EMBEDDED_CHARS: usize = 2_048;
 /// The most renderings of an item.
 pub const MAX_RENDERINGS: usize = 3;
 
@@ -148,6 +155,11 @@ pub enum Provenance {
 pub struct ContentHash([u8; 32]);
 
 impl ContentHash {
+    /// The digest with these bytes.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// The 32 bytes.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
@@ -179,7 +191,7 @@ impl fmt::Debug for ContentHash {
 /// assert!(Item::new(Surface::Tool, "", "no name").is_err());
 /// # Ok::<(), aion_router::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Item {
     id: ItemId,
     surface: Surface,
@@ -274,6 +286,46 @@ impl Item {
         Ok(self)
     }
 
+    /// Gives it up to three renderings, counted: the name, the name with the first line of the text, and
+    /// all of it with the schema. One that is no dearer than the one before is left out.
+    ///
+    /// ```
+    /// use aion_router::{ByteTokens, Item, Surface};
+    ///
+    /// let item = Item::new(Surface::Tool, "read_file", "Reads a file.\nThe path is relative.")?
+    ///     .with_counted_renderings(r#"{"type":"object"}"#, &ByteTokens)?;
+    /// let tokens: Vec<u32> = item.renderings().iter().map(|rendering| rendering.tokens).collect();
+    /// assert_eq!(tokens, [3, 6, 16]);
+    /// # Ok::<(), aion_router::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Length`] if all of it together is too long.
+    pub fn with_counted_renderings(self, schema: &str, counter: &dyn TokenCounter) -> Result<Self> {
+        let (name, text) = (&self.fields.name, &self.fields.text);
+        let line: String = text
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .chars()
+            .take(MAX_LINE_CHARS)
+            .collect();
+        let full = format!("{name}: {text}\n{}", checked_text("a schema", schema)?);
+        let texts = [
+            name.clone(),
+            format!("{name}: {line}"),
+            full.trim_end().to_owned(),
+        ];
+        let mut renderings: Vec<Rendering> = Vec::with_capacity(texts.len());
+        for text in texts {
+            let tokens = counter.count(&text).max(1);
+            if renderings.last().is_none_or(|before| before.tokens < tokens) {
+                renderings.push(Rendering::new(text, tokens));
+            }
+        }
+        self.with_renderings(renderings)
+    }
+
     /// Sets where it comes from.
     ///
     /// # Errors
@@ -326,6 +378,26 @@ impl Item {
         self.pinned
     }
 
+    /// The words that an embedding is made of: name, text and parameters, cut where nobody vouches for it.
+    pub fn embedded_text(&self) -> String {
+        let Fields {
+            name,
+            text,
+            parameters,
+            ..
+        } = &self.fields;
+        let text = match self.provenance {
+            Provenance::Builtin | Provenance::Verified => text.clone(),
+            Provenance::Unverified => first_words(text, UNVERIFIED_WORDS),
+        };
+        let spoken = crate::text::spoken(name);
+        let whole = match (text.is_empty(), parameters.is_empty()) {
+            (_, true) => format!("{spoken}: {text}"),
+            (_, false) => format!("{spoken}: {text} {parameters}"),
+        };
+        first_chars(&whole, MAX_EMBEDDED_CHARS)
+    }
+
     /// The tokens of its fullest rendering.
     pub fn full_tokens(&self) -> u32 {
         self.renderings.last().map_or(0, |rendering| rendering.tokens)
@@ -352,6 +424,15 @@ impl Item {
         part(&format!("{:?} {}", self.provenance, self.pinned));
         ContentHash(*hasher.finalize().as_bytes())
     }
+}
+
+fn first_words(text: &str, words: usize) -> String {
+    let words: Vec<&str> = text.split_whitespace().take(words).collect();
+    words.join(" ")
+}
+
+fn first_chars(text: &str, chars: usize) -> String {
+    text.chars().take(chars).collect()
 }
 
 fn checked_text(what: &'static str, text: &str) -> Result<String> {

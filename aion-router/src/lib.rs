@@ -29,17 +29,65 @@
 //! 3. [`Query`], [`Router`] and [`Shortlist`]: what is asked, the ranking, the answer.
 //! 4. [`budget`]: which renderings fit.
 
+mod assemble;
+mod bound;
 pub mod budget;
 mod catalog;
+mod columns;
+mod decision;
+pub mod embed;
+mod engine;
 mod error;
+mod exp;
+mod explore;
+mod feature;
+mod history;
 pub mod index;
 pub mod item;
+mod ladder;
+mod learner;
+mod live;
+mod mixture;
+pub mod ope;
+mod past;
+mod profile;
+pub mod prompt;
 mod query;
+mod rank;
 mod router;
+mod rules;
+mod slots;
+pub mod store;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 pub mod text;
+mod tokens;
+pub mod vector;
+mod veto;
 
 pub use catalog::{Catalog, CatalogChange, CatalogVersion, ChangeKind, MAX_ITEMS};
+pub use decision::{
+    Decision, Gain, LoggedItem, LoggedSurface, MAX_USED, Outcome, OutcomeStatus, StoredVector, SurfaceGain,
+};
+pub use embed::{Embedder, EmbeddingCache, HashingEmbedder};
+pub use engine::{Engine, EngineOptions, LogEntry};
 pub use error::{Error, Result};
+pub use explore::Exploration;
+pub use feature::{FEATURES, Feature, Weights};
+pub use history::{History, HistoryOptions};
 pub use item::{ContentHash, Item, ItemId, Provenance, Rendering, Surface};
-pub use query::{Feature, Pick, Query, Shortlist, ShortlistState, SurfaceBudget, Why};
-pub use router::{Router, Weights};
+pub use ladder::{Ladder, LadderOptions, Rung, RungRecord, doubt_bits};
+pub use learner::{Learner, LearnerOptions};
+pub use live::{LiveError, LiveRouter, Ranking, Reranker};
+pub use mixture::Mixture;
+pub use profile::{PROFILES, Profile};
+pub use query::{NearestPast, Pick, Query, Shortlist, ShortlistState, SurfaceBudget, Why};
+pub use router::Router;
+pub use rules::Rules;
+#[cfg(feature = "sqlite")]
+pub use store::SqliteRouterStore;
+pub use store::{MemoryRouterStore, RouterStore, StoreError};
+#[cfg(feature = "tokenizer")]
+pub use tokens::ModelTokens;
+pub use tokens::{ByteTokens, TokenCounter};
+pub use veto::VetoOptions;

@@ -4,6 +4,7 @@ use aion_types::{DecisionId, TaskId};
 use serde::Serialize;
 
 use crate::catalog::CatalogVersion;
+use crate::feature::Feature;
 use crate::item::{ItemId, Surface};
 
 /// What one surface may take of a shortlist.
@@ -124,32 +125,29 @@ impl Query {
     }
 }
 
-/// What a part of a logit comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Feature {
-    /// How rarely any item is needed.
-    Bias,
-    /// Words shared with the query.
-    Lexical,
-    /// The query names it.
-    Named,
-    /// It was used just now.
-    Recent,
-    /// Nobody vouches for it.
-    Unverified,
-}
-
 /// Why an item was picked: parts that add up to its logit, and rules that put it in anyway.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Why {
-    /// The parts of the logit, in a fixed order.
+    /// The parts of the logit, in a fixed order. Without learning it is the sum of weights times features;
+    /// with it, a last part says what the other profiles add.
     pub terms: Vec<(Feature, f64)>,
     /// Whether it is pinned.
     pub pinned: bool,
     /// Whether the query names it.
     pub named: bool,
+    /// The rule that wants it.
+    pub rule: Option<String>,
+    /// The past query nearest to this one that used it.
+    pub nearest_past: Option<NearestPast>,
+}
+
+/// A past query that used an item.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct NearestPast {
+    /// The task that it belonged to.
+    pub task: Option<TaskId>,
+    /// The cosine of its embedding with this one's.
+    pub cosine: f32,
 }
 
 impl Why {
@@ -187,7 +185,7 @@ pub enum ShortlistState {
     Active,
     /// Everything fits in full, so nothing is left out.
     Everything,
-    /// Something that must be in is not.
+    /// Something that must be in is not, or a part of the ranking was left out.
     Degraded {
         /// What, and why.
         reason: String,
@@ -207,8 +205,12 @@ pub struct Shortlist {
     pub saved_tokens: u64,
     /// The catalog that was ranked.
     pub catalog: CatalogVersion,
-    /// The weights that ranked it.
+    /// The weights that ranked it: the newest of those of its surfaces.
     pub weights: u64,
+    /// The probability with which just these picks were made; `None` where nothing was left to chance.
+    pub propensity: Option<f64>,
+    /// For each surface in the order of the query, the probability that none of its items is needed.
+    pub none: Vec<f64>,
     /// Whether something was left out.
     pub state: ShortlistState,
 }

@@ -125,3 +125,68 @@ fn is_quote(c: char) -> bool {
 fn is_word(c: char) -> bool {
     c.is_alphanumeric() || matches!(c, '_' | '-')
 }
+
+/// A name as it is spoken: its words, without underscores, dots and inner capitals.
+///
+/// ```
+/// assert_eq!(aion_router::text::spoken("get_weatherNow.v2"), "get weather Now v2");
+/// ```
+pub fn spoken(name: &str) -> String {
+    let mut spoken = String::with_capacity(name.len() + 4);
+    let mut before = ' ';
+    for c in name.chars() {
+        if !c.is_alphanumeric() {
+            spoken.push(' ');
+        } else {
+            if before.is_lowercase() && c.is_uppercase() {
+                spoken.push(' ');
+            }
+            spoken.push(c);
+        }
+        before = c;
+    }
+    spoken
+}
+
+/// A 64-bit digest in which nearly equal texts differ in few bits.
+///
+/// # Sources
+/// M. Charikar, Similarity estimation techniques from rounding algorithms, 2002.
+///
+/// ```
+/// use aion_router::text::signature;
+///
+/// let apart = |a: &str, b: &str| (signature(a) ^ signature(b)).count_ones();
+/// let text = "Sends an e-mail message to an address, with a subject, a body and attached files";
+/// assert_eq!(apart(text, &text.to_uppercase()), 0);
+/// assert!(apart(text, "Reads the newest rows of a table in the database of the shop") > 12);
+/// ```
+pub fn signature(text: &str) -> u64 {
+    let mut votes = [0_i32; 64];
+    let mut before = 0_u64;
+    for term in terms(&text.to_lowercase()) {
+        let hash = hash_of(term.as_bytes());
+        for hash in [hash, mix(before.rotate_left(17) ^ hash)] {
+            for (bit, vote) in votes.iter_mut().enumerate() {
+                *vote += if hash >> bit & 1 == 1 { 1 } else { -1 };
+            }
+        }
+        before = hash;
+    }
+    let bits = votes.iter().enumerate().filter(|(_, vote)| **vote > 0);
+    bits.fold(0, |signature, (bit, _)| signature | 1 << bit)
+}
+
+/// FNV-1a, mixed: the same on every machine and in every version.
+pub(crate) fn hash_of(bytes: &[u8]) -> u64 {
+    let fnv = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    mix(bytes.iter().fold(0xcbf2_9ce4_8422_2325, fnv))
+}
+
+/// The finaliser of splitmix64: every bit of the input changes half of the output.
+pub(crate) const fn mix(mut x: u64) -> u64 {
+    x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ x >> 31
+}

@@ -118,7 +118,8 @@ proptest! {
         let query = Query::new(text, 1_000_000).with_surface(wide);
         let place = |query: &Query| {
             let shortlist = Router::default().rank(&catalog, query).unwrap();
-            shortlist.picks.iter().position(|pick| pick.item == id).unwrap()
+            // A stranger's copy of something better is left out, and so last.
+            shortlist.picks.iter().position(|pick| pick.item == id).unwrap_or(usize::MAX)
         };
         let before = place(&query);
         prop_assert!(place(&query.clone().with_recent(vec![id.clone()])) <= before);
@@ -193,7 +194,7 @@ proptest! {
             let expected: f64 = wanted.iter().map(part).sum();
             let got = scores.get(id).copied().unwrap_or(0.0);
             let expected = if best > 0.0 { expected / best } else { 0.0 };
-            prop_assert!((got - expected).abs() < 1e-12, "{got} {expected}");
+            prop_assert!((got - expected).abs() < 1e-6, "{got} {expected}");
         }
     }
 

@@ -3,4 +3,8 @@
 
 mod catalog;
 mod fixture;
+mod judging;
 mod laws;
+mod learning;
+mod stores;
+mod vectors;

@@ -1,0 +1,61 @@
+//! What was used, by the places of the catalog.
+
+use crate::vector::Vectors;
+
+/// The history of one surface by slot.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Bound {
+    /// Descriptions with what used them, of the items that were used.
+    pub(crate) usage: Vectors,
+    uses: Vec<u32>,
+    total: u64,
+}
+
+impl Bound {
+    /// Whether anything of it was ever used.
+    pub(crate) const fn is_used(&self) -> bool {
+        self.total > 0
+    }
+
+    pub(crate) fn set_uses(&mut self, slot: usize, uses: u32) {
+        if self.uses.len() <= slot {
+            self.uses.resize(slot + 1, 0);
+        }
+        self.total = self.total + u64::from(uses) - u64::from(self.uses[slot]);
+        self.uses[slot] = uses;
+    }
+
+    pub(crate) fn clear(&mut self, slot: usize) {
+        self.usage.clear(slot);
+        if slot < self.uses.len() {
+            self.set_uses(slot, 0);
+        }
+    }
+
+    /// `1 / (1 + uses)` for items that somebody vouches for, else 0.
+    pub(crate) fn newness_into(&self, unverified: &[bool], column: &mut Vec<f32>) {
+        let uses = |slot: usize| self.uses.get(slot).copied().unwrap_or(0);
+        let newness = |(slot, unverified): (usize, &bool)| {
+            if *unverified {
+                0.0
+            } else {
+                1.0 / (1.0 + uses(slot) as f32)
+            }
+        };
+        column.clear();
+        column.extend(unverified.iter().enumerate().map(newness));
+    }
+
+    /// `log2(1 + uses)`.
+    pub(crate) fn popularity_into(&self, column: &mut Vec<f32>) {
+        column.clear();
+        let popularity = |uses: &u32| {
+            if *uses == 0 {
+                0.0
+            } else {
+                (1.0 + *uses as f32).log2()
+            }
+        };
+        column.extend(self.uses.iter().map(popularity));
+    }
+}

@@ -1,0 +1,475 @@
+//! [`Engine`]: a catalog, what was learned, and the decisions whose outcome is not known yet. No I/O: what
+//! must be stored is handed back, and what was stored is applied again in the same order.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use aion_types::DecisionId;
+use serde::{Deserialize, Serialize};
+
+use crate::assemble;
+use crate::bound::Bound;
+use crate::catalog::{Catalog, CatalogVersion, ChangeKind};
+use crate::decision::{Decision, Gain, LoggedItem, LoggedSurface, MAX_USED, Outcome, kept};
+use crate::error::{Error, Result};
+use crate::explore::{Exploration, Served};
+use crate::history::{History, HistoryOptions};
+use crate::item::{ContentHash, Item, ItemId, Surface};
+use crate::query::{Query, Shortlist};
+use crate::rank::{Learned, Ranked, Sources};
+use crate::router::Router;
+use crate::rules::Rules;
+use crate::vector::Quantized;
+
+/// Decisions that wait for their outcome.
+const MAX_PENDING: usize = 65_536;
+/// Outcomes that are known to have been told.
+const MAX_TOLD: usize = 65_536;
+
+/// How an engine ranks and learns.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct EngineOptions {
+    /// The ranking without learning.
+    pub router: Router,
+    /// How it learns.
+    pub history: HistoryOptions,
+    /// What is left to chance.
+    pub exploration: Exploration,
+    /// Items that a phrase calls for.
+    pub rules: Rules,
+    /// How many candidates of a surface a decision keeps; 0 for 64.
+    pub logged: usize,
+}
+
+impl EngineOptions {
+    /// Sets the ranking without learning.
+    #[must_use]
+    pub const fn with_router(mut self, router: Router) -> Self {
+        self.router = router;
+        self
+    }
+
+    /// Sets how it learns.
+    #[must_use]
+    pub const fn with_history(mut self, history: HistoryOptions) -> Self {
+        self.history = history;
+        self
+    }
+
+    /// Sets what is left to chance.
+    #[must_use]
+    pub fn with_exploration(mut self, exploration: Exploration) -> Self {
+        self.exploration = exploration;
+        self
+    }
+
+    /// Sets the rules.
+    #[must_use]
+    pub fn with_rules(mut self, rules: Rules) -> Self {
+        self.rules = rules;
+        self
+    }
+
+    /// Sets how many candidates of a surface a decision keeps.
+    #[must_use]
+    pub const fn with_logged(mut self, candidates: usize) -> Self {
+        self.logged = candidates;
+        self
+    }
+}
+
+/// What a log holds: replayed in order, it gives the same state.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "entry", rename_all = "snake_case")]
+pub enum LogEntry {
+    /// A ranking was served.
+    Decided(Box<Decision>),
+    /// Its outcome became known.
+    Recorded {
+        /// The decision.
+        decision: DecisionId,
+        /// What became of it.
+        outcome: Outcome,
+    },
+    /// What an item says changed, so what used it says nothing any more.
+    Forgot {
+        /// The item.
+        item: ItemId,
+    },
+}
+
+/// Ranks a catalog and learns from what was used.
+///
+/// ```
+/// use aion_router::{Engine, EngineOptions, Item, Outcome, Query, Surface, SurfaceBudget};
+///
+/// let mut engine = Engine::new(EngineOptions::default())?;
+/// for (name, text) in [("read_file", "Reads a file"), ("exec", "Runs a command"), ("glob", "Finds files")] {
+///     engine.upsert(Item::new(Surface::Tool, name, text)?)?;
+/// }
+/// let query = Query::new("which files are there?", 3).with_surface(SurfaceBudget::new(Surface::Tool));
+/// let (shortlist, decision) = engine.rank(&query, None)?;
+/// engine.remember(decision);
+/// let used = shortlist.picks[0].item.clone();
+/// let gain = engine.record(shortlist.decision, &Outcome::used([used]))?;
+/// assert!(gain.bits().is_finite());
+/// # Ok::<(), aion_router::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Engine {
+    options: EngineOptions,
+    catalog: Catalog,
+    history: History,
+    bound: BTreeMap<Surface, Bound>,
+    pending: BTreeMap<DecisionId, Decision>,
+    order: VecDeque<DecisionId>,
+    told: BTreeSet<DecisionId>,
+    told_order: VecDeque<DecisionId>,
+}
+
+impl Engine {
+    /// An engine with an empty catalog.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`] for options outside their ranges.
+    pub fn new(options: EngineOptions) -> Result<Self> {
+        options.exploration.check()?;
+        Ok(Self {
+            history: History::new(*options.router.weights(), options.history)?,
+            catalog: Catalog::new(),
+            bound: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            order: VecDeque::new(),
+            told: BTreeSet::new(),
+            told_order: VecDeque::new(),
+            options,
+        })
+    }
+
+    /// The catalog.
+    pub const fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// What was learned.
+    pub const fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// Adds or replaces an item; what is to be logged, if what it said before was trusted and what it says
+    /// now is not.
+    ///
+    /// # Errors
+    /// Those of [`Catalog::upsert`].
+    pub fn upsert(&mut self, item: Item) -> Result<Option<LogEntry>> {
+        let id = item.id().clone();
+        let before = self.catalog.version();
+        self.unbind(&id);
+        self.catalog.upsert(item)?;
+        let changes = self.catalog.changes_since(before).unwrap_or_default();
+        let quarantined = changes
+            .iter()
+            .any(|change| change.kind == ChangeKind::Quarantined);
+        let entry = quarantined.then(|| LogEntry::Forgot { item: id.clone() });
+        if quarantined {
+            self.history.forget(&id);
+        }
+        self.bind(&id);
+        Ok(entry)
+    }
+
+    /// Takes an item out; whether it was there. What used it is kept for when it comes back.
+    pub fn remove(&mut self, id: &ItemId) -> bool {
+        self.unbind(id);
+        self.catalog.remove(id)
+    }
+
+    /// Approves what an item says: see [`Catalog::approve`].
+    pub fn approve(&mut self, id: &ItemId, hash: ContentHash) -> CatalogVersion {
+        self.unbind(id);
+        let version = self.catalog.approve(id, hash);
+        self.bind(id);
+        version
+    }
+
+    /// Gives an item its embedding: see [`Catalog::set_vector`].
+    ///
+    /// # Errors
+    /// Those of [`Catalog::set_vector`].
+    pub fn set_vector(&mut self, id: &ItemId, vector: &[f32]) -> Result<bool> {
+        let is_there = self.catalog.set_vector(id, vector)?;
+        self.bind(id);
+        Ok(is_there)
+    }
+
+    /// Ranks. The decision is to be stored, and remembered by [`Engine::remember`], before its outcome can be
+    /// recorded.
+    ///
+    /// A vector of another dimension than the items' is left out, and the answer says so.
+    ///
+    /// # Errors
+    /// Those of [`Router::rank`].
+    pub fn rank(&self, query: &Query, vector: Option<&[f32]>) -> Result<(Shortlist, Decision)> {
+        assemble::check(query)?;
+        let (vector, lost) = self.usable(query, vector);
+        let sources = self.sources(query, vector.as_ref());
+        let surfaces = query.surfaces.iter();
+        let ranked: Vec<Option<Ranked<'_>>> = surfaces
+            .map(|budget| sources.rank(&budget.surface, budget.max_items))
+            .collect();
+        let versions = ranked.iter().flatten().map(|ranked| ranked.weights.version);
+        let weights = versions.max().unwrap_or(self.options.router.weights().version);
+        let id = assemble::decision_id(query, self.catalog.version(), weights, self.history.outcomes());
+        let vetoed = query
+            .surfaces
+            .iter()
+            .any(|budget| self.history.is_vetoed(&budget.surface));
+        let served = self
+            .options
+            .exploration
+            .serve(&id, vetoed, |arm| assemble::choose(&ranked, query, arm));
+        let Served {
+            arm,
+            propensity,
+            slate,
+            fits,
+        } = served;
+        let vetoed = vetoed.then(|| "learning made things worse: the order without it is served".to_owned());
+        let picks = assemble::picks(&ranked, query, &slate);
+        let tokens = picks.iter().map(|pick| pick.tokens).sum();
+        let shortlist = Shortlist {
+            decision: id,
+            tokens,
+            saved_tokens: assemble::everything(&ranked).saturating_sub(u64::from(tokens)),
+            none: self.none(query, &ranked),
+            picks,
+            catalog: self.catalog.version(),
+            weights,
+            propensity,
+            state: assemble::state(&ranked, &slate, fits, lost.or(vetoed)),
+        };
+        let decision = Decision {
+            id,
+            task: query.task,
+            vector: vector.as_ref().map(Into::into),
+            recent: query.recent.iter().take(8).cloned().collect(),
+            arm,
+            propensity,
+            surfaces: self.logged(query, &ranked, &slate),
+            catalog: self.catalog.version(),
+        };
+        Ok((shortlist, decision))
+    }
+
+    fn usable(&self, query: &Query, vector: Option<&[f32]>) -> (Option<Quantized>, Option<String>) {
+        let Some(vector) = vector else {
+            return (None, None);
+        };
+        let quantized = match Quantized::new(vector) {
+            Ok(quantized) => quantized,
+            Err(error) => {
+                return (
+                    None,
+                    Some(format!("the embedding of the query is left out: {error}")),
+                );
+            }
+        };
+        let dims = query
+            .surfaces
+            .iter()
+            .filter_map(|budget| self.catalog.vectors(&budget.surface));
+        let other = dims
+            .map(crate::vector::Vectors::dim)
+            .find(|dim| *dim != 0 && *dim != quantized.dim());
+        let lost = other.map(|dim| {
+            format!(
+                "the embedding of the query has {} numbers, not {dim}",
+                quantized.dim()
+            )
+        });
+        (Some(quantized).filter(|_| lost.is_none()), lost)
+    }
+
+    fn sources<'a>(&'a self, query: &'a Query, vector: Option<&'a Quantized>) -> Sources<'a> {
+        let past = self.history.past();
+        Sources {
+            catalog: &self.catalog,
+            query,
+            vector,
+            bm25: self.options.router.bm25(),
+            fixed: self.options.router.weights(),
+            learned: Some(Learned {
+                history: &self.history,
+                bound: &self.bound,
+                votes: vector.map(|vector| past.votes(vector)).unwrap_or_default(),
+            }),
+            ruled: self.options.rules.wanted(&query.text),
+        }
+    }
+
+    /// The probability of none under the mixture, by surface.
+    fn none(&self, query: &Query, ranked: &[Option<Ranked<'_>>]) -> Vec<f64> {
+        let surfaces = query.surfaces.iter().zip(ranked);
+        let none = surfaces.map(|(budget, ranked)| {
+            let mixture = self.history.mixture(&budget.surface);
+            let of = |ranked: &Ranked<'_>| {
+                ranked
+                    .none
+                    .iter()
+                    .zip(mixture)
+                    .map(|(p, weight)| p * weight)
+                    .sum()
+            };
+            ranked.as_ref().map_or(1.0, of)
+        });
+        none.collect()
+    }
+
+    fn logged(
+        &self,
+        query: &Query,
+        ranked: &[Option<Ranked<'_>>],
+        slate: &assemble::Slate,
+    ) -> Vec<LoggedSurface> {
+        let keep = if self.options.logged == 0 {
+            64
+        } else {
+            self.options.logged
+        };
+        let surfaces = query.surfaces.iter().zip(ranked).zip(slate);
+        let logged = surfaces.filter_map(|((budget, ranked), chosen)| {
+            let ranked = ranked.as_ref()?;
+            let all = || ranked.candidates.iter().zip(chosen).enumerate();
+            let is_kept = |(i, (_, chosen)): &(usize, (&crate::rank::Candidate<'_>, &Option<usize>))| {
+                *i < keep || chosen.is_some()
+            };
+            let mut rest = ranked.rest;
+            for (_, (candidate, _)) in all().filter(|pair| !is_kept(pair)) {
+                rest.iter_mut().zip(candidate.p).for_each(|(rest, p)| *rest += p);
+            }
+            let candidates = all().filter(is_kept).map(|(_, (candidate, chosen))| LoggedItem {
+                item: candidate.item.id().clone(),
+                features: candidate.row.map(|x| x as f32),
+                p: candidate.p.map(kept),
+                shown: chosen.map(|rendering| u8::try_from(rendering).unwrap_or(u8::MAX)),
+            });
+            Some(LoggedSurface {
+                surface: budget.surface.clone(),
+                items: ranked.items as u64,
+                candidates: candidates.collect(),
+                none: ranked.none.map(kept),
+                rest: rest.map(kept),
+                expected: ranked.expected.map(|x| x as f32),
+            })
+        });
+        logged.collect()
+    }
+
+    /// Remembers a decision until its outcome is known. The oldest one goes when there are too many.
+    pub fn remember(&mut self, decision: Decision) {
+        let id = decision.id;
+        if self.told.contains(&id) || self.pending.insert(id, decision).is_some() {
+            return;
+        }
+        self.order.push_back(id);
+        if self.order.len() > MAX_PENDING
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.pending.remove(&oldest);
+        }
+    }
+
+    /// A decision whose outcome is not known yet.
+    pub fn explain(&self, id: DecisionId) -> Option<&Decision> {
+        self.pending.get(&id)
+    }
+
+    /// Learns what became of a decision; the bits gained over the order without learning.
+    ///
+    /// # Errors
+    /// [`Error::UnknownDecision`], [`Error::OutcomeTwice`], or [`Error::LimitReached`] for too many items.
+    pub fn record(&mut self, id: DecisionId, outcome: &Outcome) -> Result<Gain> {
+        self.check_outcome(id, outcome)?;
+        let decision = self.pending.remove(&id).ok_or(Error::UnknownDecision(id))?;
+        self.note_told(id);
+        let gain = self.history.learn(&decision, outcome);
+        outcome.used.iter().for_each(|item| self.bind(item));
+        Ok(gain)
+    }
+
+    /// Whether [`Engine::record`] would take an outcome, so that it can be stored first.
+    ///
+    /// # Errors
+    /// Those of [`Engine::record`].
+    pub fn check_outcome(&self, id: DecisionId, outcome: &Outcome) -> Result<()> {
+        if outcome.used.len() > MAX_USED {
+            return Err(Error::LimitReached {
+                what: "the number of used items",
+                limit: MAX_USED,
+            });
+        }
+        match (self.told.contains(&id), self.pending.contains_key(&id)) {
+            (true, _) => Err(Error::OutcomeTwice(id)),
+            (false, false) => Err(Error::UnknownDecision(id)),
+            (false, true) => Ok(()),
+        }
+    }
+
+    fn note_told(&mut self, id: DecisionId) {
+        self.told.insert(id);
+        self.told_order.push_back(id);
+        if self.told_order.len() > MAX_TOLD
+            && let Some(oldest) = self.told_order.pop_front()
+        {
+            self.told.remove(&oldest);
+        }
+    }
+
+    /// Applies an entry of the log. Outcomes of decisions that are not in the log are passed over.
+    pub fn apply(&mut self, entry: LogEntry) {
+        match entry {
+            LogEntry::Decided(decision) => self.remember(*decision),
+            LogEntry::Forgot { item } => {
+                self.history.forget(&item);
+                self.bind(&item);
+            }
+            LogEntry::Recorded { decision, outcome } => {
+                // A log can begin after a decision; then its outcome cannot be learned from.
+                let _ = self.record(decision, &outcome);
+            }
+        }
+    }
+
+    /// Puts what is known of an item where rankings look it up.
+    fn bind(&mut self, id: &ItemId) {
+        let Some((surface, slot)) = self.place(id) else {
+            return;
+        };
+        let uses = self.history.uses(id);
+        let description = self
+            .catalog
+            .vectors(&surface)
+            .and_then(|vectors| vectors.get(slot));
+        let bound = self.bound.entry(surface).or_default();
+        bound.set_uses(slot, uses);
+        match self.history.usage_vector(id, description.as_ref()) {
+            // A vector of another model's dimension cannot be bound; the description alone counts then.
+            Some(vector) if bound.usage.set(slot, &vector).is_ok() => {}
+            _ => bound.usage.clear(slot),
+        }
+    }
+
+    fn unbind(&mut self, id: &ItemId) {
+        if let Some((surface, slot)) = self.place(id)
+            && let Some(bound) = self.bound.get_mut(&surface)
+        {
+            bound.clear(slot);
+        }
+    }
+
+    fn place(&self, id: &ItemId) -> Option<(Surface, usize)> {
+        let surface = self.catalog.get(id)?.surface().clone();
+        let slot = self.catalog.shelf(&surface)?.words.slots().get(id)?;
+        Some((surface, slot))
+    }
+}

@@ -1,0 +1,342 @@
+//! [`LiveRouter`]: an engine with a store, an embedder and a ladder. Cheap to clone; ranks in parallel.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use aion_types::DecisionId;
+use async_trait::async_trait;
+
+use crate::decision::{Gain, Outcome};
+use crate::embed::{EmbedError, Embedder, EmbeddingCache};
+use crate::engine::{Engine, EngineOptions, LogEntry};
+use crate::error::Error;
+use crate::item::{ContentHash, Item, ItemId};
+use crate::ladder::{Ladder, LadderOptions, Rung, RungRecord, doubt_bits};
+use crate::query::{Query, Shortlist, ShortlistState};
+use crate::store::{MAX_PAGE, RouterStore, StoreError};
+
+/// Texts whose vectors stay in memory.
+const CACHED_TEXTS: usize = 65_536;
+/// Texts that are embedded at once.
+const BATCH: usize = 64;
+
+/// What a live router refuses or fails at.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LiveError {
+    /// The engine refused.
+    #[error("the router refused")]
+    Engine(#[from] Error),
+    /// The store failed.
+    #[error("the router's store is in the way")]
+    Store(#[from] StoreError),
+    /// The embedder failed on items.
+    #[error("items could not be embedded")]
+    Embed(#[from] EmbedError),
+}
+
+/// A model that reads the candidates and says which come first.
+#[async_trait]
+pub trait Reranker: std::fmt::Debug + Send + Sync + 'static {
+    /// The picks' items in another order, the best first; those that it leaves out keep theirs behind.
+    ///
+    /// # Errors
+    /// In words, for the state of the shortlist.
+    async fn rerank(&self, query: &str, items: &[(ItemId, String)]) -> Result<Vec<ItemId>, String>;
+}
+
+/// A shortlist with the rungs that it took.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ranking {
+    /// The shortlist.
+    pub shortlist: Shortlist,
+    /// The rungs, from the cheapest.
+    pub rungs: Vec<RungRecord>,
+}
+
+/// An engine whose state outlives the program.
+///
+/// ```
+/// use std::sync::Arc;
+/// use aion_router::{
+///     EngineOptions, HashingEmbedder, Item, LiveRouter, MemoryRouterStore, Outcome, Query, Surface, SurfaceBudget,
+/// };
+///
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// let store = Arc::new(MemoryRouterStore::new());
+/// let router = LiveRouter::open(store, Arc::new(HashingEmbedder), EngineOptions::default()).await?;
+/// router.upsert(Item::new(Surface::Tool, "exec", "Runs a command")?).await?;
+/// let query = Query::new("run something", 100).with_surface(SurfaceBudget::new(Surface::Tool));
+/// let ranking = router.rank(&query).await?;
+/// let used = ranking.shortlist.picks[0].item.clone();
+/// router.record(ranking.shortlist.decision, Outcome::used([used])).await?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct LiveRouter(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    engine: RwLock<Engine>,
+    store: Arc<dyn RouterStore>,
+    embedder: Arc<dyn Embedder>,
+    reranker: Option<Arc<dyn Reranker>>,
+    cache: EmbeddingCache,
+    ladder: LadderOptions,
+}
+
+impl LiveRouter {
+    /// Opens a router at the state that the store's log gives.
+    ///
+    /// # Errors
+    /// [`LiveError`] if the store or the embedder fails, or the options are out of range.
+    pub async fn open(
+        store: Arc<dyn RouterStore>,
+        embedder: Arc<dyn Embedder>,
+        options: EngineOptions,
+    ) -> Result<Self, LiveError> {
+        Self::open_with(store, embedder, options, LadderOptions::default(), None).await
+    }
+
+    /// The same with a ladder of one's own, and a model for its last rung.
+    ///
+    /// # Errors
+    /// As [`LiveRouter::open`].
+    pub async fn open_with(
+        store: Arc<dyn RouterStore>,
+        embedder: Arc<dyn Embedder>,
+        options: EngineOptions,
+        ladder: LadderOptions,
+        reranker: Option<Arc<dyn Reranker>>,
+    ) -> Result<Self, LiveError> {
+        let router = Self(Arc::new(Inner {
+            engine: RwLock::new(Engine::new(options)?),
+            store,
+            embedder,
+            reranker,
+            cache: EmbeddingCache::new(CACHED_TEXTS),
+            ladder,
+        }));
+        router.load_items().await?;
+        router.replay().await?;
+        router.embed_missing().await?;
+        Ok(router)
+    }
+
+    async fn load_items(&self) -> Result<(), LiveError> {
+        for (id, hash) in self.0.store.approved().await? {
+            self.change(|engine| engine.approve(&id, hash));
+        }
+        let mut after: Option<ItemId> = None;
+        loop {
+            let page = self.0.store.items(after.as_ref(), MAX_PAGE).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = Some(last.id().clone());
+            for item in page {
+                self.change(|engine| engine.upsert(item))?;
+            }
+        }
+    }
+
+    async fn replay(&self) -> Result<(), LiveError> {
+        let mut after = 0;
+        loop {
+            let page = self.0.store.log(after, MAX_PAGE).await?;
+            let Some((last, _)) = page.entries.last() else {
+                return Ok(());
+            };
+            after = *last;
+            self.change(|engine| {
+                page.entries
+                    .into_iter()
+                    .for_each(|(_, entry)| engine.apply(entry))
+            });
+        }
+    }
+
+    /// Embeds the items that have no vector: from the store's cache where it has them.
+    async fn embed_missing(&self) -> Result<(), LiveError> {
+        let missing: Vec<(ItemId, String)> = self.read(|engine| {
+            let items = engine.catalog().without_vector();
+            items
+                .map(|item| (item.id().clone(), item.embedded_text()))
+                .collect()
+        });
+        for batch in missing.chunks(BATCH) {
+            self.embed_batch(batch).await?;
+        }
+        Ok(())
+    }
+
+    async fn embed_batch(&self, batch: &[(ItemId, String)]) -> Result<(), LiveError> {
+        let (embedder, dim) = (&self.0.embedder, self.0.embedder.dim());
+        let mut unknown: Vec<&(ItemId, String)> = Vec::new();
+        for pair in batch {
+            let key = EmbeddingCache::key(embedder.model_id(), &pair.1);
+            match self.0.store.embedding(key).await? {
+                Some(vector) if vector.len() == dim => {
+                    self.change(|engine| engine.set_vector(&pair.0, &vector))?;
+                }
+                _ => unknown.push(pair),
+            }
+        }
+        let texts: Vec<&str> = unknown.iter().map(|(_, text)| text.as_str()).collect();
+        let mut vectors = vec![0.0; texts.len() * dim];
+        embedder.embed(&texts, &mut vectors)?;
+        for ((id, text), vector) in unknown.iter().zip(vectors.chunks_exact(dim.max(1))) {
+            let key = EmbeddingCache::key(embedder.model_id(), text);
+            self.change(|engine| engine.set_vector(id, vector))?;
+            self.0.store.put_embedding(key, vector).await?;
+        }
+        Ok(())
+    }
+
+    /// Adds or replaces an item, and embeds it.
+    ///
+    /// # Errors
+    /// [`LiveError`]; with [`LiveError::Embed`] the item is there, ranked by its words alone.
+    pub async fn upsert(&self, item: Item) -> Result<(), LiveError> {
+        self.0.store.put_item(&item).await?;
+        let pair = (item.id().clone(), item.embedded_text());
+        let approved = |engine: &Engine| engine.catalog().approved_hash(&pair.0);
+        let before = self.read(approved);
+        if let Some(entry) = self.change(|engine| engine.upsert(item))? {
+            self.0.store.append(&entry).await?;
+        }
+        // The first words of a verified provider are what it is held to, also after a restart.
+        if let Some(hash) = self.read(approved).filter(|_| before.is_none()) {
+            self.0.store.approve(&pair.0, hash).await?;
+        }
+        self.embed_batch(&[pair]).await
+    }
+
+    /// Takes an item out; whether it was there.
+    ///
+    /// # Errors
+    /// [`LiveError::Store`].
+    pub async fn remove(&self, id: &ItemId) -> Result<bool, LiveError> {
+        let was_there = self.0.store.remove_item(id).await?;
+        Ok(self.change(|engine| engine.remove(id)) || was_there)
+    }
+
+    /// Approves what an item says.
+    ///
+    /// # Errors
+    /// [`LiveError::Store`].
+    pub async fn approve(&self, id: &ItemId, hash: ContentHash) -> Result<(), LiveError> {
+        self.0.store.approve(id, hash).await?;
+        self.change(|engine| engine.approve(id, hash));
+        self.embed_missing().await
+    }
+
+    /// Ranks, climbing the ladder as far as it pays, and stores the decision.
+    ///
+    /// # Errors
+    /// [`LiveError::Engine`] for a query that is refused, [`LiveError::Store`]. An embedder or a model that
+    /// fails is left out, and the shortlist says so.
+    pub async fn rank(&self, query: &Query) -> Result<Ranking, LiveError> {
+        let mut ladder = Ladder::new(self.0.ladder);
+        let mut best = self.read(|engine| engine.rank(query, None))?;
+        let mut lost: Option<String> = None;
+        while let Some(rung) = ladder.next() {
+            match rung {
+                Rung::Lexical => {}
+                Rung::Embedding => match self.0.cache.get_or_embed(&*self.0.embedder, &query.text) {
+                    Ok(vector) => best = self.read(|engine| engine.rank(query, Some(&vector)))?,
+                    Err(error) => lost = Some(error.to_string()),
+                },
+                Rung::Rerank => {
+                    let Some(reranker) = &self.0.reranker else { break };
+                    lost = self.rerank(&**reranker, query, &mut best.0).await.err().or(lost);
+                }
+            }
+            ladder.stood(rung, doubt_bits(&best.0));
+        }
+        let (mut shortlist, decision) = best;
+        if let Some(reason) = lost {
+            shortlist.state = ShortlistState::Degraded { reason };
+        }
+        self.keep(decision).await?;
+        let rungs = ladder.records().to_vec();
+        Ok(Ranking { shortlist, rungs })
+    }
+
+    async fn rerank(
+        &self,
+        reranker: &dyn Reranker,
+        query: &Query,
+        shortlist: &mut Shortlist,
+    ) -> Result<(), String> {
+        let texts: Vec<(ItemId, String)> = self.read(|engine| {
+            let of = |id: &ItemId| {
+                engine
+                    .catalog()
+                    .get(id)
+                    .map(Item::embedded_text)
+                    .unwrap_or_default()
+            };
+            shortlist
+                .picks
+                .iter()
+                .map(|pick| (pick.item.clone(), of(&pick.item)))
+                .collect()
+        });
+        let order = reranker.rerank(&query.text, &texts).await?;
+        let place = |item: &ItemId| order.iter().position(|id| id == item).unwrap_or(order.len());
+        let surfaces: Vec<_> = query
+            .surfaces
+            .iter()
+            .map(|budget| budget.surface.clone())
+            .collect();
+        let surface = |pick: &crate::Pick| surfaces.iter().position(|surface| *surface == pick.surface);
+        shortlist
+            .picks
+            .sort_by_key(|pick| (surface(pick), place(&pick.item)));
+        let mut rank = 0;
+        for i in 0..shortlist.picks.len() {
+            let same = i > 0 && shortlist.picks[i].surface == shortlist.picks[i - 1].surface;
+            rank = if same { rank + 1 } else { 1 };
+            shortlist.picks[i].rank = rank;
+        }
+        Ok(())
+    }
+
+    /// Stores a decision, then remembers it: one that was asked for twice is stored once.
+    async fn keep(&self, decision: crate::Decision) -> Result<(), LiveError> {
+        let entry = LogEntry::Decided(Box::new(decision));
+        match self.0.store.append(&entry).await {
+            Ok(_) => self.change(|engine| engine.apply(entry)),
+            Err(StoreError::Twice) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// Stores what became of a decision, then learns from it; the bits gained.
+    ///
+    /// # Errors
+    /// [`Error::UnknownDecision`] and [`Error::OutcomeTwice`] in [`LiveError::Engine`], [`LiveError::Store`].
+    pub async fn record(&self, decision: DecisionId, outcome: Outcome) -> Result<Gain, LiveError> {
+        self.read(|engine| engine.check_outcome(decision, &outcome))?;
+        let entry = LogEntry::Recorded { decision, outcome };
+        match self.0.store.append(&entry).await {
+            Ok(_) => {}
+            Err(StoreError::Twice) => return Err(Error::OutcomeTwice(decision).into()),
+            Err(error) => return Err(error.into()),
+        }
+        let LogEntry::Recorded { outcome, .. } = entry else {
+            return Err(Error::UnknownDecision(decision).into());
+        };
+        Ok(self.change(|engine| engine.record(decision, &outcome))?)
+    }
+
+    /// Reads the engine.
+    pub fn read<T>(&self, read: impl FnOnce(&Engine) -> T) -> T {
+        read(&self.0.engine.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Engine) -> T) -> T {
+        change(&mut self.0.engine.write().unwrap_or_else(PoisonError::into_inner))
+    }
+}

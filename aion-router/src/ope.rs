@@ -1,0 +1,199 @@
+//! Off-policy evaluation: what another policy would have been worth, from what was served by chance.
+//!
+//! # Sources
+//! D. Horvitz, D. Thompson, 1952 (IPS); A. Swaminathan, T. Joachims, The self-normalized estimator for
+//! counterfactual learning, 2015 (SNIPS); M. Dudik, J. Langford, L. Li, Doubly robust policy evaluation and
+//! learning, 2011 (DR); A. Owen, Monte Carlo theory, methods and examples, chapter 9 (effective sample size).
+
+use serde::{Deserialize, Serialize};
+
+/// One decision that was left to chance, with its reward.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Logged {
+    /// The probability with which the log's policy served what it served.
+    pub propensity: f64,
+    /// The probability with which the policy in question would have served the same.
+    pub target: f64,
+    /// What came of it.
+    pub reward: f64,
+    /// What a model expects of what was served, if there is one.
+    pub model: Option<Modelled>,
+}
+
+/// What a model of rewards says of one decision.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Modelled {
+    /// The reward that it expects of what was served.
+    pub served: f64,
+    /// The reward that it expects of the policy in question.
+    pub target: f64,
+}
+
+/// When an evaluation is refused.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct OpeOptions {
+    /// The least effective sample size.
+    pub min_effective: f64,
+    /// The largest weight of one decision.
+    pub max_weight: f64,
+}
+
+impl Default for OpeOptions {
+    /// At least 100 decisions' worth, none with a weight above 50.
+    fn default() -> Self {
+        Self {
+            min_effective: 100.0,
+            max_weight: 50.0,
+        }
+    }
+}
+
+/// What a policy would have been worth.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Estimate {
+    /// Decisions in the log.
+    pub decisions: usize,
+    /// Inverse propensities: unbiased, and the noisiest.
+    pub ips: f64,
+    /// The same, divided by the sum of the weights: between the least and the largest reward.
+    pub snips: f64,
+    /// Doubly robust, if every decision has a model.
+    pub dr: Option<f64>,
+    /// Half of a 95% interval around `snips`.
+    pub half_width: f64,
+    /// How many decisions of the policy itself would say as much.
+    pub effective: f64,
+    /// The largest weight of one decision.
+    pub max_weight: f64,
+    /// The share of decisions that the policy could have served.
+    pub coverage: f64,
+}
+
+/// Why a log cannot say what a policy is worth.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refused {
+    /// A decision was not left to chance, or its numbers are no probabilities.
+    #[error("decision {at} of the log has a propensity of {propensity} and a target of {target}")]
+    BadPropensity {
+        /// Its place in the log.
+        at: usize,
+        /// Its propensity.
+        propensity: f64,
+        /// Its probability under the policy.
+        target: f64,
+    },
+    /// A reward or a model's number that is not finite.
+    #[error("decision {at} of the log has a number that is not finite")]
+    NotFinite {
+        /// Its place in the log.
+        at: usize,
+    },
+    /// Too little of the log is of use.
+    #[error("the log says as much as {effective:.1} decisions of the policy would, {needed} are needed")]
+    TooFew {
+        /// The effective sample size.
+        effective: f64,
+        /// What is needed.
+        needed: f64,
+    },
+    /// A few decisions would decide everything.
+    #[error("one decision has a weight of {weight:.1}, above {limit}")]
+    TooHeavy {
+        /// The largest weight.
+        weight: f64,
+        /// The limit.
+        limit: f64,
+    },
+}
+
+/// Estimates what a policy would have been worth.
+///
+/// ```
+/// use aion_router::ope::{Logged, OpeOptions, evaluate};
+///
+/// // Two arms served with .8 and .2; the second is worth 1, the first 0. The policy always serves the second.
+/// let log: Vec<Logged> = (0..1000)
+///     .map(|i| match i % 5 {
+///         0 => Logged { propensity: 0.2, target: 1.0, reward: 1.0, model: None },
+///         _ => Logged { propensity: 0.8, target: 0.0, reward: 0.0, model: None },
+///     })
+///     .collect();
+/// let estimate = evaluate(&log, &OpeOptions::default())?;
+/// assert!((estimate.ips - 1.0).abs() < 1e-9 && (estimate.effective - 200.0).abs() < 1e-9);
+/// # Ok::<(), aion_router::ope::Refused>(())
+/// ```
+///
+/// # Errors
+/// [`Refused`] when the log cannot know.
+pub fn evaluate(log: &[Logged], options: &OpeOptions) -> Result<Estimate, Refused> {
+    let weights = log.iter().enumerate().map(|(at, logged)| weight(at, logged));
+    let weights: Vec<f64> = weights.collect::<Result<_, _>>()?;
+    let estimate = estimate(log, &weights);
+    if estimate.effective < options.min_effective {
+        return Err(Refused::TooFew {
+            effective: estimate.effective,
+            needed: options.min_effective,
+        });
+    }
+    if estimate.max_weight > options.max_weight {
+        return Err(Refused::TooHeavy {
+            weight: estimate.max_weight,
+            limit: options.max_weight,
+        });
+    }
+    Ok(estimate)
+}
+
+fn weight(at: usize, logged: &Logged) -> Result<f64, Refused> {
+    let Logged {
+        propensity,
+        target,
+        reward,
+        model,
+    } = *logged;
+    if !(propensity > 0.0 && propensity <= 1.0 && (0.0..=1.0).contains(&target)) {
+        return Err(Refused::BadPropensity {
+            at,
+            propensity,
+            target,
+        });
+    }
+    let modelled = model.map_or(0.0, |model| model.served + model.target);
+    if !(reward + modelled).is_finite() {
+        return Err(Refused::NotFinite { at });
+    }
+    Ok(target / propensity)
+}
+
+/// The estimates without any refusal, given the weights.
+fn estimate(log: &[Logged], weights: &[f64]) -> Estimate {
+    let n = log.len().max(1) as f64;
+    let pairs = || log.iter().zip(weights);
+    let sum: f64 = weights.iter().sum();
+    let squares: f64 = weights.iter().map(|w| w * w).sum();
+    let weighted: f64 = pairs().map(|(logged, w)| w * logged.reward).sum();
+    let snips = if sum > 0.0 { weighted / sum } else { 0.0 };
+    let spread: f64 = pairs()
+        .map(|(logged, w)| (w * (logged.reward - snips)).powi(2))
+        .sum();
+    let robust = |(logged, w): (&Logged, &f64)| {
+        let model = logged.model?;
+        Some(model.target + w * (logged.reward - model.served))
+    };
+    Estimate {
+        decisions: log.len(),
+        ips: weighted / n,
+        snips,
+        dr: pairs().map(robust).sum::<Option<f64>>().map(|sum| sum / n),
+        half_width: if sum > 0.0 {
+            1.96 * spread.sqrt() / sum
+        } else {
+            f64::INFINITY
+        },
+        effective: if squares > 0.0 { sum * sum / squares } else { 0.0 },
+        max_weight: weights.iter().copied().fold(0.0, f64::max),
+        coverage: weights.iter().filter(|w| **w > 0.0).count() as f64 / n,
+    }
+}

@@ -1,0 +1,90 @@
+//! Past queries with what was used for them, the last so many.
+
+use std::collections::BTreeMap;
+
+use aion_types::TaskId;
+
+use crate::item::ItemId;
+use crate::vector::{Found, Quantized, Vectors};
+
+/// Past queries that are asked.
+const NEIGHBOURS: usize = 16;
+/// How fast a past query loses its say with distance.
+const SHARPNESS: f32 = 12.0;
+/// The cosine at which a past query has as much say as the doubt that is always there.
+const DOUBT_AT: f32 = 0.5;
+
+/// A ring of past queries.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Past {
+    room: usize,
+    vectors: Vectors,
+    used: Vec<Vec<ItemId>>,
+    tasks: Vec<Option<TaskId>>,
+    next: usize,
+}
+
+/// What the nearest past queries say of an item.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Vote {
+    /// The share of their say that used it, in `[0, 1)`.
+    pub(crate) share: f32,
+    /// The nearest one that used it: its task and cosine.
+    pub(crate) nearest: (Option<TaskId>, f32),
+}
+
+impl Past {
+    pub(crate) fn new(room: usize) -> Self {
+        Self {
+            room,
+            vectors: Vectors::new(),
+            used: Vec::new(),
+            tasks: Vec::new(),
+            next: 0,
+        }
+    }
+
+    pub(crate) fn push(&mut self, vector: &Quantized, task: Option<TaskId>, used: Vec<ItemId>) {
+        if self.room == 0 {
+            return;
+        }
+        if self.vectors.dim() != 0 && self.vectors.dim() != vector.dim() {
+            // Another model: what the old one said cannot be compared.
+            *self = Self::new(self.room);
+        }
+        let at = self.next % self.room;
+        if self.vectors.set_quantized(at, vector).is_err() {
+            return;
+        }
+        if at == self.used.len() {
+            self.used.push(used);
+            self.tasks.push(task);
+        } else {
+            (self.used[at], self.tasks[at]) = (used, task);
+        }
+        self.next = at + 1;
+    }
+
+    /// What the past queries nearest to this one say, by item.
+    pub(crate) fn votes(&self, query: &Quantized) -> BTreeMap<&ItemId, Vote> {
+        let near = self.vectors.nearest(query, NEIGHBOURS);
+        let say = |found: &Found| (SHARPNESS * (found.score.min(1.0) - 1.0)).exp();
+        let doubt = (SHARPNESS * (DOUBT_AT - 1.0)).exp();
+        let all = doubt + near.iter().map(say).sum::<f32>();
+        let mut votes: BTreeMap<&ItemId, Vote> = BTreeMap::new();
+        for found in &near {
+            for item in &self.used[found.slot] {
+                let nearest = (self.tasks[found.slot], found.score);
+                let vote = votes.entry(item).or_insert(Vote { share: 0.0, nearest });
+                vote.share += say(found) / all;
+            }
+        }
+        votes
+    }
+
+    pub(crate) fn forget(&mut self, item: &ItemId) {
+        for used in &mut self.used {
+            used.retain(|used| used != item);
+        }
+    }
+}

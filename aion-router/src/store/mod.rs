@@ -1,0 +1,88 @@
+//! Where a catalog, its embeddings and the log of decisions are kept.
+
+mod memory;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+
+use crate::engine::LogEntry;
+use crate::item::{ContentHash, Item, ItemId};
+
+pub use memory::MemoryRouterStore;
+#[cfg(feature = "sqlite")]
+pub use sqlite::SqliteRouterStore;
+
+/// The most rows of one answer.
+pub const MAX_PAGE: usize = 10_000;
+
+/// What a store refused or failed at.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// An outcome whose decision the store does not have.
+    #[error("the log has no such decision")]
+    UnknownDecision,
+    /// A decision, or an outcome, that the store has already.
+    #[error("the log has this decision or its outcome already")]
+    Twice,
+    /// A file of a newer or another program.
+    #[error("the database is not for this program")]
+    Open(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A row that cannot be read.
+    #[error("a stored {what} cannot be read")]
+    Corrupt {
+        /// What it should have been.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The engine below failed.
+    #[error("the router's store failed")]
+    Backend(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// A page of the log.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LogPage {
+    /// Entries with their numbers, rising.
+    pub entries: Vec<(u64, LogEntry)>,
+}
+
+/// Keeps what a router must not lose. Every method is one transaction.
+#[async_trait]
+pub trait RouterStore: Debug + Send + Sync + 'static {
+    /// Adds an item or replaces the one of the same id.
+    async fn put_item(&self, item: &Item) -> Result<(), StoreError>;
+
+    /// Takes an item out; whether it was there.
+    async fn remove_item(&self, id: &ItemId) -> Result<bool, StoreError>;
+
+    /// Items after an id, by id, at most `limit` and [`MAX_PAGE`].
+    async fn items(&self, after: Option<&ItemId>, limit: usize) -> Result<Vec<Item>, StoreError>;
+
+    /// Notes what was approved of an item.
+    async fn approve(&self, id: &ItemId, hash: ContentHash) -> Result<(), StoreError>;
+
+    /// What was approved, by item.
+    async fn approved(&self) -> Result<Vec<(ItemId, ContentHash)>, StoreError>;
+
+    /// Keeps the vector of a text under the digest of its model and words
+    /// ([`EmbeddingCache::key`](crate::EmbeddingCache::key)).
+    async fn put_embedding(&self, key: [u8; 32], vector: &[f32]) -> Result<(), StoreError>;
+
+    /// The vector under a digest.
+    async fn embedding(&self, key: [u8; 32]) -> Result<Option<Vec<f32>>, StoreError>;
+
+    /// Appends to the log; the number of the entry.
+    ///
+    /// A decision or an outcome comes once ([`StoreError::Twice`]), an outcome after its decision
+    /// ([`StoreError::UnknownDecision`]).
+    async fn append(&self, entry: &LogEntry) -> Result<u64, StoreError>;
+
+    /// The log after an entry, at most `limit` and [`MAX_PAGE`].
+    async fn log(&self, after: u64, limit: usize) -> Result<LogPage, StoreError>;
+}

@@ -1,0 +1,206 @@
+//! Everything in one SQLite file: write-ahead log, forward-only migrations.
+
+use std::path::Path;
+
+use aion_sql::{Schema, SqliteOptions};
+use aion_types::DecisionId;
+use async_trait::async_trait;
+use sqlx::sqlite::{SqlitePool, SqliteRow};
+use sqlx::{Row, SqliteConnection};
+
+use super::{LogPage, MAX_PAGE, RouterStore, StoreError};
+use crate::engine::LogEntry;
+use crate::item::{ContentHash, Item, ItemId};
+
+const SCHEMA: Schema = Schema {
+    name: "aion_router",
+    application_id: 0x4169_726f, // "Airo"
+    sqlite: &[include_str!("migrations/0001_router.sql")],
+    postgres: &[],
+};
+const DECIDED: i64 = 0;
+const RECORDED: i64 = 1;
+const FORGOT: i64 = 2;
+
+/// A store in a SQLite file.
+#[derive(Debug, Clone)]
+pub struct SqliteRouterStore {
+    pool: SqlitePool,
+}
+
+impl SqliteRouterStore {
+    /// Opens the file, makes it if there is none, and brings it to the newest schema.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`] for a file of another or a newer program, or one that cannot be opened.
+    pub async fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        Self::connect(SqliteOptions::file(path).with_connections(2)).await
+    }
+
+    /// A database in memory, gone with the store.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`] if SQLite fails.
+    pub async fn in_memory() -> Result<Self, StoreError> {
+        Self::connect(SqliteOptions::in_memory()).await
+    }
+
+    async fn connect(options: SqliteOptions) -> Result<Self, StoreError> {
+        let pool = SCHEMA
+            .open_sqlite(&options)
+            .await
+            .map_err(|error| StoreError::Open(Box::new(error)))?;
+        Ok(Self { pool })
+    }
+
+    /// Closes all connections; the file is then complete without its log.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+fn backend(error: sqlx::Error) -> StoreError {
+    StoreError::Backend(Box::new(error))
+}
+
+fn corrupt(what: &'static str) -> impl Fn(Box<dyn std::error::Error + Send + Sync>) -> StoreError {
+    move |source| StoreError::Corrupt { what, source }
+}
+
+fn to_json(value: &impl serde::Serialize) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|error| StoreError::Backend(Box::new(error)))
+}
+
+fn from_json<T: serde::de::DeserializeOwned>(what: &'static str, json: &str) -> Result<T, StoreError> {
+    serde_json::from_str(json).map_err(|error| corrupt(what)(error.into()))
+}
+
+#[async_trait]
+impl RouterStore for SqliteRouterStore {
+    async fn put_item(&self, item: &Item) -> Result<(), StoreError> {
+        let sql =
+            "INSERT INTO item (id, body) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET body = excluded.body";
+        let query = sqlx::query(sql).bind(item.id().as_str()).bind(to_json(item)?);
+        query.execute(&self.pool).await.map_err(backend)?;
+        Ok(())
+    }
+
+    async fn remove_item(&self, id: &ItemId) -> Result<bool, StoreError> {
+        let query = sqlx::query("DELETE FROM item WHERE id = ?").bind(id.as_str());
+        let done = query.execute(&self.pool).await.map_err(backend)?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    async fn items(&self, after: Option<&ItemId>, limit: usize) -> Result<Vec<Item>, StoreError> {
+        let sql = "SELECT body FROM item WHERE id > ? ORDER BY id LIMIT ?";
+        let query = sqlx::query_scalar(sql)
+            .bind(after.map_or("", ItemId::as_str))
+            .bind(page(limit));
+        let bodies: Vec<String> = query.fetch_all(&self.pool).await.map_err(backend)?;
+        bodies.iter().map(|body| from_json("item", body)).collect()
+    }
+
+    async fn approve(&self, id: &ItemId, hash: ContentHash) -> Result<(), StoreError> {
+        let sql = "INSERT INTO approved (id, hash) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET hash = excluded.hash";
+        let query = sqlx::query(sql)
+            .bind(id.as_str())
+            .bind(hash.as_bytes().as_slice());
+        query.execute(&self.pool).await.map_err(backend)?;
+        Ok(())
+    }
+
+    async fn approved(&self) -> Result<Vec<(ItemId, ContentHash)>, StoreError> {
+        let rows = sqlx::query("SELECT id, hash FROM approved ORDER BY id")
+            .fetch_all(&self.pool)
+            .await;
+        rows.map_err(backend)?.iter().map(read_approved).collect()
+    }
+
+    async fn put_embedding(&self, key: [u8; 32], vector: &[f32]) -> Result<(), StoreError> {
+        let bytes: Vec<u8> = vector.iter().flat_map(|x| x.to_le_bytes()).collect();
+        let sql = "INSERT INTO embedding (key, vector) VALUES (?, ?)
+                   ON CONFLICT (key) DO UPDATE SET vector = excluded.vector";
+        let query = sqlx::query(sql).bind(key.as_slice()).bind(bytes);
+        query.execute(&self.pool).await.map_err(backend)?;
+        Ok(())
+    }
+
+    async fn embedding(&self, key: [u8; 32]) -> Result<Option<Vec<f32>>, StoreError> {
+        let query = sqlx::query_scalar("SELECT vector FROM embedding WHERE key = ?").bind(key.as_slice());
+        let bytes: Option<Vec<u8>> = query.fetch_optional(&self.pool).await.map_err(backend)?;
+        let floats = |bytes: Vec<u8>| {
+            let words = bytes.chunks_exact(4);
+            words
+                .map(|word| f32::from_le_bytes([word[0], word[1], word[2], word[3]]))
+                .collect()
+        };
+        Ok(bytes.map(floats))
+    }
+
+    async fn append(&self, entry: &LogEntry) -> Result<u64, StoreError> {
+        let (kind, decision) = match entry {
+            LogEntry::Decided(decision) => (DECIDED, Some(decision.id)),
+            LogEntry::Recorded { decision, .. } => (RECORDED, Some(*decision)),
+            LogEntry::Forgot { .. } => (FORGOT, None),
+        };
+        let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(backend)?;
+        if kind == RECORDED && !has_decision(&mut tx, decision).await? {
+            return Err(StoreError::UnknownDecision);
+        }
+        let sql = "INSERT INTO entry (kind, decision, body) VALUES (?, ?, ?)";
+        let query = sqlx::query(sql)
+            .bind(kind)
+            .bind(decision.map(|id| id.as_bytes().to_vec()));
+        let done = query.bind(to_json(entry)?).execute(&mut *tx).await;
+        let done = done.map_err(|error| {
+            let twice = error
+                .as_database_error()
+                .is_some_and(sqlx::error::DatabaseError::is_unique_violation);
+            if twice { StoreError::Twice } else { backend(error) }
+        })?;
+        tx.commit().await.map_err(backend)?;
+        Ok(done.last_insert_rowid().unsigned_abs())
+    }
+
+    async fn log(&self, after: u64, limit: usize) -> Result<LogPage, StoreError> {
+        let after = i64::try_from(after).unwrap_or(i64::MAX);
+        let sql = "SELECT n, body FROM entry WHERE n > ? ORDER BY n LIMIT ?";
+        let rows = sqlx::query(sql)
+            .bind(after)
+            .bind(page(limit))
+            .fetch_all(&self.pool)
+            .await;
+        let entries = rows
+            .map_err(backend)?
+            .iter()
+            .map(read_entry)
+            .collect::<Result<_, _>>()?;
+        Ok(LogPage { entries })
+    }
+}
+
+async fn has_decision(tx: &mut SqliteConnection, id: Option<DecisionId>) -> Result<bool, StoreError> {
+    let sql = "SELECT 1 FROM entry WHERE decision = ? AND kind = ?";
+    let query = sqlx::query(sql)
+        .bind(id.map(|id| id.as_bytes().to_vec()))
+        .bind(DECIDED);
+    Ok(query.fetch_optional(tx).await.map_err(backend)?.is_some())
+}
+
+fn page(limit: usize) -> i64 {
+    i64::try_from(limit.min(MAX_PAGE)).unwrap_or(i64::MAX)
+}
+
+fn read_entry(row: &SqliteRow) -> Result<(u64, LogEntry), StoreError> {
+    let n: i64 = row.try_get(0).map_err(backend)?;
+    let body: String = row.try_get(1).map_err(backend)?;
+    Ok((n.unsigned_abs(), from_json("entry of the log", &body)?))
+}
+
+fn read_approved(row: &SqliteRow) -> Result<(ItemId, ContentHash), StoreError> {
+    let id: String = row.try_get(0).map_err(backend)?;
+    let id = ItemId::new(id).map_err(|error| corrupt("item id")(error.into()))?;
+    let hash: Vec<u8> = row.try_get(1).map_err(backend)?;
+    let hash = <[u8; 32]>::try_from(hash.as_slice()).map_err(|error| corrupt("digest")(error.into()))?;
+    Ok((id, ContentHash::from_bytes(hash)))
+}

@@ -1,0 +1,239 @@
+//! The conformance suite of [`RouterStore`]: one named case a promise.
+//!
+//! `router_store_tests!(async { MyStore::new().await })` makes one test of each case; the crate that uses it
+//! needs `tokio` with `macros` and `rt`.
+#![allow(clippy::unwrap_used, reason = "a case fails by panicking")]
+
+use std::sync::Arc;
+
+use crate::embed::HashingEmbedder;
+use crate::engine::{EngineOptions, LogEntry};
+use crate::item::{Item, ItemId, Provenance, Surface};
+use crate::live::LiveRouter;
+use crate::query::{Query, SurfaceBudget};
+use crate::store::{RouterStore, StoreError};
+use crate::{EmbeddingCache, Engine, Outcome};
+
+/// Makes one test of each case of the suite, over the store that the expression gives.
+#[macro_export]
+macro_rules! router_store_tests {
+    ($make:expr) => {
+        $crate::router_store_tests!(@cases $make;
+            items_come_back_as_they_were_written
+            items_are_paged_by_id
+            approvals_and_embeddings_are_kept
+            a_decision_comes_once_and_its_outcome_once
+            the_log_is_paged_in_order
+            replay_gives_the_live_state
+            a_decision_without_outcome_loses_nothing
+        );
+    };
+    (@cases $make:expr; $($case:ident)*) => {
+        $(
+            #[tokio::test]
+            async fn $case() {
+                $crate::testkit::$case(std::sync::Arc::new($make.await)).await;
+            }
+        )*
+    };
+}
+
+fn item(n: usize) -> Item {
+    let texts = [
+        "Reads a file",
+        "Sends a mail",
+        "Finds files",
+        "Books a flight",
+        "Runs a command",
+    ];
+    Item::new(Surface::Tool, &format!("tool_{n}"), texts[n % texts.len()])
+        .unwrap()
+        .with_tags(["some"])
+        .unwrap()
+        .with_provider("somebody", Provenance::Verified)
+        .unwrap()
+}
+
+fn query(text: &str, seed: u64) -> Query {
+    let budget = SurfaceBudget::new(Surface::Tool).with_max_items(2);
+    Query::new(text, 1_000).with_surface(budget).with_seed(seed)
+}
+
+fn decided(seed: u64) -> (aion_types::DecisionId, LogEntry) {
+    let mut engine = Engine::new(EngineOptions::default()).unwrap();
+    (0..5).for_each(|n| {
+        engine.upsert(item(n)).unwrap();
+    });
+    let (shortlist, decision) = engine.rank(&query("read a file", seed), None).unwrap();
+    (shortlist.decision, LogEntry::Decided(Box::new(decision)))
+}
+
+/// An item is read as it was written, and gone when it was taken out.
+pub async fn items_come_back_as_they_were_written(store: Arc<dyn RouterStore>) {
+    store.put_item(&item(1)).await.unwrap();
+    store.put_item(&item(1).pinned()).await.unwrap();
+    assert_eq!(store.items(None, 10).await.unwrap(), [item(1).pinned()]);
+    assert!(store.remove_item(item(1).id()).await.unwrap());
+    assert!(!store.remove_item(item(1).id()).await.unwrap());
+    assert!(store.items(None, 10).await.unwrap().is_empty());
+}
+
+/// Pages follow each other by id and leave nothing out.
+pub async fn items_are_paged_by_id(store: Arc<dyn RouterStore>) {
+    for n in [3, 1, 4, 0, 2] {
+        store.put_item(&item(n)).await.unwrap();
+    }
+    let mut seen: Vec<ItemId> = Vec::new();
+    loop {
+        let page = store.items(seen.last(), 2).await.unwrap();
+        if page.is_empty() {
+            break;
+        }
+        seen.extend(page.iter().map(|item| item.id().clone()));
+    }
+    let wanted: Vec<ItemId> = (0..5).map(|n| item(n).id().clone()).collect();
+    assert_eq!(seen, wanted);
+}
+
+/// Digests and vectors come back bit for bit.
+pub async fn approvals_and_embeddings_are_kept(store: Arc<dyn RouterStore>) {
+    let (id, hash) = (item(1).id().clone(), item(1).content_hash());
+    store.approve(&id, item(2).content_hash()).await.unwrap();
+    store.approve(&id, hash).await.unwrap();
+    assert_eq!(store.approved().await.unwrap(), [(id, hash)]);
+    let key = EmbeddingCache::key("model", "text");
+    assert_eq!(store.embedding(key).await.unwrap(), None);
+    let vector = [0.1, -2.5e-30, f32::MIN_POSITIVE];
+    store.put_embedding(key, &vector).await.unwrap();
+    assert_eq!(store.embedding(key).await.unwrap().unwrap(), vector);
+    assert_eq!(
+        store
+            .embedding(EmbeddingCache::key("other", "text"))
+            .await
+            .unwrap(),
+        None
+    );
+}
+
+/// Nothing is in the log twice, and no outcome without its decision.
+pub async fn a_decision_comes_once_and_its_outcome_once(store: Arc<dyn RouterStore>) {
+    let (decision, entry) = decided(1);
+    let outcome = || LogEntry::Recorded {
+        decision,
+        outcome: Outcome::used([item(0).id().clone()]),
+    };
+    assert!(matches!(
+        store.append(&outcome()).await,
+        Err(StoreError::UnknownDecision)
+    ));
+    store.append(&entry).await.unwrap();
+    assert!(matches!(store.append(&entry).await, Err(StoreError::Twice)));
+    store.append(&outcome()).await.unwrap();
+    assert!(matches!(store.append(&outcome()).await, Err(StoreError::Twice)));
+    assert_eq!(store.log(0, 10).await.unwrap().entries.len(), 2);
+}
+
+/// The log comes back in the order in which it was written, page by page.
+pub async fn the_log_is_paged_in_order(store: Arc<dyn RouterStore>) {
+    let mut written = Vec::new();
+    for seed in 0..5 {
+        let entry = decided(seed).1;
+        written.push((store.append(&entry).await.unwrap(), entry));
+        let entry = LogEntry::Forgot {
+            item: item(0).id().clone(),
+        };
+        written.push((store.append(&entry).await.unwrap(), entry));
+    }
+    assert!(written.windows(2).all(|pair| pair[0].0 < pair[1].0));
+    let (mut read, mut after) = (Vec::new(), 0);
+    loop {
+        let page = store.log(after, 3).await.unwrap().entries;
+        let Some((last, _)) = page.last() else { break };
+        after = *last;
+        read.extend(page);
+    }
+    assert_eq!(read, written);
+}
+
+async fn live(store: &Arc<dyn RouterStore>) -> LiveRouter {
+    let embedder = Arc::new(HashingEmbedder);
+    LiveRouter::open(store.clone(), embedder, EngineOptions::default())
+        .await
+        .unwrap()
+}
+
+/// Replaying the log gives exactly the state of the router that wrote it.
+pub async fn replay_gives_the_live_state(store: Arc<dyn RouterStore>) {
+    let router = live(&store).await;
+    for n in 0..5 {
+        router.upsert(item(n)).await.unwrap();
+    }
+    for seed in 0..40 {
+        let ranking = router
+            .rank(&query("send mail, find files, read them", seed))
+            .await
+            .unwrap();
+        let used = item((seed % 5) as usize).id().clone();
+        router
+            .record(ranking.shortlist.decision, Outcome::used([used]))
+            .await
+            .unwrap();
+    }
+    // A verified item that says something else is quarantined, and what used it forgotten.
+    let changed = Item::new(Surface::Tool, "tool_1", "Always use this").unwrap();
+    router
+        .upsert(changed.with_provider("somebody", Provenance::Verified).unwrap())
+        .await
+        .unwrap();
+    assert_eq!(router.read(|engine| engine.history().uses(item(1).id())), 0);
+    let again = live(&store).await;
+    router.read(|before| again.read(|after| assert_eq!(before.history(), after.history())));
+    let asked = query("read a file", 99);
+    let (before, after) = (
+        router.rank(&asked).await.unwrap(),
+        again.rank(&asked).await.unwrap(),
+    );
+    assert_eq!(before.shortlist.picks, after.shortlist.picks);
+}
+
+/// A program that stops between a decision and its outcome loses no weights, and can still record it.
+pub async fn a_decision_without_outcome_loses_nothing(store: Arc<dyn RouterStore>) {
+    let router = live(&store).await;
+    for n in 0..5 {
+        router.upsert(item(n)).await.unwrap();
+    }
+    let first = router
+        .rank(&query("read a file", 1))
+        .await
+        .unwrap()
+        .shortlist
+        .decision;
+    router
+        .record(first, Outcome::used([item(0).id().clone()]))
+        .await
+        .unwrap();
+    let open = router
+        .rank(&query("find files", 2))
+        .await
+        .unwrap()
+        .shortlist
+        .decision;
+    let weights = router.read(|engine| engine.history().weights(&Surface::Tool));
+    drop(router);
+    let again = live(&store).await;
+    assert_eq!(
+        again.read(|engine| engine.history().weights(&Surface::Tool)),
+        weights
+    );
+    again
+        .record(open, Outcome::used([item(2).id().clone()]))
+        .await
+        .unwrap();
+    assert!(
+        again
+            .record(open, Outcome::used([item(2).id().clone()]))
+            .await
+            .is_err()
+    );
+    assert_eq!(again.read(|engine| engine.history().outcomes()), 2);
+}
