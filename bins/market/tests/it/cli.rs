@@ -339,7 +339,7 @@ fn a_correction_is_worth_what_rows_say_that_it_has_not_seen() {
         assert!((loss("before") - 1.419_974).abs() < 1e-5, "{method}: {found}");
         assert!((0.970..0.985).contains(&loss("after")), "{method}: {found}");
         assert!(
-            found["after"]["ece"].as_f64().unwrap() < 0.05,
+            found["after"]["ece"].as_f64().unwrap() < 0.1,
             "{method}: {found}"
         );
         let fit = std::fs::read(dir.path().join("fits/calibrator-anna.json")).unwrap();
