@@ -31,6 +31,8 @@ enum Stage {
     Clippy,
     /// The tests
     Test,
+    /// The vector kernels under AddressSanitizer
+    Kernels,
     /// Documentation without a warning
     Doc,
     /// Benches in test mode
@@ -104,11 +106,12 @@ impl Stage {
             )
             .map(quiet),
             Self::Test => test(root),
+            Self::Kernels => script(root, ".ci/kernels"),
             Self::Doc => doc(root).map(quiet),
             Self::Benches => cargo(root, &["test", "--locked", "--workspace", "--bench", "*"]).map(quiet),
             Self::Examples => examples(root),
             Self::Schemathesis => fuzz_http::run(root),
-            Self::E2e => end_to_end(root),
+            Self::E2e => script(root, ".ci/e2e"),
         }
     }
 }
@@ -238,11 +241,11 @@ fn examples(root: &Path) -> Result<Note> {
     Ok(format!("{} examples ran", programs.len()))
 }
 
-/// The programs end to end, by `.ci/e2e`.
-fn end_to_end(root: &Path) -> Result<Note> {
-    let script = root.join(".ci/e2e");
+/// A stage that is a script of its own.
+fn script(root: &Path, name: &str) -> Result<Note> {
+    let script = root.join(name);
     if !script.is_file() {
-        return Err(Error::Missing(".ci/e2e, the end-to-end run".to_owned()));
+        return Err(Error::Missing(name.to_owned()));
     }
     command::run(Command::new("bash").arg(script).current_dir(root)).map(|()| Note::new())
 }
