@@ -6,5 +6,6 @@ mod fixture;
 mod judging;
 mod laws;
 mod learning;
+mod minilm;
 mod stores;
 mod vectors;
