@@ -1,6 +1,7 @@
 //! Scoring of columns, in JSON or Arrow; nothing is kept.
 
 mod arrow;
+mod kernels;
 mod table;
 
 use aion_service::{Json, Problem, Query, parse_json};

@@ -178,10 +178,7 @@ impl HttpChat {
     async fn ask(&self, prompt: &ChatPrompt) -> Result<ChatAnswer, HttpChatError> {
         let with_schema = !self.without_schema.load(Ordering::Relaxed);
         let (mut status, mut bytes) = self.send(&self.body(prompt, with_schema)).await?;
-        let refused = matches!(
-            status,
-            StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY
-        );
+        let refused = matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY);
         if with_schema && refused {
             (status, bytes) = self.send(&self.body(prompt, false)).await?;
             self.without_schema.store(status.is_success(), Ordering::Relaxed);
@@ -193,12 +190,10 @@ impl HttpChat {
         let said = completion.choices.into_iter().next();
         let text = said.and_then(|choice| choice.message.content);
         let answer = ChatAnswer::new(text.ok_or(HttpChatError::Empty)?);
-        Ok(
-            match completion.usage.and_then(|usage| usage.total_tokens) {
-                Some(tokens) => answer.with_tokens(tokens),
-                None => answer,
-            },
-        )
+        Ok(match completion.usage.and_then(|usage| usage.total_tokens) {
+            Some(tokens) => answer.with_tokens(tokens),
+            None => answer,
+        })
     }
 }
 

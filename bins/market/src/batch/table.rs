@@ -5,11 +5,12 @@ use std::f64::consts::LN_2;
 use aion_market::{Error, divergence, score};
 use aion_service::Problem;
 
+use super::kernels;
 use crate::problem::invalid;
 use crate::wire::columns::{Rule, ScoreColumns};
 
 /// The most numbers of one row.
-const MAX_WIDTH: usize = 4_096;
+pub(super) const MAX_WIDTH: usize = 4_096;
 
 /// A column of lists: list `i` is `values[ends[i - 1]..ends[i]]`.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -22,6 +23,13 @@ impl Lists {
     pub(super) fn push(&mut self, list: impl IntoIterator<Item = f64>) {
         self.values.extend(list);
         self.ends.push(self.values.len());
+    }
+
+    /// How long all lists are, if they are equally long.
+    pub(super) fn width(&self) -> Option<usize> {
+        let width = *self.ends.first()?;
+        let even = self.ends.iter().zip(1..).all(|(end, row)| *end == row * width);
+        even.then_some(width)
     }
 
     fn get(&self, row: usize) -> &[f64] {
@@ -91,6 +99,10 @@ impl Table {
             Rule::CrpsNormal | Rule::CrpsLogistic => &["location", "scale", "value"],
         };
         let rows = self.check(rule, needed)?;
+        if let Some(mut losses) = kernels::losses(self, rule, rows) {
+            losses.iter_mut().for_each(|loss| *loss = at_least_zero(*loss));
+            return Ok(losses);
+        }
         (0..rows).map(|row| self.loss(rule, needed[0], row)).collect()
     }
 
@@ -128,8 +140,7 @@ impl Table {
             return Err(invalid(&format!("/{column}/{row}"), detail));
         }
         let loss = self.row(rule, row).map_err(fault)?;
-        // The loss of a certainty is a zero that may have a sign; rounding leaves others below 0.
-        Ok(loss.max(0.0))
+        Ok(at_least_zero(loss))
     }
 
     fn width(&self, row: usize) -> usize {
@@ -160,6 +171,11 @@ impl Table {
             Rule::CrpsLogistic => score::crps_logistic(location, scale, at),
         }
     }
+}
+
+/// The loss of a certainty is a zero that may have a sign; rounding leaves others below 0.
+fn at_least_zero(loss: f64) -> f64 {
+    if loss <= 0.0 { 0.0 } else { loss }
 }
 
 /// The list of a row; empty where the rule has no such column.

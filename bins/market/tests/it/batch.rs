@@ -71,6 +71,49 @@ async fn each_rule_gives_its_worked_numbers() {
     assert_eq!((&losses["mean"], &losses["loss"]), (&Value::Null, &json!([null])));
 }
 
+/// A row of another width sends the batch row by row: the losses of the others stay what they were.
+#[tokio::test]
+async fn rows_of_several_widths_score_like_rows_of_one() {
+    let client = Client::new();
+    let q = |i: usize| {
+        let p = (i as f64 + 0.5) / 40.0;
+        json!([p, (1.0 - p) / 2.0, (1.0 - p) / 2.0])
+    };
+    let even: Vec<Value> = (0..40).map(q).collect();
+    let mut odd = even.clone();
+    odd.push(json!([0.5, 0.5]));
+    for rule in ["log", "brier", "rps", "spherical", "kl", "jensen_shannon", "crps"] {
+        let send = async |rows: &[Value]| {
+            let n = rows.len();
+            let body = match rule {
+                "kl" | "jensen_shannon" => {
+                    let reference: Vec<Value> = rows
+                        .iter()
+                        .map(|row| {
+                            json!(vec![
+                                1.0 / row.as_array().unwrap().len() as f64;
+                                row.as_array().unwrap().len()
+                            ])
+                        })
+                        .collect();
+                    json!({"probabilities": rows, "reference": reference})
+                }
+                "crps" => json!({"members": rows, "value": vec![0.3; n]}),
+                _ => json!({"probabilities": rows, "outcome": vec![1; n]}),
+            };
+            client.ok(&format!("/v1/score/batch?rule={rule}"), body).await
+        };
+        let (whole, single) = (send(&even).await, send(&odd).await);
+        let numbers = |losses: &Value| -> Vec<f64> {
+            let all = losses["loss"].as_array().unwrap();
+            all[..40].iter().map(|loss| loss.as_f64().unwrap()).collect()
+        };
+        for (a, b) in numbers(&whole).iter().zip(numbers(&single)) {
+            assert!((a - b).abs() < 1e-12, "{rule}: {a} {b}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_bad_row_of_json_is_named() {
     let client = Client::new();

@@ -338,10 +338,7 @@ fn a_correction_is_worth_what_rows_say_that_it_has_not_seen() {
         let loss = |when: &str| found[when]["log_bits"].as_f64().unwrap();
         assert!((loss("before") - 1.419_974).abs() < 1e-5, "{method}: {found}");
         assert!((0.970..0.985).contains(&loss("after")), "{method}: {found}");
-        assert!(
-            found["after"]["ece"].as_f64().unwrap() < 0.1,
-            "{method}: {found}"
-        );
+        assert!(found["after"]["ece"].as_f64().unwrap() < 0.1, "{method}: {found}");
         let fit = std::fs::read(dir.path().join("fits/calibrator-anna.json")).unwrap();
         let fit: aion_market::Calibrator = serde_json::from_slice(&fit).unwrap();
         assert!((fit.apply(0.9).unwrap() - 0.6).abs() < 0.02, "{method}");
