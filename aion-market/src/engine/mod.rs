@@ -6,10 +6,10 @@
 mod decide;
 mod snapshot;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use aion_types::{ForecasterId, MarketId, PpmDist, Timestamp};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::Result;
 use crate::error::Error;
@@ -49,7 +49,8 @@ pub struct MarketState {
     forecasts: u64,
     trades: u64,
     holdings: BTreeMap<ForecasterId, Holding>,
-    requests: BTreeMap<String, (u64, String)>,
+    #[serde(serialize_with = "in_order")]
+    requests: HashMap<String, (u64, String)>,
 }
 
 impl MarketState {
@@ -89,7 +90,7 @@ impl MarketState {
             forecasts: 0,
             trades: 0,
             holdings: BTreeMap::new(),
-            requests: BTreeMap::new(),
+            requests: HashMap::new(),
         })
     }
 
@@ -305,7 +306,11 @@ impl MarketState {
         cost_micro: i64,
         seq: u64,
     ) -> Result<()> {
-        let before = self.holdings.get(forecaster);
+        let (Maker::Lmsr(_) | Maker::LiquiditySensitive(_)) = &self.maker else {
+            return Err(wrong_maker(seq));
+        };
+        let known = self.holdings.get_mut(forecaster);
+        let before = known.as_deref();
         let held = |k: usize| before.map_or(0, |holding| holding.shares_micro[k]);
         for (k, bought) in shares.iter().enumerate().take(self.spec.outcomes.len()) {
             let sum = held(k).checked_add(*bought);
@@ -315,24 +320,26 @@ impl MarketState {
         let spent = spent.checked_add(cost_micro);
         let spent_micro = spent.ok_or(Error::Overflow("the money of an account"))?;
         // The last check; what follows cannot fail, so a refused event changes nothing.
-        self.seller(seq)?.apply(shares, cost_micro)?;
-        if !self.holdings.contains_key(forecaster) {
-            self.holdings.insert(forecaster.clone(), self.holding(forecaster));
-        }
-        if let Some(holding) = self.holdings.get_mut(forecaster) {
-            holding.spent_micro = spent_micro;
-            let pairs = holding.shares_micro.iter_mut().zip(shares);
-            pairs.for_each(|(held, bought)| *held += bought);
-        }
+        self.maker.apply(shares, cost_micro)?;
+        let holding = match known {
+            Some(holding) => holding,
+            None => self
+                .holdings
+                .entry(forecaster.clone())
+                .or_insert_with(|| Holding {
+                    spent_micro: 0,
+                    shares_micro: vec![0; shares.len()],
+                }),
+        };
+        holding.spent_micro = spent_micro;
+        let pairs = holding.shares_micro.iter_mut().zip(shares);
+        pairs.for_each(|(held, bought)| *held += bought);
         Ok(())
     }
 
     fn seller(&mut self, seq: u64) -> Result<&mut Maker> {
         match &mut self.maker {
-            Maker::PseudoCount(_) => Err(Error::BadHistory {
-                seq,
-                reason: "a trade in a market of reports",
-            }),
+            Maker::PseudoCount(_) => Err(wrong_maker(seq)),
             maker => Ok(maker),
         }
     }
@@ -343,4 +350,16 @@ impl MarketState {
             shares_micro: vec![0; self.spec.outcomes.len()],
         })
     }
+}
+
+const fn wrong_maker(seq: u64) -> Error {
+    Error::BadHistory {
+        seq,
+        reason: "a trade in a market of reports",
+    }
+}
+
+/// Keys by name, so that the same market is always written down alike.
+fn in_order<S: Serializer>(requests: &HashMap<String, (u64, String)>, to: S) -> Result<S::Ok, S::Error> {
+    requests.iter().collect::<BTreeMap<_, _>>().serialize(to)
 }

@@ -19,6 +19,7 @@ mod constants;
 pub(crate) mod crps;
 pub(crate) mod drive;
 mod elementary;
+pub(crate) mod exp_sum;
 mod level;
 pub(crate) mod logistic;
 #[cfg(target_arch = "aarch64")]
@@ -28,8 +29,6 @@ mod portable;
 pub(crate) mod rows;
 mod sorting;
 pub(crate) mod strided;
-#[cfg(test)]
-mod tests;
 mod vector;
 
 pub(crate) use elementary::Float;

@@ -14,10 +14,11 @@
 use aion_types::PpmDist;
 use serde::{Deserialize, Serialize};
 
-use super::shares::{MAX_SHARES_MICRO, add, check_target, exp_sum, most_after, price_of_logits};
+use super::shares::{MAX_SHARES_MICRO, add, check_target, most_after, price_of_logits};
 use super::{MICRO, check_micro};
 use crate::Result;
 use crate::error::{Error, check};
+use crate::kernel::exp_sum::exp_sum;
 
 /// A liquidity-sensitive LMSR in integers: micro-shares, and costs as differences of `ceil(C(q))`.
 ///

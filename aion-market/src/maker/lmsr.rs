@@ -9,10 +9,11 @@
 use aion_types::PpmDist;
 use serde::{Deserialize, Serialize};
 
+use super::check_micro;
 use super::shares::{add, check_target, most_after, price_of_logits};
-use super::{check_micro, shares};
 use crate::Result;
 use crate::error::{Error, check, check_dist, check_finite, check_len};
+use crate::kernel::exp_sum;
 
 pub use super::shares::MAX_SHARES_MICRO;
 
@@ -217,7 +218,7 @@ impl Lmsr {
     pub fn quote(&self, d: &[i64]) -> Result<i64> {
         let most = most_after(&self.shares, d)?;
         let b = self.liquidity_micro as f64;
-        let sum: f64 = shares::exp_sum(&self.shares, d, most, b);
+        let sum = exp_sum::exp_sum(&self.shares, d, most, b);
         Ok(ceiling(most, b, sum) - self.potential_micro)
     }
 
@@ -259,12 +260,12 @@ impl Lmsr {
     }
 }
 
-/// `ceil(C(q))` in micro-units: exact in whole shifts of all shares.
+/// `ceil(C(q))` in micro-units: exact in whole shifts of all shares, and the same function of the
+/// shares however they were reached.
 fn potential(shares: &[i64], liquidity_micro: u64) -> i64 {
     let most = shares.iter().copied().max().unwrap_or(0);
     let b = liquidity_micro as f64;
-    let sum: f64 = shares.iter().map(|q| ((q - most) as f64 / b).exp()).sum();
-    ceiling(most, b, sum)
+    ceiling(most, b, exp_sum::exp_sum(shares, &vec![0; shares.len()], most, b))
 }
 
 fn ceiling(most: i64, b: f64, sum: f64) -> i64 {

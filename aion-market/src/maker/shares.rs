@@ -37,13 +37,6 @@ pub(super) fn add(shares: &mut [i64], d: &[i64]) {
     }
 }
 
-/// `sum exp((q_k + d_k - most) / b)`, of sums that were checked before.
-pub(super) fn exp_sum(shares: &[i64], d: &[i64], most: i64, b: f64) -> f64 {
-    let sums = shares.iter().zip(d).map(|(q, d)| q + d - most);
-    sums.map(|x| if x == 0 { 1.0 } else { (x as f64 / b).exp() })
-        .sum()
-}
-
 /// `softmax(q / b)` in parts per million, at least one for each outcome.
 pub(super) fn price_of_logits(shares: &[i64], b: f64) -> Result<PpmDist> {
     let most = shares.iter().copied().max().unwrap_or(0);
