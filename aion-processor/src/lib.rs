@@ -1,4 +1,5 @@
-//! A durable task tree: claims under a lease with a fencing epoch, messages, events.
+//! A durable task tree: claims under a lease with a fencing epoch, messages, events, and what tasks
+//! need of each other: gather, primitives, objects, schedules.
 //!
 //! Tasks form trees. A handler claims a ready task under a lease, appends messages to it, and
 //! completes or fails it; every write of a holder carries the epoch of its claim, so that a holder
@@ -26,6 +27,21 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(()) })?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # What there is
+//!
+//! | what | where to begin |
+//! |---|---|
+//! | tasks: priorities, queues, delays, retries, deadlines, keys | [`NewTask`], [`Retry`], [`Backoff`] |
+//! | claims: leases, batches, long poll, fair shares of queues | [`ClaimReq`], [`Processor::claim_wait`], [`ClaimOrder`] |
+//! | so many of a kind at once | [`NewTask::with_concurrency`] |
+//! | waiting for tasks below | [`Processor::gather`], [`GatherPolicy`] |
+//! | semaphore, mutex, event, timestamp lock, queue; deadlocks by name | [`Processor::acquire`], [`PrimitiveKind`], [`Waits::circles`] |
+//! | named context with versions, and calls of it | [`PutObject`], [`Call`] |
+//! | cron schedules | [`NewSchedule`] |
+//! | trees: cancel, search, export and import, removal | [`Processor::cancel_tree`], [`TaskQuery`], [`Processor::export`], [`Processor::retire`] |
+//! | the log, which replays | [`Processor::events`], [`Replay`] |
+//! | size and age | [`Processor::metrics`] |
 //!
 //! # Features
 //!

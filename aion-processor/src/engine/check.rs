@@ -78,13 +78,12 @@ pub(super) fn copy(copy: &TaskCopy, limits: &Limits) -> Result<()> {
 /// Messages of one task, the first at most one after the `there` ones that are there.
 pub(super) fn copied_messages(messages: &[MessageRecord], there: u64, limits: &Limits) -> Result<()> {
     at_most("messages", messages.len() as u64, limits.max_page.into())?;
-    let mut next = messages.first().map_or(1, |first| first.seq).min(there + 1);
+    let first = messages.first().map_or(1, |first| first.seq).min(there + 1);
     let task = messages.first().map(|first| first.task_id);
-    for message in messages {
-        if message.seq != next || Some(message.task_id) != task {
+    for (seq, message) in (first..).zip(messages) {
+        if message.seq != seq || Some(message.task_id) != task {
             return Err(Error::invalid("messages", "they do not follow each other"));
         }
-        next += 1;
         moment("created_at", message.created_at)?;
         self::message(&spoken(message), limits)?;
     }

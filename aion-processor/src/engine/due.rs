@@ -23,7 +23,8 @@ pub(crate) async fn due<R: Rows>(
     let (times, made) = engine.run_schedules(limit).await?;
     report.scheduled = made;
     report.cancelled = engine.sweep(limit).await?;
-    report.more |= [drained, times, report.cancelled]
+    report.removed = engine.go_on_purging(limit).await?;
+    report.more |= [drained, times, report.cancelled, report.removed]
         .iter()
         .any(|n| *n >= limit.max(1));
     Ok(report)

@@ -105,6 +105,8 @@ pub(crate) enum Space {
     Object = 4,
     /// A tree that is being cancelled: `Sweep`; always due.
     Sweep = 5,
+    /// A tree that is being removed: the root's id; always due.
+    Purge = 6,
 }
 
 /// Small things by name, each a JSON text that only the engine reads.

@@ -93,14 +93,32 @@ impl<R: Rows> Engine<'_, R> {
             row.purging = true;
             row.touch(self.now);
             self.rows.put(&row, row.status).await?;
+            let always = Some(Timestamp::from_ms(0));
+            self.store(Space::Purge, &root.to_string(), always, &root).await?;
         }
         let removed = self.rows.purge(root, max).await?;
         let more = self.rows.row(root).await?.is_some();
         if !more {
+            self.rows.drop_named(Space::Purge, &root.to_string()).await?;
             let told = Json::object([("kind", Json::from(row.kind.as_str()))]);
             self.rows.event(&row, EventKind::Purged, told, self.now).await?;
         }
         Ok(Done::Purged(Purged { removed, more }))
+    }
+
+    /// Goes on removing trees, so many tasks at most; gives how many are gone.
+    pub(super) async fn go_on_purging(&mut self, limit: u32) -> Result<u32> {
+        let limit = limit.min(self.limits.max_page);
+        let mut removed = 0;
+        while removed < limit {
+            let next = self.rows.due_named(Space::Purge, self.now, 1).await?.pop();
+            let Some(text) = next else { break };
+            match self.purge(read(&text)?, limit - removed).await? {
+                Done::Purged(purged) => removed += purged.removed.max(1),
+                _ => break,
+            }
+        }
+        Ok(removed)
     }
 
     async fn is_over(&mut self, root: &Row) -> Result<()> {

@@ -166,7 +166,8 @@ pub enum Op {
     /// [`Done::Head`].
     ImportMessages(Vec<MessageRecord>),
     /// Removes tasks of a tree that has ended as a whole, the newest first, so many at most, with
-    /// their messages and events; gives [`Done::Purged`].
+    /// their messages and events; gives [`Done::Purged`]. What is left goes by saying so again, or by
+    /// and by with [`due`](crate::TaskStore::due).
     Purge {
         /// The root.
         root: TaskId,

@@ -53,7 +53,7 @@ impl Processor {
     ///
     /// A grant ends when it is [given back](Self::give_back), when the task ends, and when its lease
     /// ends by anything but waiting; the way through a gate outlives a lost lease. While a task waits
-    /// it keeps what it holds.
+    /// it keeps what it holds. A task that was asked to stop ends instead of waiting.
     ///
     /// # Errors
     /// [`Error::LeaseLost`]; [`Error::Unknown`]; a limit.

@@ -101,8 +101,13 @@ impl Processor {
     pub async fn claim_wait(&self, req: ClaimReq, wait: Duration) -> Result<Vec<Lease>> {
         let end = tokio::time::Instant::now() + wait;
         let mut hints = self.store.wake();
+        let mut looked: Option<tokio::time::Instant> = None;
         loop {
-            self.tick().await?;
+            // Whoever is woken by a hint need not look at the clock as well.
+            if looked.is_none_or(|at| at.elapsed() >= POLL) {
+                self.tick().await?;
+                looked = Some(tokio::time::Instant::now());
+            }
             let leases = self.claim(req.clone()).await?;
             let left = end.saturating_duration_since(tokio::time::Instant::now());
             if !leases.is_empty() || left.is_zero() {
@@ -234,7 +239,8 @@ impl Processor {
     }
 
     /// Waits for descendants: the lease ends, and the task is ready again when they have ended. If
-    /// they have already, the task stays with its holder.
+    /// they have already, the task stays with its holder. A task that was asked to stop ends instead
+    /// of waiting.
     ///
     /// # Errors
     /// [`Error::LeaseLost`]; [`Error::Invalid`] if one is no descendant; a limit.

@@ -1,5 +1,7 @@
 //! The storage of the task tree: one small trait, and who implements it.
 
+#[cfg(feature = "sqlite")]
+pub(crate) mod group;
 pub(crate) mod memory;
 #[cfg(feature = "sqlite")]
 pub(crate) mod schema;
@@ -96,6 +98,8 @@ pub struct DueReport {
     pub scheduled: u32,
     /// Tasks that were looked at because something above them was cancelled.
     pub cancelled: u32,
+    /// Tasks that were removed because their trees are.
+    pub removed: u32,
     /// Whether there may be more to do.
     pub more: bool,
 }

@@ -8,23 +8,23 @@ use crate::{
     Want,
 };
 
-async fn declare(bench: &Bench, name: &str, kind: PrimitiveKind) {
+pub(super) async fn declare(bench: &Bench, name: &str, kind: PrimitiveKind) {
     let declared = bench.processor.declare(NewPrimitive::new(name, kind)).await;
     assert_eq!(declared.expect("declared").kind, kind);
 }
 
-async fn acquire(bench: &Bench, want: Want) -> Acquired {
+pub(super) async fn acquire(bench: &Bench, want: Want) -> Acquired {
     bench.processor.acquire(want).await.expect("answered")
 }
 
 /// Gets it at once.
-async fn take(bench: &Bench, fence: Fence, name: &str) -> Grant {
+pub(super) async fn take(bench: &Bench, fence: Fence, name: &str) -> Grant {
     let got = acquire(bench, Want::new(fence, name)).await;
     got.granted().expect("it is there")
 }
 
 /// Has to wait for it.
-async fn wait(bench: &Bench, fence: Fence, name: &str) {
+pub(super) async fn wait(bench: &Bench, fence: Fence, name: &str) {
     let got = acquire(bench, Want::new(fence, name)).await;
     assert!(
         matches!(got, Acquired::Waits(head) if head.status == Status::Blocked),
@@ -32,7 +32,7 @@ async fn wait(bench: &Bench, fence: Fence, name: &str) {
     );
 }
 
-async fn leases(bench: &Bench, count: usize) -> Vec<Lease> {
+pub(super) async fn leases(bench: &Bench, count: usize) -> Vec<Lease> {
     let mut leases = Vec::new();
     for _ in 0..count {
         leases.push(bench.claimed(bench.task()).await);
@@ -40,12 +40,12 @@ async fn leases(bench: &Bench, count: usize) -> Vec<Lease> {
     leases
 }
 
-async fn status(bench: &Bench, task: TaskId) -> Status {
+pub(super) async fn status(bench: &Bench, task: TaskId) -> Status {
     bench.get(task).await.status
 }
 
 /// Claims exactly this task again.
-async fn again(bench: &Bench, task: TaskId) -> Fence {
+pub(super) async fn again(bench: &Bench, task: TaskId) -> Fence {
     let req = wish("worker").with_task(task);
     let leases = bench.processor.claim(req).await.expect("answered");
     leases.first().expect("it is ready").fence()
@@ -252,144 +252,6 @@ pub async fn waits_end_in_time(bench: Bench) {
     let fence = again(&bench, all[1].task.id).await;
     assert_eq!(acquire(&bench, patient(fence)).await, Acquired::Missed);
     assert_eq!(bench.processor.primitive("lock").await.expect("there").waiting, 0);
-}
-
-/// An event that is set lets everybody through until it is reset; a pulse lets through whoever waits.
-pub async fn events_are_set_and_pulsed(bench: Bench) {
-    declare(&bench, "go", PrimitiveKind::Event).await;
-    let all = leases(&bench, 3).await;
-    wait(&bench, all[0].fence(), "go").await;
-    bench.processor.signal("go", Signal::Pulse).await.expect("told");
-    assert_eq!(status(&bench, all[0].task.id).await, Status::Ready);
-    wait(&bench, all[1].fence(), "go").await;
-    bench.processor.signal("go", Signal::Set).await.expect("told");
-    assert_eq!(status(&bench, all[1].task.id).await, Status::Ready);
-    take(&bench, all[2].fence(), "go").await;
-    bench.processor.signal("go", Signal::Reset).await.expect("told");
-    let late = bench.claimed(bench.task()).await;
-    wait(&bench, late.fence(), "go").await;
-    let fence = again(&bench, all[0].task.id).await;
-    let pass = take(&bench, fence, "go").await;
-    bench
-        .processor
-        .give_back(fence, &pass, Return::Done)
-        .await
-        .expect("given back");
-    wait(&bench, fence, "go").await;
-}
-
-/// However many wait, all of them pass in the end, also those who waited when it was shut again; whoever
-/// comes later does not.
-pub async fn a_crowd_passes_a_gate(bench: Bench) {
-    declare(&bench, "go", PrimitiveKind::Event).await;
-    let all = leases(&bench, 150).await;
-    for lease in &all {
-        wait(&bench, lease.fence(), "go").await;
-    }
-    bench.processor.signal("go", Signal::Set).await.expect("told");
-    bench.processor.signal("go", Signal::Reset).await.expect("told");
-    let late = bench.claimed(bench.task()).await;
-    wait(&bench, late.fence(), "go").await;
-    while bench.processor.store().due(1).await.expect("time is kept").more {}
-    for lease in &all {
-        assert_eq!(status(&bench, lease.task.id).await, Status::Ready);
-    }
-    assert_eq!(status(&bench, late.task.id).await, Status::Blocked);
-    assert_eq!(bench.processor.primitive("go").await.expect("there").waiting, 1);
-}
-
-/// The way through a gate outlives a lost lease: the next holder need not wait for another pulse.
-pub async fn passes_outlive_the_lease(bench: Bench) {
-    declare(&bench, "go", PrimitiveKind::Event).await;
-    let lease = bench.claimed(bench.task()).await;
-    wait(&bench, lease.fence(), "go").await;
-    bench.processor.signal("go", Signal::Pulse).await.expect("told");
-    again(&bench, lease.task.id).await;
-    bench.clock.advance_ms(60_000);
-    bench.processor.tick().await.expect("time is kept");
-    let fence = again(&bench, lease.task.id).await;
-    take(&bench, fence, "go").await;
-    bench
-        .processor
-        .complete(fence, Json::Null)
-        .await
-        .expect("completed");
-    assert_eq!(bench.processor.primitive("go").await.expect("there").held, 0);
-}
-
-/// A timestamp lock opens at its moment, by itself.
-pub async fn a_timestamp_lock_opens_by_itself(bench: Bench) {
-    declare(&bench, "quota", PrimitiveKind::TimestampLock).await;
-    let all = leases(&bench, 2).await;
-    take(&bench, all[0].fence(), "quota").await;
-    let until = Timestamp::from_ms(1_030_000);
-    let shut = bench.processor.signal("quota", Signal::ShutUntil(until)).await;
-    assert_eq!(shut.expect("told").until, Some(until));
-    wait(&bench, all[1].fence(), "quota").await;
-    bench.clock.advance_ms(29_999);
-    bench.processor.tick().await.expect("time is kept");
-    assert_eq!(status(&bench, all[1].task.id).await, Status::Blocked);
-    bench.clock.advance_ms(1);
-    bench.processor.tick().await.expect("time is kept");
-    assert_eq!(status(&bench, all[1].task.id).await, Status::Ready);
-    let next = bench.claimed(bench.task()).await;
-    take(&bench, next.fence(), "quota").await;
-}
-
-/// Items go out in order, one to a task; they wait for tasks, and tasks for them.
-pub async fn a_queue_hands_out_items(bench: Bench) {
-    declare(&bench, "mail", PrimitiveKind::Queue { capacity: 2 }).await;
-    let p = &bench.processor;
-    for item in ["a", "b"] {
-        p.signal("mail", Signal::Put(item.into())).await.expect("put");
-    }
-    let full = p.signal("mail", Signal::Put("c".into())).await;
-    assert!(matches!(
-        full,
-        Err(Error::Limit {
-            what: "items",
-            limit: 2,
-            got: 3
-        })
-    ));
-    let all = leases(&bench, 4).await;
-    let first = take(&bench, all[0].fence(), "mail").await;
-    assert_eq!(first.item, Some("a".into()));
-    assert_eq!(take(&bench, all[1].fence(), "mail").await.item, Some("b".into()));
-    wait(&bench, all[2].fence(), "mail").await;
-    wait(&bench, all[3].fence(), "mail").await;
-    p.signal("mail", Signal::Put("c".into())).await.expect("put");
-    let fence = again(&bench, all[2].task.id).await;
-    assert_eq!(take(&bench, fence, "mail").await.item, Some("c".into()));
-    p.give_back(all[0].fence(), &first, Return::Done)
-        .await
-        .expect("done");
-    assert_eq!(status(&bench, all[3].task.id).await, Status::Blocked, "a is gone");
-    assert_eq!(p.primitive("mail").await.expect("there").items, 0);
-}
-
-/// An item that was not dealt with goes back to its place.
-pub async fn items_go_back_to_their_place(bench: Bench) {
-    declare(&bench, "mail", PrimitiveKind::Queue { capacity: 9 }).await;
-    let p = &bench.processor;
-    for item in ["a", "b"] {
-        p.signal("mail", Signal::Put(item.into())).await.expect("put");
-    }
-    let lease = bench.claimed(bench.task()).await;
-    let grant = take(&bench, lease.fence(), "mail").await;
-    p.give_back(lease.fence(), &grant, Return::Undone)
-        .await
-        .expect("given back");
-    let lost = take(&bench, lease.fence(), "mail").await;
-    assert_eq!(lost.item, Some("a".into()));
-    bench.clock.advance_ms(60_000);
-    p.tick().await.expect("time is kept");
-    let other = bench.claimed(bench.task()).await;
-    let a = take(&bench, other.fence(), "mail").await;
-    assert_eq!(a.item, Some("a".into()));
-    p.complete(other.fence(), Json::Null).await.expect("completed");
-    let last = bench.claimed(bench.task()).await;
-    assert_eq!(take(&bench, last.fence(), "mail").await.item, Some("b".into()));
 }
 
 /// Two that wait for each other, and one that waits for its own child, are found and named.

@@ -8,6 +8,7 @@
 //! ```
 
 pub mod cases;
+pub mod gates;
 pub mod holding;
 pub mod lines;
 pub mod objects;
@@ -190,10 +191,13 @@ macro_rules! task_store_tests {
         $crate::task_store_tests!(@in lines
             $make;
             a_mutex_goes_round, a_semaphore_counts_units, a_semaphore_changes_its_size, grants_end_with_the_lease,
-            waiting_keeps_grants, leaving_a_line_moves_it_up, waits_end_in_time, events_are_set_and_pulsed,
-            a_crowd_passes_a_gate, passes_outlive_the_lease, a_timestamp_lock_opens_by_itself,
-            a_queue_hands_out_items, items_go_back_to_their_place, deadlocks_are_named, wrong_uses_are_refused,
-            the_log_tells_of_grants,
+            waiting_keeps_grants, leaving_a_line_moves_it_up, waits_end_in_time, deadlocks_are_named,
+            wrong_uses_are_refused, the_log_tells_of_grants,
+        );
+        $crate::task_store_tests!(@in gates
+            $make;
+            events_are_set_and_pulsed, a_crowd_passes_a_gate, passes_outlive_the_lease,
+            a_timestamp_lock_opens_by_itself, a_queue_hands_out_items, items_go_back_to_their_place,
         );
         $crate::task_store_tests!(@in places
             $make;
@@ -208,7 +212,7 @@ macro_rules! task_store_tests {
         $crate::task_store_tests!(@in trees
             $make;
             trees_are_cancelled, texts_and_times_are_searched, long_searches_go_on, trees_move_between_stores,
-            copies_are_checked, ended_trees_are_removed, old_trees_retire,
+            copies_are_checked, ended_trees_are_removed, removals_are_finished, old_trees_retire,
         );
     };
     (@in $group:ident $make:expr; $($case:ident),* $(,)?) => {

@@ -288,6 +288,33 @@ pub async fn ended_trees_are_removed(bench: Bench) {
     assert!(matches!(p.purge(all[3]).await, Err(Error::NotFound(_))));
 }
 
+/// A removal that was cut off is finished by and by, and its tree is not archived again.
+pub async fn removals_are_finished(bench: Bench) {
+    let all = tree(&bench, 20).await;
+    let p = &bench.processor;
+    p.cancel_tree(all[0], CancelMode::Force).await.expect("cancelled");
+    bench.clock.advance_ms(1_000);
+    let purge = crate::Op::Purge { root: all[0], max: 5 };
+    let done = p.store().apply(vec![purge.into()]).await.expect("answered");
+    let step = crate::Purged {
+        removed: 5,
+        more: true,
+    };
+    assert!(matches!(done[0], Ok(crate::Done::Purged(purged)) if purged == step));
+    let archived = p
+        .retire(bench.clock_now(), async |root| -> Result<(), Error> {
+            panic!("{root:?} again")
+        })
+        .await;
+    assert!(matches!(archived, Ok(0)));
+    let report = p.store().due(10).await.expect("time is kept");
+    assert_eq!((report.removed, report.more), (10, true));
+    while p.store().due(10).await.expect("time is kept").more {}
+    assert_eq!(p.find(all[0]).await.expect("read"), None);
+    assert_eq!(p.counts().await.expect("counted").0.iter().sum::<u64>(), 0);
+    replays(p).await;
+}
+
 /// What ended long ago is archived and removed; what ended later, and what is not over, stays.
 pub async fn old_trees_retire(bench: Bench) {
     let mut roots = Vec::new();

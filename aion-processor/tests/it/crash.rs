@@ -9,7 +9,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aion_processor::{ClaimReq, NewMessage, NewTask, Processor};
+use aion_processor::{
+    Acquired, ClaimReq, Error, NewMessage, NewPrimitive, NewTask, PrimitiveKind, Processor, Want,
+};
 use aion_types::{Clock, HandlerId, Json, Role, Status, SystemClock, TaskId};
 
 use crate::file::assert_sound;
@@ -30,6 +32,10 @@ async fn writer() {
         return;
     };
     let processor = Processor::open(directory.join("processor.db")).await.unwrap();
+    processor
+        .declare(NewPrimitive::new("two", PrimitiveKind::Semaphore { permits: 2 }))
+        .await
+        .unwrap();
     let acks = OpenOptions::new()
         .create(true)
         .append(true)
@@ -55,6 +61,16 @@ async fn work(processor: Processor, acks: Arc<File>, n: u32) {
         let Some(lease) = processor.claim(claim.clone()).await.unwrap().pop() else {
             continue;
         };
+        // Half of the tasks go on only when it is their turn.
+        let wants = n.is_multiple_of(2);
+        if wants {
+            match processor.acquire(Want::new(lease.fence(), "two")).await {
+                Ok(Acquired::Granted(_)) => {}
+                // Somebody else goes on with it when it is its turn, or when its lease is over.
+                Ok(_) | Err(Error::LeaseLost { .. }) => continue,
+                Err(error) => panic!("{error}"),
+            }
+        }
         let message = NewMessage::new(Role::Assistant, "working").with_key("once");
         // The lease may be lost when the machine is slow: then nothing was acknowledged.
         if processor.append(lease.fence(), message).await.is_ok() {
@@ -64,6 +80,21 @@ async fn work(processor: Processor, acks: Arc<File>, n: u32) {
             note(&acks, "completed", lease.task.id, lease.epoch);
         }
     }
+}
+
+/// Only tasks that may still go on hold the semaphore, no more than fit, and nobody waits in vain.
+async fn assert_line(processor: &Processor) {
+    let waits = processor.waits(None).await.unwrap();
+    for holder in &waits.holders {
+        assert_eq!(processor.get(holder.task).await.unwrap().status, Status::Ready);
+    }
+    for waiter in &waits.waiters {
+        assert_eq!(processor.get(waiter.task).await.unwrap().status, Status::Blocked);
+    }
+    let two = processor.primitive("two").await.unwrap();
+    let counted = (two.held as usize, two.waiting as usize);
+    assert_eq!(counted, (waits.holders.len(), waits.waiters.len()));
+    assert!(two.held <= 2 && (two.waiting == 0 || two.held == 2), "{two:?}");
 }
 
 fn note(mut acks: &File, what: &str, task: TaskId, epoch: u64) {
@@ -145,6 +176,7 @@ async fn a_killed_process_loses_nothing() {
         0,
         "orphans are reclaimed"
     );
+    assert_line(&processor).await;
     assert_sound(&path, &processor).await;
     println!(
         "{kills} kills, {} answers, {} completed",

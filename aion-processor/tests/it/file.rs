@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aion_processor::{
-    CancelMode, ClaimReq, Done, Durability, Error, Fence, Limits, MessageQuery, NewMessage, NewTask, Op,
-    Processor, Replay, Replayed, SqliteOptions, SqliteTaskStore, TaskQuery, TaskStore, Write,
+    CancelMode, ClaimReq, Done, Durability, Error, Fence, Limits, MessageQuery, NewMessage, NewPrimitive,
+    NewTask, Op, PrimitiveKind, Processor, Replay, Replayed, Return, SqliteOptions, SqliteTaskStore,
+    TaskQuery, TaskStore, Want, Write,
 };
 use aion_types::{Clock, HandlerId, Json, ManualClock, Role, Status, SystemClock, TaskId, Timestamp};
 use sqlx::Connection;
@@ -380,4 +381,39 @@ async fn reported_numbers_are_kept() {
         .remove(0);
     let kept = serde_json::to_string(&kept.persistence.unwrap()).unwrap();
     assert_eq!(kept, text);
+}
+
+/// Who waits in a line still does after a restart, and is woken by what happens then.
+#[tokio::test]
+async fn lines_survive_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("processor.db");
+    let store = open(&path, SqliteOptions::default()).await;
+    let processor = Processor::over(store.clone());
+    processor
+        .declare(NewPrimitive::new("lock", PrimitiveKind::Mutex))
+        .await
+        .unwrap();
+    let mut fences = Vec::new();
+    for _ in 0..3 {
+        let id = processor.create(task()).await.unwrap().id;
+        let claim = ClaimReq::new(HandlerId::new("w").unwrap()).with_task(id);
+        fences.push(processor.claim(claim).await.unwrap()[0].fence());
+        processor
+            .acquire(Want::new(fences.last().copied().unwrap(), "lock"))
+            .await
+            .unwrap();
+    }
+    let before = processor.waits(None).await.unwrap();
+    store.close().await;
+    let processor = Processor::open(&path).await.unwrap();
+    assert_eq!(processor.waits(None).await.unwrap(), before);
+    let grant = &before.holders[0].grant;
+    processor.give_back(fences[0], grant, Return::Done).await.unwrap();
+    assert_eq!(processor.get(fences[1].task).await.unwrap().status, Status::Ready);
+    let held = processor.holds(fences[1].task).await.unwrap();
+    assert!(held[0].grant.token > grant.token);
+    processor.cancel(fences[1].task, CancelMode::Force).await.unwrap();
+    assert_eq!(processor.get(fences[2].task).await.unwrap().status, Status::Ready);
+    assert_sound(&path, &processor).await;
 }

@@ -85,6 +85,7 @@ impl World {
         let place = |row: &Row| row.finished_at.map(|at| (at, row.id));
         let fits = |(row, _): &&(Row, Body)| {
             row.parent_id.is_none()
+                && !row.purging
                 && row.finished_at.is_some_and(|at| at < query.before)
                 && query.after.is_none_or(|after| place(row) > Some(after))
         };

@@ -2,7 +2,6 @@
 //! for it.
 
 mod codec;
-mod group;
 mod lines;
 #[cfg(test)]
 mod plans;
@@ -29,8 +28,8 @@ use sqlx::{ConnectOptions, SqliteConnection, SqlitePool};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 pub(super) use self::codec::storage;
-use self::group::Job;
 use self::writer::{Room, Writer};
+use super::group::Job;
 use super::{DueReport, SchemaInfo, TaskStore, Wake, hints, schema};
 use crate::engine::check;
 use crate::{ClaimReq, Done, Durability, Error, Lease, Limits, Page, Query, Result, Write};

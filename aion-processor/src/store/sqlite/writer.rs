@@ -14,8 +14,9 @@ use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{broadcast, mpsc};
 
 use super::codec::storage;
-use super::group::{Answer, Job, Unit};
+
 use super::tx::Tx;
+use crate::store::group::{Answer, Job, Unit};
 use crate::{Durability, Error, Limits, Result, Wake};
 
 /// Operations in one commit, at most.

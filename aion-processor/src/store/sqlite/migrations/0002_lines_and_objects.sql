@@ -14,10 +14,11 @@ CREATE INDEX task_ready       ON task (priority DESC, ready_seq) WHERE status = 
 CREATE INDEX task_ready_queue ON task (queue, priority DESC, ready_seq) WHERE status = 1 AND gated = 0;
 CREATE INDEX task_ready_kind  ON task (kind, priority DESC, ready_seq) WHERE status = 1 AND gated = 0;
 CREATE INDEX task_ckey        ON task (ckey, gated, priority DESC, ready_seq) WHERE status = 1 AND ckey IS NOT NULL;
-CREATE INDEX task_root_ended  ON task (finished_at, uid) WHERE parent IS NULL AND finished_at IS NOT NULL;
+CREATE INDEX task_root_ended  ON task (finished_at, uid)
+    WHERE parent IS NULL AND finished_at IS NOT NULL AND purging = 0;
 
 -- Small things by name, as JSON: 0 primitives, 1 concurrency keys, 2 shares of queues, 3 schedules,
--- 4 heads of objects, 5 trees that are being cancelled.
+-- 4 heads of objects, 5 trees that are being cancelled, 6 trees that are being removed.
 CREATE TABLE named (
     space INTEGER NOT NULL,
     name  TEXT    NOT NULL,

@@ -43,7 +43,7 @@ pub(super) const ENDED_ROOTS: &str = concat!(
     ", ",
     texts!(),
     " FROM task t INDEXED BY task_root_ended JOIN task_body b ON b.task = t.ord WHERE t.parent IS NULL \
-     AND t.finished_at IS NOT NULL AND t.finished_at < ?1 AND (t.finished_at, t.uid) > (?2, ?3) \
+     AND t.finished_at IS NOT NULL AND t.purging = 0 AND t.finished_at < ?1 AND (t.finished_at, t.uid) > (?2, ?3) \
      ORDER BY t.finished_at, t.uid LIMIT ?4"
 );
 pub(super) const MESSAGES: &str = concat!(

@@ -1,17 +1,17 @@
-//! What the writer is asked to do, taken apart into operations that may share a commit.
+//! What the writer of a database is asked to do, taken apart into operations that may share a commit.
 
 use aion_types::Clock;
 use tokio::sync::oneshot;
 
-use super::tx::Tx;
 use crate::engine::apply::apply;
 use crate::engine::claim;
 use crate::engine::due::due;
+use crate::engine::rows::Rows;
 use crate::{ClaimReq, Done, DueReport, Durability, Error, Lease, Limits, Result, Write};
 
 /// Something to write, and who wants to know.
 #[derive(Debug)]
-pub(super) enum Job {
+pub(crate) enum Job {
     Apply(Vec<Write>, oneshot::Sender<Vec<Result<Done>>>),
     Claim(ClaimReq, oneshot::Sender<Result<Vec<Lease>>>),
     Due(u32, oneshot::Sender<Result<DueReport>>),
@@ -20,7 +20,7 @@ pub(super) enum Job {
 
 /// One operation of a job.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Unit<'a> {
+pub(crate) enum Unit<'a> {
     Op(&'a Write),
     Claim(&'a ClaimReq),
     Due(u32),
@@ -28,14 +28,14 @@ pub(super) enum Unit<'a> {
 
 /// What an operation gave.
 #[derive(Debug)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     Done(Done),
     Leases(Vec<Lease>),
     Due(DueReport),
 }
 
 impl Unit<'_> {
-    pub(super) fn durability(self) -> Durability {
+    pub(crate) fn durability(self) -> Durability {
         match self {
             Self::Op(write) => write.durability,
             Self::Claim(req) => req.durability,
@@ -43,7 +43,8 @@ impl Unit<'_> {
         }
     }
 
-    pub(super) async fn run(self, tx: &mut Tx<'_>, limits: &Limits, clock: &dyn Clock) -> Result<Answer> {
+    /// Carries it out over the rows of a transaction.
+    pub(crate) async fn run<R: Rows>(self, tx: &mut R, limits: &Limits, clock: &dyn Clock) -> Result<Answer> {
         let now = clock.now();
         match self {
             Self::Op(write) => apply(tx, limits, now, &write.op).await.map(Answer::Done),
@@ -54,7 +55,7 @@ impl Unit<'_> {
 }
 
 impl Job {
-    pub(super) fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         match self {
             Self::Apply(writes, _) => writes.len(),
             Self::Claim(req, _) => req.max as usize,
@@ -64,14 +65,14 @@ impl Job {
     }
 
     /// About how many bytes it writes.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Apply(writes, _) => writes.iter().map(|write| write.op.bytes()).sum(),
             Self::Claim(..) | Self::Due(..) | Self::Close(_) => 0,
         }
     }
 
-    pub(super) fn units(&self) -> Vec<Unit<'_>> {
+    pub(crate) fn units(&self) -> Vec<Unit<'_>> {
         match self {
             Self::Apply(writes, _) => writes.iter().map(Unit::Op).collect(),
             Self::Claim(req, _) => vec![Unit::Claim(req)],
@@ -81,7 +82,7 @@ impl Job {
     }
 
     /// Hands over the answers to its units. A caller that has gone away does not mind.
-    pub(super) fn answer(self, answers: &mut impl Iterator<Item = Result<Answer>>) {
+    pub(crate) fn answer(self, answers: &mut impl Iterator<Item = Result<Answer>>) {
         match self {
             Self::Apply(writes, reply) => {
                 let done = answers.take(writes.len()).map(|answer| match answer? {
