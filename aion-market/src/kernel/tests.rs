@@ -18,7 +18,7 @@ fn lengths() -> Vec<usize> {
     if cfg!(miri) {
         vec![0, 1, 5, 17]
     } else {
-        (0..70).collect()
+        (0..19).chain(31..34).chain(62..67).chain([130]).collect()
     }
 }
 
