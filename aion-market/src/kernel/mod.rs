@@ -29,6 +29,8 @@ mod portable;
 pub(crate) mod rows;
 mod sorting;
 pub(crate) mod strided;
+#[cfg(test)]
+mod tests;
 mod vector;
 
 pub(crate) use elementary::Float;
