@@ -1,6 +1,6 @@
 //! The sum of the exponentials of a maker's shares after an order: `sum exp((q_k + d_k - most) / b)`.
 
-use super::{SimdLevel, Vector, Work, dispatch};
+use super::{Float, SimdLevel, Vector, Work, dispatch};
 
 /// Fewer outcomes than this are summed one by one: a vector would be mostly empty.
 const FEW: usize = 8;
@@ -49,18 +49,24 @@ impl Work<f64> for ExpSum<'_> {
     fn run<V: Vector<Scalar = f64>>(self, proof: V::Proof) -> f64 {
         let b = V::splat(proof, self.b);
         let mut sum = V::splat(proof, 0.0);
-        let shares = self.shares.chunks(V::LANES);
-        for (shares, order) in shares.zip(self.order.chunks(V::LANES)) {
-            // Lanes past the end hold what has the exponential 0.
-            let mut below = [f64::NEG_INFINITY; 16];
-            for (to, (q, d)) in below.iter_mut().zip(shares.iter().zip(order)) {
-                *to = (q + d - self.most) as f64;
+        let shares = self.shares.chunks_exact(V::LANES);
+        let order = self.order.chunks_exact(V::LANES);
+        // Those that do not fill a vector are few, and cheaper one by one.
+        let rest = Self {
+            shares: shares.remainder(),
+            order: order.remainder(),
+            ..self
+        };
+        for (shares, order) in shares.zip(order) {
+            let mut below = [0.0; 16];
+            for lane in 0..V::LANES {
+                below[lane] = (shares[lane] + order[lane] - self.most) as f64;
             }
             // SAFETY: no vector has more than 16 lanes.
             let below = unsafe { V::load(proof, below.as_ptr()) };
-            sum = sum + (below / b).exp();
+            sum = sum + <f64 as Float>::exp(below / b);
         }
-        sum.sum()
+        sum.sum() + rest.one_by_one()
     }
 }
 
