@@ -296,6 +296,10 @@ impl Observer {
                 self.on_end(event.task_id, Resolution::void("the task was cancelled"))
                     .await
             }
+            EventKind::Purged => {
+                self.on_end(event.task_id, Resolution::void("the task was removed"))
+                    .await
+            }
             _ => Ok(None),
         }
     }

@@ -11,8 +11,9 @@ const HEAD_START_ROWS: usize = 4_096;
 const HEAD_START_FROM: usize = 8 * HEAD_START_ROWS;
 /// The most columns: the Hessian is dense.
 const MAX_COLUMNS: usize = 1_024;
-/// The squared Newton decrement at which one more step leaves nothing to gain: `1e-9` says that the
-/// point is `3e-5` standard errors away before the step.
+/// The squared Newton decrement at which one more step leaves nothing to gain, for few rows: `1e-9` says
+/// that the point is `3e-5` standard errors away before the step. Standard errors shrink with the rows, so
+/// the limit grows by as much for every 100 of them.
 const DECREMENT: f64 = 1e-9;
 
 /// Newton's method has settled by then wherever there is a minimum.
@@ -270,8 +271,8 @@ impl Penalty<'_> {
     fn add(self, pass: &mut Pass, beta: &[f64]) -> f64 {
         let width = beta.len();
         let mut value = 0.0;
-        for j in 0..width - 1 {
-            let off = beta[j] - self.prior.get(j).copied().unwrap_or_default();
+        for (j, coefficient) in beta.iter().enumerate().take(width - 1) {
+            let off = coefficient - self.prior.get(j).copied().unwrap_or_default();
             value += 0.5 * self.ridge * off * off;
             pass.gradient[j] += self.ridge * off;
             pass.hessian[j * width + j] += self.ridge;
@@ -347,6 +348,7 @@ impl Point {
 
 fn solve(rows: Rows<'_>, penalty: Penalty<'_>, start: Vec<f64>, max_steps: usize) -> LogisticFit {
     let mut at = Point::at(rows, penalty, start);
+    let small = DECREMENT * (1.0 + rows.y.len() as f64 / 100.0);
     for step in 0..max_steps {
         let factor = Cholesky::of(&at.pass.hessian, at.beta.len());
         let newton = factor.solve(&at.pass.gradient);
@@ -354,7 +356,7 @@ fn solve(rows: Rows<'_>, penalty: Penalty<'_>, start: Vec<f64>, max_steps: usize
         if penalty.ridge == 0.0 && is_separated(rows, &at.beta) {
             return at.done(step, FitStatus::Separated);
         }
-        if decrement <= DECREMENT {
+        if decrement <= small {
             // The last step is too small to need another look.
             at.beta.iter_mut().zip(&newton).for_each(|(b, step)| *b -= step);
             at.loss -= 0.5 * decrement.max(0.0);

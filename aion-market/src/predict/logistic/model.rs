@@ -197,7 +197,7 @@ impl LogisticModel {
                 limit: MAX_TRAINING_ROWS as u64,
             });
         }
-        let standard = Standard::of(rows.iter().map(|row| &row.features));
+        let standard = Standard::of(&rows.iter().map(|row| &row.features));
         let mut options = options.clone();
         if options.prior.is_empty() {
             options.prior = standard.prior();

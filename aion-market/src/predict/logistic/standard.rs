@@ -20,7 +20,7 @@ pub(super) struct Standard {
 
 impl Standard {
     /// Learned from these rows.
-    pub(super) fn of<'a>(rows: impl Iterator<Item = &'a Features> + Clone) -> Self {
+    pub(super) fn of<'a>(rows: &(impl Iterator<Item = &'a Features> + Clone)) -> Self {
         let columns = Features::columns();
         let (mut mean, mut scale) = (Vec::new(), Vec::new());
         for j in 0..columns.len() {

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 fn row(n: u32, depth: f64, success: bool) -> TrainingRow {
     let features = Features::default().with("task.depth", Some(depth)).unwrap();
     let features = features
-        .with("persistence.harm", (n % 3 == 0).then_some(depth / 2.0))
+        .with("persistence.harm", n.is_multiple_of(3).then_some(depth / 2.0))
         .unwrap();
     TrainingRow::new(
         RowId::of(format!("row {n}")),
@@ -172,7 +172,7 @@ fn noise_is_given_the_strongest_ridge() {
     let noise: Vec<TrainingRow> = (0..200_u32)
         .map(|i| {
             let mixed = i.wrapping_mul(2_654_435_761) ^ (i.wrapping_mul(40_503) >> 3);
-            row(i, f64::from(i % 5), (mixed >> 13) % 2 == 0)
+            row(i, f64::from(i % 5), (mixed >> 13).is_multiple_of(2))
         })
         .collect();
     let options = LogisticOptions::default();
