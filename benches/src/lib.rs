@@ -1,11 +1,12 @@
 //! What benches and the drivers of `cargo xtask peers` share.
 //!
-//! - [`adder`]: an agent with a model that costs nothing and a service that adds numbers;
+//! - `adder`, with the feature `loop`: an agent with a model that costs nothing and a service that adds numbers;
 //! - [`arrays`], [`kernels`]: what the suite `market` computes, and on what;
 //! - [`bets`]: a market of many bets, from memory and on SQLite;
 //! - [`memory`]: what the memory of the machine can do;
 //! - [`driver`]: our side of the protocol between `cargo xtask peers` and a driver.
 
+#[cfg(feature = "loop")]
 pub mod adder;
 pub mod arrays;
 pub mod bets;

@@ -51,7 +51,11 @@ struct Parsed {
 pub fn rows(root: &Path, effort: Effort) -> Result<Vec<Row>> {
     let rounds = if effort == Effort::Quick { 5 } else { 31 };
     let python = python::interpreter("loop", &PEER_PACKAGES)?;
-    let ours = super::release_binary(root, "peer-loop", &["--no-default-features"])?;
+    let ours = super::release_binary(
+        root,
+        "peer-loop",
+        &["--no-default-features", "--features", "loop"],
+    )?;
     let mut ours = Driver::start(&mut Command::new(ours))?;
     let mut theirs =
         Driver::start(Command::new(python).arg(root.join("benches/peers/loop/pydantic_ai_steps.py")))?;
