@@ -120,10 +120,10 @@ impl Default for Weights {
     fn default() -> Self {
         Self {
             version: 1,
-            bias: -4.0,
-            lexical: 6.0,
-            semantic: 9.0,
-            usage: 9.0,
+            bias: -6.0,
+            lexical: 8.0,
+            semantic: 4.0,
+            usage: 16.0,
             past: 4.0,
             popular: 0.0,
             recent: 1.0,

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::decision::{Decision, Gain, LoggedSurface, Outcome, OutcomeStatus, SurfaceGain};
+use crate::decision::{Decision, Gain, LoggedSurface, Outcome, OutcomeStatus, StoredVector, SurfaceGain};
 use crate::error::Result;
 use crate::feature::{FEATURES, Feature, Weights};
 use crate::item::{ItemId, Surface};
@@ -242,7 +242,7 @@ impl History {
     }
 
     fn remember(&mut self, decision: &Decision, outcome: &Outcome) {
-        let vector = decision.vector.as_ref().and_then(|stored| stored.quantized());
+        let vector = decision.vector.as_ref().and_then(StoredVector::quantized);
         for item in &outcome.used {
             let history = self.items.entry(item.clone()).or_default();
             history.uses = history.uses.saturating_add(1);

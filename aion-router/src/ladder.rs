@@ -128,18 +128,17 @@ impl Ladder {
     }
 }
 
-/// The doubt of a shortlist in bits: for each surface the entropy over its picks, none, and everything else as
-/// one; the largest of them.
+/// The doubt of a shortlist in bits: for each surface the entropy over its picks, given that one of them is
+/// needed; the largest of them.
 pub fn doubt_bits(shortlist: &Shortlist) -> f64 {
     let mut doubt: f64 = 0.0;
     let mut surfaces: Vec<_> = shortlist.picks.iter().map(|pick| &pick.surface).collect();
     surfaces.dedup();
     for surface in surfaces {
         let of_surface = || shortlist.picks.iter().filter(|pick| pick.surface == *surface);
-        let shown: f64 = of_surface().map(|pick| pick.p).sum();
-        let rest = (1.0 - shown).max(0.0);
-        let terms = of_surface().map(|pick| pick.p).chain([rest]);
-        doubt = doubt.max(terms.filter(|p| *p > 0.0).map(|p| -p * p.log2()).sum());
+        let sum: f64 = of_surface().map(|pick| pick.p).sum();
+        let terms = of_surface().map(|pick| pick.p / sum).filter(|p| *p > 0.0);
+        doubt = doubt.max(terms.map(|p| -p * p.log2()).sum());
     }
     doubt
 }

@@ -69,7 +69,7 @@ pub use catalog::{Catalog, CatalogChange, CatalogVersion, ChangeKind, MAX_ITEMS}
 pub use decision::{
     Decision, Gain, LoggedItem, LoggedSurface, MAX_USED, Outcome, OutcomeStatus, StoredVector, SurfaceGain,
 };
-pub use embed::{Embedder, EmbeddingCache, HashingEmbedder};
+pub use embed::{Blended, Embedder, EmbeddingCache, HashingEmbedder};
 pub use engine::{Engine, EngineOptions, LogEntry};
 pub use error::{Error, Result};
 pub use explore::Exploration;

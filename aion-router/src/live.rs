@@ -150,7 +150,7 @@ impl LiveRouter {
             self.change(|engine| {
                 page.entries
                     .into_iter()
-                    .for_each(|(_, entry)| engine.apply(entry))
+                    .for_each(|(_, entry)| engine.apply(entry));
             });
         }
     }

@@ -51,6 +51,11 @@ impl Profile {
             Self::History => &[Bias, Usage, Past, Popular, CoUsed, Recent, Named, Unverified, New],
             Self::Uniform => &[Bias],
         };
-        fixed.only(features).values()
+        let mut weights = fixed.only(features);
+        if self == Self::Content {
+            // Without history the usage of an item is that of its description.
+            weights.semantic += fixed.usage;
+        }
+        weights.values()
     }
 }

@@ -170,7 +170,7 @@ impl<'a> Sources<'a> {
         });
         if let Some(vector) = self.vector {
             columns.fill(Feature::Semantic, |column| {
-                shelf.vectors.cosines_into(vector, column)
+                shelf.vectors.cosines_into(vector, column);
             });
         }
         named
@@ -186,8 +186,13 @@ impl<'a> Sources<'a> {
                 columns.set(Feature::Unverified, slot, f32::from(u8::from(*unverified)));
             }
         }
-        if let Some(learned) = &self.learned {
-            self.history_columns(learned, surface, shelf, &mut columns);
+        match &self.learned {
+            Some(learned) => self.history_columns(learned, surface, shelf, &mut columns),
+            // Without history the usage of an item is that of its description.
+            None => {
+                let semantic = columns.column(Feature::Semantic).to_vec();
+                columns.fill(Feature::Usage, |column| *column = semantic);
+            }
         }
         columns
     }
@@ -210,7 +215,7 @@ impl<'a> Sources<'a> {
         }
         if let Some(bound) = bound.filter(|bound| bound.is_used()) {
             columns.fill(Feature::New, |column| {
-                bound.newness_into(&shelf.unverified, column)
+                bound.newness_into(&shelf.unverified, column);
             });
             columns.fill(Feature::Popular, |column| bound.popularity_into(column));
         }
@@ -298,7 +303,7 @@ fn collapse(shelf: &Shelf, candidates: &mut Vec<Candidate<'_>>) {
     let vouched = candidates.iter().filter(|candidate| !candidate.unverified);
     let mut kept: Vec<u64> = vouched.map(signature).collect();
     candidates.retain(|candidate| {
-        if !candidate.unverified || candidate.item.is_pinned() {
+        if !candidate.unverified || candidate.must() {
             return true;
         }
         let own = signature(candidate);

@@ -80,10 +80,10 @@ impl EmbeddingCache {
         if kept.vectors.insert(key, vector).is_none() {
             kept.order.push_back(key);
         }
-        if kept.order.len() > self.room {
-            if let Some(oldest) = kept.order.pop_front() {
-                kept.vectors.remove(&oldest);
-            }
+        if kept.order.len() > self.room
+            && let Some(oldest) = kept.order.pop_front()
+        {
+            kept.vectors.remove(&oldest);
         }
     }
 

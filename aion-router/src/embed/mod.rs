@@ -1,5 +1,6 @@
 //! Embeddings: texts as vectors whose cosine says how alike they are.
 
+mod blend;
 mod cache;
 mod hashing;
 #[cfg(feature = "minilm")]
@@ -7,6 +8,7 @@ pub mod minilm;
 
 use std::fmt::Debug;
 
+pub use blend::Blended;
 pub use cache::EmbeddingCache;
 pub use hashing::HashingEmbedder;
 

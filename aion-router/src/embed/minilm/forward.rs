@@ -155,7 +155,7 @@ impl Encoder {
 
     /// `hidden <- norm(projected + hidden)`.
     #[inline(always)]
-    fn add_back(&self, projected: &mut [f32], hidden: &mut Vec<f32>, norm: &LayerNorm) {
+    fn add_back(&self, projected: &mut [f32], hidden: &mut [f32], norm: &LayerNorm) {
         let width = self.config.hidden_size;
         for (row, residual) in projected.chunks_exact_mut(width).zip(hidden.chunks_exact(width)) {
             self.norm(row, residual, norm);

@@ -1,0 +1,61 @@
+//! What another policy would have been worth, from a log in which one ranking in five was left to chance.
+
+use std::error::Error;
+
+use aion_router::embed::embed_one;
+use aion_router::ope::{Logged, OpeOptions, evaluate};
+use aion_router::{
+    Engine, EngineOptions, Exploration, HashingEmbedder, Outcome, Profile, Query, Surface, SurfaceBudget,
+};
+
+use crate::set::Set;
+
+/// Times that the set is asked.
+const ROUNDS: u64 = 20;
+
+pub(crate) fn judge(set: &Set) -> Result<(), Box<dyn Error>> {
+    let exploration = Exploration::default().with_holdout(0.2);
+    let mut engine = Engine::new(EngineOptions::default().with_exploration(exploration))?;
+    for (item, text) in set.items.iter().zip(&set.texts) {
+        engine.upsert(item.clone())?;
+        engine.set_vector(item.id(), &embed_one(&HashingEmbedder, text)?)?;
+    }
+    let (mut log, mut served) = (Vec::new(), 0.0);
+    for round in 0..ROUNDS {
+        for question in &set.questions {
+            let query = Query::new(&question.text, 4)
+                .with_surface(SurfaceBudget::new(Surface::Tool))
+                .with_seed(round);
+            let (shortlist, decision) =
+                engine.rank(&query, Some(&embed_one(&HashingEmbedder, &question.text)?))?;
+            let found = shortlist
+                .picks
+                .iter()
+                .any(|pick| question.relevant.contains(&pick.item));
+            let reward = f64::from(u8::from(found));
+            // The policy in question never serves the order without learning.
+            let learned = decision.arm != Some(Profile::Baseline) || shortlist.propensity == Some(1.0);
+            let propensity = shortlist.propensity.unwrap_or(1.0);
+            log.push(Logged {
+                propensity,
+                target: f64::from(u8::from(learned)),
+                reward,
+                model: None,
+            });
+            served += reward;
+            engine.remember(decision);
+            engine.record(shortlist.decision, &Outcome::used(question.relevant.clone()))?;
+        }
+    }
+    let estimate = evaluate(&log, &OpeOptions::default())?;
+    println!(
+        "\n{} decisions, one in five without learning: {:.3} found what was needed",
+        log.len(),
+        served / log.len() as f64
+    );
+    println!(
+        "without the holdout it would have been {:.3} +- {:.3} (IPS {:.3}, as much as {:.0} decisions)",
+        estimate.snips, estimate.half_width, estimate.ips, estimate.effective
+    );
+    Ok(())
+}
