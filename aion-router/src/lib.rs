@@ -1,9 +1,9 @@
 //! Catalogs of what an agent could use, and the few of it that belong in its next step.
 //!
-//! A [`Catalog`] holds items of every surface (tools, files, docs, ...), each with its words and with
-//! renderings of different cost. [`Router::rank`] picks a [`Shortlist`] within a budget of tokens and
-//! says why. Nothing here does I/O or waits: a ranking is a pure function of the catalog, the weights
-//! and the query.
+//! A [`Catalog`] holds items of every surface (tools, files, docs, ...), each with its words, its vector and
+//! renderings of different cost. [`Router::rank`] picks a [`Shortlist`] within a budget of tokens and says why.
+//! An [`Engine`] also learns from what was used and how it ended; a [`LiveRouter`] keeps it in a store. The
+//! catalog, the ranking and the learning do no I/O and never wait: equal inputs give equal answers.
 //!
 //! ```
 //! use aion_router::{Catalog, Item, Query, Rendering, Router, Surface, SurfaceBudget};
@@ -22,12 +22,22 @@
 //! # Ok::<(), aion_router::Error>(())
 //! ```
 //!
+//! # Features
+//!
+//! - `tokenizer`: token counts by the tokenizer of a model.
+//! - `minilm`: sentence embeddings by a small BERT, from its safetensors.
+//! - `sqlite`: a store in a SQLite file.
+//! - `testkit`: the conformance suite of the store trait.
+//!
 //! # Reading order
 //!
-//! 1. [`item`] and [`Catalog`]: what there is.
-//! 2. [`text`] and [`index`]: words, and BM25 over fields.
-//! 3. [`Query`], [`Router`] and [`Shortlist`]: what is asked, the ranking, the answer.
-//! 4. [`budget`]: which renderings fit.
+//! 1. [`item`], [`Catalog`], [`TokenCounter`]: what there is, and what it costs.
+//! 2. [`text`] and [`index`]: words, and BM25 over fields. [`embed`] and [`vector`]: meaning, and exact search.
+//! 3. [`Query`], [`Feature`], [`Router`] and [`Shortlist`]: what is asked, the ranking, the answer.
+//! 4. [`budget`], [`Ladder`], [`prompt`]: which renderings fit, how much effort is worth it, what a cache keeps.
+//! 5. [`Engine`], [`History`], [`Learner`], [`Mixture`]: learning from a [`Decision`] and its [`Outcome`].
+//! 6. [`Exploration`] and [`ope`]: what another policy would have been worth.
+//! 7. [`store`] and [`LiveRouter`]: state that outlives the program.
 
 mod assemble;
 mod bound;
