@@ -3,7 +3,7 @@
 use super::{Float, SimdLevel, Vector, Work, dispatch};
 
 /// Fewer outcomes than this are summed one by one: a vector would be mostly empty.
-const FEW: usize = 8;
+const FEW: usize = 4;
 
 /// `sum exp((q_k + d_k - most) / b)`, for sums `q_k + d_k` that do not overflow; allocates nothing.
 ///
@@ -49,24 +49,17 @@ impl Work<f64> for ExpSum<'_> {
     fn run<V: Vector<Scalar = f64>>(self, proof: V::Proof) -> f64 {
         let b = V::splat(proof, self.b);
         let mut sum = V::splat(proof, 0.0);
-        let shares = self.shares.chunks_exact(V::LANES);
-        let order = self.order.chunks_exact(V::LANES);
-        // Those that do not fill a vector are few, and cheaper one by one.
-        let rest = Self {
-            shares: shares.remainder(),
-            order: order.remainder(),
-            ..self
-        };
-        for (shares, order) in shares.zip(order) {
-            let mut below = [0.0; 16];
-            for lane in 0..V::LANES {
-                below[lane] = (shares[lane] + order[lane] - self.most) as f64;
+        for (shares, order) in self.shares.chunks(V::LANES).zip(self.order.chunks(V::LANES)) {
+            // A lane without an outcome lies infinitely far below, and counts nothing.
+            let mut below = [f64::NEG_INFINITY; 16];
+            for ((below, q), d) in below.iter_mut().zip(shares).zip(order) {
+                *below = (q + d - self.most) as f64;
             }
             // SAFETY: no vector has more than 16 lanes.
             let below = unsafe { V::load(proof, below.as_ptr()) };
             sum = sum + <f64 as Float>::exp(below / b);
         }
-        sum.sum() + rest.one_by_one()
+        sum.sum()
     }
 }
 
