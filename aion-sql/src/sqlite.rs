@@ -154,7 +154,9 @@ async fn number(connection: &mut SqliteConnection, sql: &'static str) -> Result<
 
 /// Whether another connection was in the way: the primary result code 5 (`SQLITE_BUSY`).
 fn is_busy(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    let code = error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code);
     let code = code.and_then(|code| code.parse::<i32>().ok());
     code.is_some_and(|code| code & 0xff == 5)
 }
