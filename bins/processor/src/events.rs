@@ -15,7 +15,7 @@ use http::HeaderMap;
 
 use crate::problem::in_query;
 use crate::tasks::at_least_one;
-use crate::wire::{Event, EventList, ListEvents, StreamEvents};
+use crate::wire::{Event, EventList, ListEvents, StreamEvents, StreamedEvent};
 
 /// How often a stream looks at the log even if nobody told it to.
 const POLL: Duration = Duration::from_secs(2);
@@ -59,7 +59,7 @@ pub(crate) async fn list_events(
     tag = "events",
     params(StreamEvents, ("last-event-id" = Option<String>, Header, description = "The `seq` of the last event seen")),
     responses(
-        (status = 200, description = "Events, each with its `seq` as id", body = String, content_type = "text/event-stream"),
+        (status = 200, description = "Events, each with its `seq` as id", body = StreamedEvent, content_type = "text/event-stream"),
         (status = 400, description = "Last-Event-ID is no number", body = Problem, content_type = "application/problem+json"),
     ),
 )]

@@ -291,6 +291,18 @@ pub struct EventList {
     pub next: u64,
 }
 
+/// One server-sent event of a stream.
+#[derive(Debug, Clone, PartialEq, Eq, ToSchema)]
+pub struct StreamedEvent {
+    /// Its `seq`, for `Last-Event-ID`.
+    pub id: String,
+    /// Its kind.
+    pub event: String,
+    /// An `Event`, as JSON.
+    #[schema(content_media_type = "application/json")]
+    pub data: String,
+}
+
 /// What counts for the persistence of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Evidence {

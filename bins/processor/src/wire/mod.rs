@@ -6,8 +6,8 @@ mod names;
 mod requests;
 
 pub use answers::{
-    Event, EventList, Evidence, HeadView, HeartbeatView, LeaseList, LeaseView, Message, MessageList, Task,
-    TaskList,
+    Event, EventList, Evidence, HeadView, HeartbeatView, LeaseList, LeaseView, Message, MessageList,
+    StreamedEvent, Task, TaskList,
 };
 pub use lists::{ListChildren, ListEvents, ListMessages, ListTasks, StreamEvents};
 pub use names::{
