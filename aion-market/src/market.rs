@@ -8,11 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use aion_types::{Clock, ForecasterId, MarketId, PpmDist, Prob, SystemClock, TaskId, Timestamp};
 
 use crate::Result;
+use crate::compare::{Options, Verdict};
 use crate::draft::Draft;
 use crate::engine::{Decision, MarketState, Snapshot};
 use crate::error::Error;
 use crate::event::StoredEvent;
-use crate::history::{CalibrationReport, History, calibration_of};
+use crate::history::{CalibrationReport, History, calibration_of, comparison_of};
 use crate::ledger::Entry;
 use crate::maker::MakerSpec;
 use crate::order::{Fill, Forecast, Order, Quote, Trade};
@@ -28,6 +29,7 @@ use crate::store::{
 const MAX_ATTEMPTS: usize = 16;
 const EVENTS_PER_READ: usize = 1_000;
 const CACHED_STATES: usize = 256;
+const COMPARED_SCORES: usize = 10_000;
 
 /// How a [`Market`] opens and lists.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -358,6 +360,18 @@ impl Market {
     ) -> Result<Option<CalibrationReport>> {
         let rows = self.0.store.scores(forecaster, self.0.options.history).await?;
         calibration_of(forecaster, &rows, bins)
+    }
+
+    /// Which of two forecasters is better, by the Brier scores of their last forecasts in the markets
+    /// that both have a score in, in the order in which these ended. At most the latest 10,000 scores of
+    /// each count. With [`Options::brier`], or another range that holds `[-2, 2]`.
+    ///
+    /// # Errors
+    /// [`Error`] for a range that a difference falls out of, or if the store fails.
+    pub async fn compare(&self, a: &ForecasterId, b: &ForecasterId, options: Options) -> Result<Verdict> {
+        let of_a = self.0.store.scores(a, COMPARED_SCORES).await?;
+        let of_b = self.0.store.scores(b, COMPARED_SCORES).await?;
+        comparison_of(&of_a, &of_b, options)
     }
 
     /// The ledger rows of a market, at most 100,000.

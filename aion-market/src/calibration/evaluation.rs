@@ -7,6 +7,7 @@ use super::examples::Examples;
 use super::recipe::Recipe;
 use crate::Result;
 use crate::error::check;
+use crate::predict::splitmix64;
 use crate::reliability::Reliability;
 
 /// The bins of the calibration error in an [`Evaluation`].
@@ -84,24 +85,40 @@ fn log_loss(p: f64, o: f64) -> f64 {
     term(o, p.ln()) + term(1.0 - o, (-p).ln_1p())
 }
 
-/// Calibrates every row by a fit on the other folds: rows are dealt to `folds` folds in turn, and rows
-/// of one name into the same fold.
+/// Into how many parts rows are dealt, and in which order: shuffled by the seed, so that a pattern in
+/// the order of the rows is no pattern of the folds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Folds {
+    count: usize,
+    seed: u64,
+}
+
+impl Folds {
+    /// So many folds, dealt after a shuffle by this seed; the same seed gives the same folds.
+    pub const fn new(count: usize, seed: u64) -> Self {
+        Self { count, seed }
+    }
+}
+
+/// Calibrates every row by a fit on the other folds: rows are shuffled and dealt to the folds in turn,
+/// rows of one name into the same fold.
 ///
 /// ```
-/// use aion_market::calibration::{Examples, Method, Recipe, out_of_fold};
+/// use aion_market::calibration::{Examples, Folds, Method, Recipe, out_of_fold};
 ///
 /// let (p, o) = ([[0.9; 10], [0.1; 10]].concat(), [[1.0; 6].as_slice(), &[0.0; 4], &[1.0; 4], &[0.0; 6]].concat());
-/// let honest = out_of_fold(Recipe::new(Method::Platt), &Examples::new(&p, &o)?, 5)?;
-/// assert!(honest[..10].iter().all(|q| (0.4..0.75).contains(q)));
+/// let honest = out_of_fold(Recipe::new(Method::Platt), &Examples::new(&p, &o)?, Folds::new(5, 1))?;
+/// // Each 0.9 comes down towards the six in ten that happened, by what the other rows show.
+/// assert!(honest[..10].iter().all(|q| (0.3..0.8).contains(q)));
 /// # Ok::<(), aion_market::Error>(())
 /// ```
 ///
 /// # Errors
 /// [`crate::Error`] for fewer than two folds, or more than there are rows or names.
-pub fn out_of_fold(recipe: Recipe, examples: &Examples<'_>, folds: usize) -> Result<Vec<f64>> {
+pub fn out_of_fold(recipe: Recipe, examples: &Examples<'_>, folds: Folds) -> Result<Vec<f64>> {
     let fold_of = deal(examples, folds)?;
     let mut calibrated = vec![0.0; examples.len()];
-    for fold in 0..folds {
+    for fold in 0..folds.count {
         let rows = || (0..examples.len()).filter(|i| fold_of[*i] != fold);
         let pick = |of: &[f64]| -> Vec<f64> { rows().filter_map(|i| of.get(i).copied()).collect() };
         let (p, o, weights) = (pick(examples.p), pick(examples.o), pick(examples.weights));
@@ -117,7 +134,7 @@ pub fn out_of_fold(recipe: Recipe, examples: &Examples<'_>, folds: usize) -> Res
     Ok(calibrated)
 }
 
-fn deal(examples: &Examples<'_>, folds: usize) -> Result<Vec<usize>> {
+fn deal(examples: &Examples<'_>, folds: Folds) -> Result<Vec<usize>> {
     let mut known = std::collections::HashMap::new();
     let groups: Vec<usize> = (0..examples.len())
         .map(|i| match examples.keys.get(i) {
@@ -132,8 +149,21 @@ fn deal(examples: &Examples<'_>, folds: usize) -> Result<Vec<usize>> {
     check(
         "folds",
         "between 2 and the number of rows or names",
-        folds as f64,
-        (2..=most).contains(&folds),
+        folds.count as f64,
+        (2..=most).contains(&folds.count),
     )?;
-    Ok(groups.iter().map(|group| group % folds).collect())
+    let places = shuffled(most, folds.seed);
+    Ok(groups.iter().map(|group| places[*group] % folds.count).collect())
+}
+
+/// `0..n` in an order drawn by the seed (Fisher and Yates).
+fn shuffled(n: usize, seed: u64) -> Vec<usize> {
+    let mut places: Vec<usize> = (0..n).collect();
+    let mut state = splitmix64(seed);
+    for last in (1..n).rev() {
+        state = splitmix64(state);
+        let draw = (u128::from(state) * (last as u128 + 1)) >> 64;
+        places.swap(last, draw as usize);
+    }
+    places
 }

@@ -36,7 +36,7 @@ mod platt;
 mod recipe;
 
 pub use calibrator::{Calibrator, Training};
-pub use evaluation::{Evaluation, Losses, out_of_fold};
+pub use evaluation::{Evaluation, Folds, Losses, out_of_fold};
 pub use examples::{Examples, MAX_EXAMPLES, RowKey};
 pub use isotonic::{isotonic, isotonic_into};
 pub use link::{Calibration, Fit, FitOptions};

@@ -82,6 +82,18 @@ impl Options {
         })
     }
 
+    /// Differences of Brier scores over any number of outcomes: in `[-2, 2]`.
+    pub const fn brier() -> Self {
+        Self {
+            range: Interval {
+                lower: -2.0,
+                upper: 2.0,
+            },
+            alpha: 0.05,
+            assumption: Assumption::Drifting,
+        }
+    }
+
     /// Sets how often an interval may ever be wrong.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use aion_market::Error;
 use aion_market::calibration::{
-    Calibrator, Examples, Losses, Map, Method, Recipe, Targets, isotonic, isotonic_into, out_of_fold,
+    Calibrator, Examples, Folds, Losses, Map, Method, Recipe, Targets, isotonic, isotonic_into, out_of_fold,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -133,7 +133,7 @@ fn examples_are_checked() {
     assert!(one().with_weights(&[0.0]).is_err());
     assert!(one().with_weights(&[1.0, 1.0]).is_err());
     assert!(one().with_keys(["a", "b"]).is_err());
-    assert!(out_of_fold(Recipe::new(Method::Platt), &one(), 2).is_err());
+    assert!(out_of_fold(Recipe::new(Method::Platt), &one(), Folds::new(2, 0)).is_err());
     assert!(Recipe::new(Method::Platt).with_ridge(-1.0).is_err());
     assert!(Recipe::new(Method::Platt).with_eps(0.0).is_err());
     assert!(isotonic(&[1.0, f64::NAN], &[]).is_err());
@@ -155,11 +155,33 @@ fn folds_keep_rows_of_one_name_together() {
     let names = ["a", "a", "a", "a", "b", "b", "b", "b"];
     let examples = Examples::new(&p, &o).unwrap().with_keys(names).unwrap();
     let recipe = Recipe::new(Method::Isotonic).with_targets(Targets::Raw);
-    assert_eq!(
-        out_of_fold(recipe, &examples, 2).unwrap(),
-        [0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0]
-    );
-    assert!(out_of_fold(recipe, &examples, 3).is_err());
+    for seed in 0..8 {
+        assert_eq!(
+            out_of_fold(recipe, &examples, Folds::new(2, seed)).unwrap(),
+            [0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0]
+        );
+    }
+    assert!(out_of_fold(recipe, &examples, Folds::new(3, 0)).is_err());
+}
+
+/// Every second row happened. Dealt in the order of the file, two folds would be all of one kind and
+/// of the other: each row would be told the opposite of what happened.
+#[test]
+fn a_pattern_of_the_file_is_no_pattern_of_the_folds() {
+    let o: Vec<f64> = (0..400).map(|i| f64::from(i % 2)).collect();
+    let p = vec![0.5; o.len()];
+    let examples = Examples::new(&p, &o).unwrap();
+    let recipe = Recipe::new(Method::Isotonic).with_targets(Targets::Raw);
+    let dealt = |seed| out_of_fold(recipe, &examples, Folds::new(2, seed)).unwrap();
+    for seed in 0..20 {
+        let honest = dealt(seed);
+        assert!(
+            honest.iter().all(|q| (0.35..=0.65).contains(q)),
+            "{seed}: {honest:?}"
+        );
+        assert_eq!(honest, dealt(seed));
+    }
+    assert!((1..20).any(|seed| dealt(seed) != dealt(0)));
 }
 
 /// A forecaster who says twice the log-odds that he should: every method finds it out on rows that it

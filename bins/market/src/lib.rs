@@ -15,7 +15,7 @@
 //!
 //! # Reading order
 //! [`wire`] (what goes over the wire), then the operations: markets, orders, scores, standings, batch, log,
-//! predictors, hooks, state; [`HttpFeed`] and [`Follower`] for tasks.
+//! predictors, hooks, state; [`HttpFeed`], [`panel`] and [`Follower`] for tasks.
 
 mod batch;
 mod chat;
@@ -27,6 +27,7 @@ mod log;
 mod markets;
 mod orders;
 mod own;
+mod panel;
 mod predictors;
 mod problem;
 mod scores;
@@ -42,6 +43,7 @@ use aion_trust::TrustLedger;
 pub use chat::{HttpChat, HttpChatError};
 pub use feed::{HttpFeed, HttpFeedError};
 pub use follow::Follower;
+pub use panel::panel;
 pub(crate) use service::Hooks;
 pub use service::MarketService;
 

@@ -6,12 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aion_market::predict::llm::{LlmBudget, LlmOptions};
-use aion_market::predict::logistic::LogisticPredictorOptions;
-use aion_market::{
-    BaseRate, BetaHistory, Ensemble, LlmPredictor, LogisticPredictor, Market, MarketOptions, ObserverOptions,
-    PersistencePredictor, Predictor, SqliteMarketStore, TaskHistory,
-};
-use aion_market_server::{DEFAULT_PORT, Follower, HttpChat, HttpFeed, MarketService};
+use aion_market::{LlmPredictor, Market, MarketOptions, ObserverOptions, Predictor, SqliteMarketStore};
+use aion_market_server::{DEFAULT_PORT, Follower, HttpChat, HttpFeed, MarketService, panel};
 use aion_service::ServeArgs;
 use aion_service::webhook::WebhookKeys;
 use aion_trust::{SqliteLedgerStore, TrustLedger, TrustOptions};
@@ -98,7 +94,8 @@ fn put_together(cli: &Cli, market: &Market, trust: TrustLedger) -> Result<Market
         if let Some(key) = secret("AION_PROCESSOR_API_KEY") {
             feed = feed.with_key(key);
         }
-        let asked = predictors(market, cli.llm_calls_per_day)?;
+        let llm = language_model(cli.llm_calls_per_day)?;
+        let asked = panel(market, llm)?;
         let follower = Follower::new(market, Arc::new(feed), asked, ObserverOptions::default());
         service = service.with_follower(follower);
     }
@@ -114,31 +111,17 @@ fn secret(name: &str) -> Option<SecretString> {
     value.map(SecretString::from)
 }
 
-/// Base rate, history of like tasks, logistic regression, persistence, a language model if it may be asked,
-/// and the mixture of them all.
-fn predictors(market: &Market, llm_calls_per_day: u32) -> Result<Vec<Arc<dyn Predictor>>, Failure> {
-    let history = TaskHistory::new();
-    let options = LogisticPredictorOptions::new()?;
-    let mut all: Vec<Arc<dyn Predictor>> = vec![
-        Arc::new(BaseRate::new(market.clone())?),
-        Arc::new(BetaHistory::new(history.clone())?),
-        Arc::new(LogisticPredictor::new(history, options)),
-        Arc::new(PersistencePredictor::new(market.clone())?),
-    ];
-    if llm_calls_per_day > 0 {
-        all.push(Arc::new(language_model(llm_calls_per_day)?));
+/// None if it may not be asked.
+fn language_model(calls_per_day: u32) -> Result<Option<Arc<dyn Predictor>>, Failure> {
+    if calls_per_day == 0 {
+        return Ok(None);
     }
-    let mixture = Ensemble::new(all.iter().map(|predictor| predictor.id().clone()))?;
-    all.push(Arc::new(mixture));
-    Ok(all)
-}
-
-fn language_model(calls_per_day: u32) -> Result<LlmPredictor, Failure> {
     let chat = HttpChat::from_lookup(|name| std::env::var(name).ok())?;
     let chat = chat.ok_or("a language model is asked for, and AION_OPENAI_BASEURL is not set")?;
     let budget = LlmBudget::default().with_calls_per_day(calls_per_day);
     let options = LlmOptions::default().with_budget(budget);
-    Ok(LlmPredictor::new(Arc::new(chat), Arc::new(SystemClock), options)?)
+    let llm = LlmPredictor::new(Arc::new(chat), Arc::new(SystemClock), options)?;
+    Ok(Some(Arc::new(llm)))
 }
 
 /// The error with its causes, one a line.

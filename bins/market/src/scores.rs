@@ -2,7 +2,7 @@
 
 use aion_market::diagram::{self, DiagramOptions};
 use aion_market::reliability::Reliability;
-use aion_market::{CalibrationReport, Market, score};
+use aion_market::{CalibrationReport, Market, compare, score};
 use aion_service::{Json, Problem, Query};
 use aion_trust::TrustLedger;
 use aion_types::ForecasterId;
@@ -13,6 +13,7 @@ use http::{HeaderMap, header};
 use crate::markets::page;
 use crate::problem::{in_body, in_store, in_trust, invalid};
 use crate::standings::no_scores;
+use crate::wire::compared::{Compared, ComparisonView};
 use crate::wire::{
     CalibrationOf, CalibrationView, Leaderboard, ScoreBatchBody, ScoreBatchView, ScoreView, Top, TrustList,
 };
@@ -104,6 +105,41 @@ async fn calibration_of(market: &Market, of: &CalibrationOf) -> Result<Calibrati
         .await
         .map_err(in_body)?;
     report.ok_or_else(|| no_scores(&of.forecaster))
+}
+
+/// Says which of two forecasters is better, on the markets that both have a score in, and how sure that
+/// is. It may be asked for after every market and acted upon at once. At most the latest 10,000 scores of
+/// each count.
+#[utoipa::path(
+    get,
+    path = "/v1/compare",
+    operation_id = "compare_forecasters",
+    tag = "scores",
+    params(Compared),
+    responses(
+        (status = 200, description = "The difference, its interval and the evidence; `n` is 0 if they met in no market", body = ComparisonView),
+        (status = 404, description = "No market with a forecast of one of them has ended", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "A value is not valid", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn compare(
+    State(market): State<Market>,
+    Query(of): Query<Compared>,
+) -> Result<Json<ComparisonView>, Problem> {
+    if !(1e-6..=0.5).contains(&of.alpha) {
+        return Err(Problem::unprocessable("invalid", "alpha must be in [0.000001, 0.5]").at("query:alpha"));
+    }
+    for who in [&of.a, &of.b] {
+        if market.scores(who, 1).await.map_err(in_body)?.is_empty() {
+            return Err(no_scores(who));
+        }
+    }
+    let options = compare::Options::brier()
+        .with_assumption(of.assumption.into())
+        .with_alpha(of.alpha)
+        .map_err(in_body)?;
+    let verdict = market.compare(&of.a, &of.b, options).await.map_err(in_body)?;
+    Ok(Json(ComparisonView::new(of, &verdict)))
 }
 
 /// A picture, harmless even where it is opened as a page.

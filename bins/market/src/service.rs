@@ -121,6 +121,7 @@ fn operations() -> OpenApiRouter<MarketService> {
         .routes(routes!(scores::leaderboard))
         .routes(routes!(scores::calibration))
         .routes(routes!(scores::calibration_diagram))
+        .routes(routes!(scores::compare))
         .routes(routes!(scores::score_batch))
         .routes(routes!(scores::list_trust))
         .routes(routes!(standings::get_prob))

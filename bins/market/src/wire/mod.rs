@@ -4,14 +4,16 @@
 //! are numbers with six decimals.
 
 pub mod columns;
+pub mod compared;
 pub mod following;
 pub mod log;
 mod requests;
 pub mod standing;
 mod whole;
 
+use aion_market::interval::Z_95;
 use aion_market::maker::MICRO;
-use aion_market::reliability::Reliability;
+use aion_market::reliability::{Bin, Reliability};
 use aion_market::{
     CalibrationReport, Fill, MarketStatus, MarketView, Quote, Report, Resolution, Standing, Subject,
 };
@@ -321,8 +323,12 @@ pub struct CalibrationView {
     pub loss_bits: Option<f64>,
     /// Mean one-sided Brier score.
     pub brier: f64,
-    /// Expected calibration error.
+    /// Expected calibration error: the mean gap between forecast and frequency.
     pub ece: f64,
+    /// Maximum calibration error: the largest gap of a bin.
+    pub mce: f64,
+    /// Variance of the forecasts: how much they dare.
+    pub sharpness: f64,
     /// Murphy: gap between forecast and frequency; smaller is better.
     pub reliability: f64,
     /// Murphy: spread of the frequencies; larger is better.
@@ -346,6 +352,26 @@ pub struct BinView {
     pub forecast: f64,
     /// How often the event happened.
     pub frequency: f64,
+    /// Lower end of Wilson's interval of 95% of that frequency.
+    pub frequency_lower: f64,
+    /// Upper end of that interval.
+    pub frequency_upper: f64,
+}
+
+impl From<&Bin> for BinView {
+    fn from(bin: &Bin) -> Self {
+        // There is one for every bin that is not empty.
+        let interval = bin.wilson(Z_95).ok().flatten();
+        Self {
+            lower: bin.lower,
+            upper: bin.upper,
+            n: bin.n,
+            forecast: bin.mean_forecast,
+            frequency: bin.mean_outcome,
+            frequency_lower: interval.map_or(0.0, |interval| interval.lower),
+            frequency_upper: interval.map_or(1.0, |interval| interval.upper),
+        }
+    }
 }
 
 impl CalibrationView {
@@ -358,18 +384,12 @@ impl CalibrationView {
             loss_bits: Some(loss_bits).filter(|loss| loss.is_finite()),
             brier: murphy.brier(),
             ece: curve.ece(),
+            mce: curve.mce(),
+            sharpness: curve.sharpness(),
             reliability: murphy.reliability,
             resolution: murphy.resolution,
             uncertainty: murphy.uncertainty(),
-            bins: filled
-                .map(|bin| BinView {
-                    lower: bin.lower,
-                    upper: bin.upper,
-                    n: bin.n,
-                    forecast: bin.mean_forecast,
-                    frequency: bin.mean_outcome,
-                })
-                .collect(),
+            bins: filled.map(BinView::from).collect(),
         }
     }
 }

@@ -1,8 +1,9 @@
 //! The language model over HTTP: what is sent, what is read, what is refused.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use aion_market::predict::llm::{LlmOptions, LlmPredictor};
+use aion_market::predict::llm::{LlmBudget, LlmOptions, LlmPredictor};
 use aion_market::{Predictor, TaskView};
 use aion_market_server::HttpChat;
 use aion_types::{PpmDist, Prob, SystemClock, TaskRecord, Timestamp};
@@ -146,6 +147,63 @@ async fn every_other_answer_is_a_reason_and_no_forecast() {
     }
     let error = opinion(&llm("http://127.0.0.1:1/v1")).await.unwrap_err();
     assert!(error.contains("cannot be reached"), "{error}");
+}
+
+#[tokio::test]
+async fn a_text_that_is_no_forecast_is_refused() {
+    for (said, reason) in [
+        ("It will surely work.", "no JSON object"),
+        (r#"{"p": 1}"#, "no \"probabilities\""),
+        (
+            r#"{"probabilities": {"SUCCESS": 0.9, "FAILED": 0.9}}"#,
+            "sum to 1.8",
+        ),
+        (
+            r#"{"probabilities": {"SUCCESS": "0.9", "FAILED": 0.1}}"#,
+            "no number",
+        ),
+        (r#"{"probabilities": [1]}"#, "1 probabilities for 2 outcomes"),
+    ] {
+        let (base, _) = serve(200, &completion(said), true).await;
+        let llm = llm(&base);
+        let error = opinion(&llm).await.unwrap_err();
+        assert!(error.contains(reason), "{said}: {error}");
+        // It was paid for all the same.
+        let usage = llm.usage();
+        assert_eq!((usage.calls, usage.failed, usage.tokens_today), (1, 1, 321));
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_is_given_up() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}/v1", listener.local_addr().unwrap());
+    let hanging = tokio::spawn(async move {
+        let mut held = Vec::new();
+        loop {
+            held.push(listener.accept().await.unwrap());
+        }
+    });
+    let chat = HttpChat::new(&base, "small").unwrap();
+    let options = LlmOptions::default().with_timeout(Duration::from_millis(50));
+    let llm = LlmPredictor::new(Arc::new(chat), Arc::new(SystemClock), options).unwrap();
+    let error = opinion(&llm).await.unwrap_err();
+    assert!(error.contains("no answer within 50 ms"), "{error}");
+    assert_eq!(llm.usage().failed, 1);
+    hanging.abort();
+}
+
+#[tokio::test]
+async fn a_call_over_the_budget_is_not_made() {
+    let text = completion(r#"{"probabilities": [0.5, 0.5]}"#);
+    let (base, asked) = serve(200, &text, true).await;
+    let chat = HttpChat::new(&base, "small").unwrap();
+    let options = LlmOptions::default().with_budget(LlmBudget::default().with_calls_per_day(2));
+    let llm = LlmPredictor::new(Arc::new(chat), Arc::new(SystemClock), options).unwrap();
+    for expected in [Some(0.5), Some(0.5), None] {
+        assert_eq!(opinion(&llm).await, Ok(expected));
+    }
+    assert_eq!((asked.lock().unwrap().len(), llm.usage().withheld), (2, 1));
 }
 
 #[test]

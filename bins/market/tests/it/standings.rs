@@ -221,3 +221,76 @@ async fn calibration_is_a_picture_for_whoever_asks_for_one() {
         (404, "no_scores")
     );
 }
+
+#[tokio::test]
+async fn calibration_says_how_sure_its_frequencies_are() {
+    let client = scored(10).await;
+    let view = client.get("/v1/calibration?forecaster=anna").await.1;
+    let close = |value: &Value, expected: f64| {
+        assert!((value.as_f64().unwrap() - expected).abs() < 1e-6, "{value}");
+    };
+    close(&view["mce"], 0.2);
+    close(&view["ece"], 0.2);
+    close(&view["sharpness"], 0.0);
+    // Ten of ten: Wilson's lower end is 10 / (10 + 1.96^2).
+    let bin = &view["bins"][0];
+    close(&bin["frequency"], 1.0);
+    close(&bin["frequency_lower"], 0.722_467);
+    close(&bin["frequency_upper"], 1.0);
+}
+
+#[tokio::test]
+async fn two_forecasters_are_compared_on_the_markets_that_both_were_in() {
+    let client = scored(60).await;
+    let alone = client.opened("pseudo_count").await;
+    let body = json!({"forecaster": "anna", "probabilities": [0.1, 0.9]});
+    client.ok(&format!("{alone}/forecasts"), body).await;
+    client
+        .ok(&format!("{alone}/resolve"), json!({"outcome": "YES"}))
+        .await;
+    let compared = client.get("/v1/compare?a=anna&b=ben").await.1;
+    assert_eq!((&compared["n"], &compared["better"]), (&json!(60), &json!("a")));
+    // Brier 0.08 against 0.98, each time.
+    let of = |view: &Value, name: &str| view[name].as_f64().unwrap();
+    assert!((of(&compared, "mean") - 0.9).abs() < 1e-9);
+    assert!(of(&compared, "lower") > 0.0 && of(&compared, "upper") >= 0.9);
+    assert!(of(&compared, "p_value") < 0.01 && of(&compared, "e_a_better") > 100.0);
+    assert!(of(&compared, "e_b_better") < 1.0);
+    let turned = client.get("/v1/compare?a=ben&b=anna&alpha=0.05").await.1;
+    assert_eq!(turned["better"], "b");
+    assert!((of(&turned, "mean") + 0.9).abs() < 1e-9);
+    assert!((of(&turned, "upper") + of(&compared, "lower")).abs() < 1e-12);
+    let constant = client.get("/v1/compare?a=anna&b=ben&assumption=constant").await.1;
+    assert!(of(&constant, "lower") > of(&compared, "lower"), "{constant}");
+    let alike = client.get("/v1/compare?a=anna&b=anna").await.1;
+    assert_eq!((&alike["better"], of(&alike, "mean")), (&json!("open"), 0.0));
+}
+
+#[tokio::test]
+async fn forecasters_who_never_met_are_not_compared() {
+    let client = scored(1).await;
+    for who in ["carl", "dora"] {
+        let path = client.opened("pseudo_count").await;
+        let body = json!({"forecaster": who, "probabilities": [0.5, 0.5]});
+        client.ok(&format!("{path}/forecasts"), body).await;
+        client
+            .ok(&format!("{path}/resolve"), json!({"outcome": "YES"}))
+            .await;
+    }
+    let view = client.get("/v1/compare?a=carl&b=dora").await.1;
+    assert_eq!(
+        (&view["n"], &view["better"], &view["p_value"]),
+        (&json!(0), &json!("open"), &json!(1.0))
+    );
+    for (query, status) in [
+        ("a=anna&b=nobody", 404),
+        ("a=nobody&b=anna", 404),
+        ("a=anna&b=ben&alpha=0", 422),
+        ("a=anna&b=ben&alpha=NaN", 422),
+        ("a=anna", 400),
+        ("a=anna&b=ben&assumption=odd", 400),
+    ] {
+        let found = client.get(&format!("/v1/compare?{query}")).await.0;
+        assert_eq!(found.as_u16(), status, "{query}");
+    }
+}

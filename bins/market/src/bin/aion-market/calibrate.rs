@@ -3,12 +3,17 @@
 use std::io::Write;
 use std::path::Path;
 
-use aion_market::calibration::{Calibrator, Evaluation, Examples, Losses, Method, Recipe, out_of_fold};
+use aion_market::calibration::{
+    Calibrator, Evaluation, Examples, Folds, Losses, Method, Recipe, out_of_fold,
+};
 use serde::Serialize;
 
 use crate::args::{CalibrateArgs, Family};
 use crate::paint::{file_name, name};
 use crate::{Failure, print, read};
+
+/// Of the folds: the same rows give the same table.
+const SEED: u64 = 0;
 
 /// What a calibrator of one forecaster is worth.
 #[derive(Debug, Serialize)]
@@ -55,30 +60,13 @@ impl From<Family> for Method {
 
 /// Losses before and after, each row corrected by a fit to the other folds.
 fn worth(recipe: Recipe, p: &[f64], o: &[f64], folds: usize) -> aion_market::Result<Evaluation> {
-    let (p, o) = shuffled(p, o);
-    let rows = Examples::new(&p, &o)?;
-    let corrected = out_of_fold(recipe, &rows, folds)?;
+    let rows = Examples::new(p, o)?;
+    let corrected = out_of_fold(recipe, &rows, Folds::new(folds, SEED))?;
     Ok(Evaluation {
         rows: p.len() as u64,
         before: Losses::of(&rows)?,
-        after: Losses::of(&Examples::new(&corrected, &o)?)?,
+        after: Losses::of(&Examples::new(&corrected, o)?)?,
     })
-}
-
-/// The same rows in an order that has nothing to do with theirs, so that a pattern of the file is no
-/// pattern of the folds. Always the same order (Fisher and Yates, over SplitMix64).
-fn shuffled(p: &[f64], o: &[f64]) -> (Vec<f64>, Vec<f64>) {
-    let mut rows: Vec<(f64, f64)> = p.iter().copied().zip(o.iter().copied()).collect();
-    let mut state = 0_u64;
-    for last in (1..rows.len()).rev() {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let draw = (u128::from(z ^ (z >> 31)) * (last as u128 + 1)) >> 64;
-        rows.swap(last, draw as usize);
-    }
-    rows.into_iter().unzip()
 }
 
 fn save(folder: &Path, forecaster: &str, calibrator: &Calibrator) -> Result<(), Failure> {
