@@ -27,6 +27,7 @@ fn problem(error: &Error, place: impl Fn(&str) -> String) -> Problem {
     let code = error.code();
     match error {
         Error::NotFound(task) => Problem::not_found(code, detail).about(format!("/v1/tasks/{task}")),
+        Error::Unknown { .. } => Problem::not_found(code, detail),
         Error::LeaseLost { task, .. } => Problem::conflict(code, detail).about(format!("/v1/tasks/{task}")),
         Error::Conflict(_) | Error::IllegalTransition { .. } => Problem::conflict(code, detail),
         Error::Invalid { what, .. } => Problem::unprocessable(code, detail).at(place(what)),

@@ -69,6 +69,7 @@ fn a_row_without_a_peer_is_still_a_row() {
         theirs: None,
         ratio: None,
         goal_ratio: None,
+        kept: None,
         limit: "memory".to_owned(),
         agreement: "itself".to_owned(),
         threads: 1,
