@@ -11,10 +11,13 @@ use std::time::Duration;
 use aion_llm::Engine;
 use aion_llm_server::LlmOptions;
 use aion_loop_server::{Models, Runner};
+use aion_market::ObserverOptions;
+use aion_market_server::{Follower, MarketService, panel};
 use aion_service::{Limits, ServeOptions, Server, Service, StateSource};
 use axum::Router;
 use utoipa_axum::router::OpenApiRouter;
 
+use crate::feed::ProcessorFeed;
 use crate::model::{ModelCache, ModelSource};
 use crate::node::Node;
 use crate::run::{in_process, load_engine};
@@ -46,21 +49,35 @@ impl UpModel {
 /// # Errors
 /// A store that cannot be opened, an address that cannot be bound.
 pub async fn up(node: &Node, model: UpModel, options: ServeOptions) -> Result<()> {
-    let router = router(node, &model, &options.limits)?;
+    let market = market(node)?;
+    let following = market.follow(BEAT);
+    let router = router(node, &model, market, &options.limits)?;
     let server = Server::bind(router, options).await?;
     terminal::line(&format!("listening on http://{}", server.local_addr()));
     tokio::select! {
         ended = server.run(aion_service::stop_signal()) => Ok(ended?),
         () = node.processor().keep_time(BEAT) => Ok(()),
-        () = follow(node) => Ok(()),
+        () = following => Ok(()),
     }
+}
+
+/// The market with its predictors, following the processor of this process.
+///
+/// # Errors
+/// A predictor that cannot be made.
+pub fn market(node: &Node) -> Result<MarketService> {
+    let feed = Arc::new(ProcessorFeed::new(node.processor().clone()));
+    let asked = panel(node.market(), None)?;
+    let follower = Follower::new(node.market(), feed, asked, ObserverOptions::default());
+    let service = MarketService::new(node.market().clone(), node.trust().ledger().clone());
+    Ok(service.with_follower(follower))
 }
 
 /// All services as one router.
 ///
 /// # Errors
 /// A model name that no server can have.
-pub fn router(node: &Node, model: &UpModel, limits: &Limits) -> Result<Router> {
+pub fn router(node: &Node, model: &UpModel, market: MarketService, limits: &Limits) -> Result<Router> {
     let llm = llm(model);
     let mut parts = vec![Part::of(
         "machine",
@@ -72,7 +89,7 @@ pub fn router(node: &Node, model: &UpModel, limits: &Limits) -> Result<Router> {
     parts.push(Part::of("llm", llm_state, openai.clone()));
     for service in [
         aion_processor_server::service(node.processor().clone()),
-        aion_market_server::service(node.market().clone(), node.trust().ledger().clone()),
+        market.into_service(),
         aion_loop_server::service(runner),
     ] {
         let (name, state) = (service.name(), service.state());
@@ -138,21 +155,4 @@ fn below_v1(inner: Router) -> Router {
             tower::ServiceExt::oneshot(inner, request).await
         }
     })
-}
-
-/// Lets the market follow the tasks, and settles trust.
-async fn follow(node: &Node) {
-    loop {
-        match node.observer().catch_up().await {
-            Ok(observed) => {
-                for report in observed.resolved {
-                    if let Err(error) = node.trust().settle(&report, None).await {
-                        tracing::warn!(error = %chain(&error), "trust could not be settled");
-                    }
-                }
-            }
-            Err(error) => tracing::warn!(error = %chain(&error), "the market could not follow"),
-        }
-        tokio::time::sleep(BEAT).await;
-    }
 }

@@ -2,9 +2,10 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::Child;
+use std::time::Duration;
 
 use aion_loop::{NetworkTransport, Transport, read_body};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::world::World;
 
@@ -27,10 +28,18 @@ impl Up {
     }
 
     async fn get(&self, path: &str) -> (u16, Value) {
-        let transport = NetworkTransport::new(std::time::Duration::from_secs(5)).unwrap();
-        let request = http::Request::get(format!("{}{path}", self.url))
-            .body(bytes::Bytes::new())
-            .unwrap();
+        let request = http::Request::get(format!("{}{path}", self.url));
+        self.send(request.body(bytes::Bytes::new()).unwrap()).await
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        let request = http::Request::post(format!("{}{path}", self.url));
+        let request = request.header("content-type", "application/json");
+        self.send(request.body(body.to_string().into()).unwrap()).await
+    }
+
+    async fn send(&self, request: http::Request<bytes::Bytes>) -> (u16, Value) {
+        let transport = NetworkTransport::new(Duration::from_secs(5)).unwrap();
         let response = transport.send(request).await.unwrap();
         let status = response.status().as_u16();
         let body = read_body(response.into_body(), 1 << 22).await.unwrap();
@@ -65,4 +74,50 @@ async fn every_service_answers_below_its_name() {
     let (status, problem) = up.get("/v1/nothing").await;
     assert_eq!((status, &problem["code"]), (404, &Value::from("unknown_route")));
     assert_eq!(up.get("/nothing").await.0, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_market_follows_the_tasks_of_the_same_process() {
+    let world = World::with(&[]);
+    let up = Up::start(&world);
+    let (_, listed) = up.get("/market/v1/predictors").await;
+    let names: Vec<&str> = listed["predictors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["id"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        names,
+        ["base_rate", "beta_history", "logistic", "persistence", "ensemble"]
+    );
+    let task = json!({"kind": "agent.run", "title": "t", "spec": "s"});
+    let (status, task) = up.post("/processor/v1/tasks", &task).await;
+    assert!((200..300).contains(&status), "{status}: {task}");
+    let id = task["id"].as_str().unwrap();
+    let market = until(&up, id, "open").await;
+    assert!(market["forecasts"].as_u64().unwrap() >= 1, "{market}");
+    let claim = json!({"handler_id": "worker-1", "kinds": ["agent.run"], "lease_ms": 60_000});
+    let lease = up.post("/processor/v1/claims", &claim).await.1["leases"][0].clone();
+    let done = json!({"epoch": lease["epoch"], "result": {}});
+    let (status, done) = up
+        .post(&format!("/processor/v1/tasks/{id}/complete"), &done)
+        .await;
+    assert!((200..300).contains(&status), "{status}: {done}");
+    assert_eq!(until(&up, id, "resolved").await["executor"], "worker-1");
+    let path = "/market/v1/predictors/logistic/train";
+    let (status, trained) = up.post(path, &json!({"markets": 10})).await;
+    assert_eq!((status, &trained["markets"]), (200, &json!(1)), "{trained}");
+}
+
+/// The market of a task once it stands so.
+async fn until(up: &Up, task: &str, status: &str) -> Value {
+    for _ in 0..400 {
+        let (found, market) = up.get(&format!("/market/v1/markets/{task}")).await;
+        if found == 200 && market["status"] == status {
+            return market;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("the market of {task} never was {status}");
 }
