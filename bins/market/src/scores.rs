@@ -107,9 +107,10 @@ async fn calibration_of(market: &Market, of: &CalibrationOf) -> Result<Calibrati
     report.ok_or_else(|| no_scores(&of.forecaster))
 }
 
-/// Says which of two forecasters is better, on the markets that both have a score in, and how sure that
-/// is. It may be asked for after every market and acted upon at once. At most the latest 10,000 scores of
-/// each count.
+/// Says which of two forecasters is better, and how sure that is.
+///
+/// What counts is the Brier scores of their last forecasts in the markets that both have a score in, at
+/// most the latest 10,000 of each. It may be asked for after every market and acted upon at once.
 #[utoipa::path(
     get,
     path = "/v1/compare",
