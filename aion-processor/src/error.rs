@@ -137,7 +137,7 @@ impl Error {
     }
 
     /// The writer has ended.
-    #[cfg(feature = "sqlite")]
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
     pub(crate) fn gone() -> Self {
         Self::Unavailable(Arc::new(std::io::Error::other("the store is closed")))
     }

@@ -47,6 +47,7 @@
 //!
 //! - `sqlite` (default): `SqliteTaskStore`, one file in WAL mode behind one writer that commits in
 //!   groups.
+//! - `postgres`: `PostgresTaskStore`, for several processes at once.
 //! - `testkit`: the conformance suite for implementations of [`TaskStore`].
 //!
 //! # Reading order
@@ -84,5 +85,7 @@ pub use query::{
 };
 pub use replay::{Replay, Replayed};
 pub use store::{DueReport, MemTaskStore, SchemaInfo, TaskStore, Wake};
+#[cfg(feature = "postgres")]
+pub use store::{PostgresOptions, PostgresTaskStore};
 #[cfg(feature = "sqlite")]
 pub use store::{SqliteOptions, SqliteTaskStore};

@@ -190,7 +190,7 @@ impl Op {
 impl Op {
     /// About how many bytes it writes, for the size of a commit.
     #[cfg_attr(
-        not(feature = "sqlite"),
+        not(any(feature = "sqlite", feature = "postgres")),
         expect(dead_code, reason = "only databases commit in groups")
     )]
     pub(crate) fn bytes(&self) -> usize {

@@ -1,9 +1,11 @@
 //! The storage of the task tree: one small trait, and who implements it.
 
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) mod group;
 pub(crate) mod memory;
-#[cfg(feature = "sqlite")]
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) mod schema;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
@@ -18,6 +20,8 @@ use serde::{Deserialize, Serialize};
 use crate::{ClaimReq, Done, Lease, Page, Query, Result, Write};
 
 pub use memory::MemTaskStore;
+#[cfg(feature = "postgres")]
+pub use postgres::{PostgresOptions, PostgresTaskStore};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteOptions, SqliteTaskStore};
 

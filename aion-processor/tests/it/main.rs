@@ -1,11 +1,12 @@
 //! The stores from outside: the conformance suite on each of them, memory as the model of SQLite,
-//! and what only a file can do.
+//! and what only a file or a server can do.
 #![allow(clippy::unwrap_used)]
 
 mod crash;
 mod file;
 mod measure;
 mod model;
+mod postgres;
 
 mod memory {
     use aion_processor::{MemTaskStore, task_store_tests};

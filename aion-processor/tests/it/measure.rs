@@ -1,9 +1,12 @@
-//! How fast the SQLite store is here: run with `--ignored --nocapture`, in the release profile for
+//! How fast the stores are here: run with `--ignored --nocapture`, in the release profile for
 //! numbers to quote.
 
 use std::time::{Duration, Instant};
 
-use aion_processor::{ClaimReq, Durability, NewTask, Op, Processor, SqliteOptions, SqliteTaskStore, Write};
+use aion_processor::{
+    ClaimReq, Durability, NewTask, Op, PostgresOptions, PostgresTaskStore, Processor, SqliteOptions,
+    SqliteTaskStore, Write,
+};
 use aion_types::{Clock, HandlerId, Json, SystemClock, TaskId};
 
 const TASKS: usize = 3_000;
@@ -106,6 +109,32 @@ async fn cycles_per_second() {
             println!(
                 "{durability:?}, {workers} workers: {rate:.0} claim+complete/s, {cpu_us:.0} us of CPU each, fsync p50 {flush:.2} ms"
             );
+        }
+    }
+}
+
+/// The same on a Postgres server whose files lie where temporary ones do, as far as the flush is concerned.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement, not a test"]
+async fn cycles_per_second_on_postgres() {
+    for durability in [Durability::Process, Durability::Power] {
+        for workers in [1, 8, 64] {
+            let Some(database) = aion_sql::testkit::TestDatabase::create().await else {
+                return;
+            };
+            let store = PostgresTaskStore::open(&database.url(), PostgresOptions::default())
+                .await
+                .unwrap();
+            let processor = Processor::new(store);
+            fill(&processor).await;
+            let flush = fsync_ms(tempfile::tempdir().unwrap().path());
+            let cpu = cpu_s();
+            let rate = drain(&processor, workers, durability).await;
+            let cpu_us = (cpu_s() - cpu) / TASKS as f64 * 1e6;
+            println!(
+                "{durability:?}, {workers} workers: {rate:.0} claim+complete/s, {cpu_us:.0} us of CPU here each, fsync p50 {flush:.2} ms"
+            );
+            database.remove().await;
         }
     }
 }

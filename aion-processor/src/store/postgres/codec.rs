@@ -23,7 +23,7 @@ macro_rules! hot {
         "t.ord, t.uid, t.root, t.parent, t.depth, t.kind, t.queue, t.status, t.priority, t.ready_seq, \
          t.handler, t.lease_epoch, t.lease_until, t.attempt, t.max_attempts, t.crash_count, t.run_after, \
          t.deadline, t.cancel_requested, t.open_children, t.waiting_on, t.gather, t.gather_failed, \
-         t.messages, t.version, t.created_at, t.updated_at, t.finished_at, t.ckey, t.cmax, t.gated, t.holds, \
+         t.messages, t.version, t.created_at, t.updated_at, t.finished_at, t.ckey, t.ckey_max, t.gated, t.holds, \
          t.purging"
     };
 }
@@ -58,7 +58,11 @@ pub(in crate::store) fn storage(error: sqlx::Error) -> Error {
     match (code.as_deref(), &error) {
         (Some("53100"), _) => Error::Full,
         (Some("40001" | "40P01" | "55P03" | "53300"), _) => Error::Busy { retry_after_ms: 100 },
-        (Some(code), _) if ["08", "53", "57", "58"].iter().any(|class| code.starts_with(class)) => {
+        (Some(code), _)
+            if ["08", "53", "57", "58"]
+                .iter()
+                .any(|class| code.starts_with(class)) =>
+        {
             Error::Unavailable(Arc::new(error))
         }
         (Some(_), _) | (_, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)) => {

@@ -2,13 +2,9 @@
 
 use super::codec::{hot, said, texts};
 
-pub(super) const BY_ID: &str = concat!("SELECT ", hot!(), " FROM task t WHERE t.uid = $1");
 pub(super) const BODY: &str = concat!("SELECT ", texts!(), " FROM task_body b WHERE b.task = $1");
-pub(super) const KEYED: &str = concat!(
-    "SELECT ",
-    hot!(),
-    " FROM task t WHERE coalesce(t.parent, ''::bytea) = $1 AND t.idem_key = $2"
-);
+pub(super) const KEYED: &str =
+    "SELECT t.uid FROM task t WHERE coalesce(t.parent, ''::bytea) = $1 AND t.idem_key = $2";
 pub(super) const READY: &str = concat!(
     "SELECT ",
     hot!(),
@@ -42,16 +38,17 @@ pub(super) const READY_QUEUES: &str = "WITH RECURSIVE step (queue) AS (\
      SELECT (SELECT t.queue FROM task t WHERE t.status = 1 AND NOT t.gated \
      AND t.queue > step.queue ORDER BY t.queue LIMIT 1) FROM step WHERE step.queue IS NOT NULL) \
      SELECT queue FROM step WHERE queue IS NOT NULL LIMIT $1";
+/// `gated` is a value here, for else the planner likes the index of all that is ready.
 pub(super) const FIRST_GATED: &str = concat!(
     "SELECT ",
     hot!(),
-    " FROM task t WHERE t.status = 1 AND t.ckey = $1 AND t.gated \
+    " FROM task t WHERE t.status = 1 AND t.ckey = $1 AND t.gated = $2 \
      ORDER BY t.priority DESC, t.ready_seq LIMIT 1"
 );
 pub(super) const LAST_PLACED: &str = concat!(
     "SELECT ",
     hot!(),
-    " FROM task t WHERE t.status = 1 AND t.ckey = $1 AND NOT t.gated \
+    " FROM task t WHERE t.status = 1 AND t.ckey = $1 AND t.gated = $2 \
      ORDER BY t.priority, t.ready_seq DESC LIMIT 1"
 );
 pub(super) const EXPIRED: &str = concat!(
@@ -75,32 +72,58 @@ pub(super) const WAITERS: &str =
     "SELECT t.uid FROM dep d JOIN task t ON t.ord = d.waiter WHERE d.child = $1 ORDER BY d.waiter";
 pub(super) const KEYED_MESSAGE: &str = concat!(said!(), "WHERE m.task = $1 AND m.idem_key = $2");
 
-pub(super) const INSERT: &str = "INSERT INTO task (uid, root, parent, depth, kind, queue, status, priority, ready_seq, \
-     lease_epoch, attempt, max_attempts, crash_count, run_after, deadline, cancel_requested, open_children, \
-     waiting_on, gather_failed, messages, version, created_at, updated_at, finished_at, ckey, cmax, idem_key) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9, $10, $11, $12, $13, $14, $15, 0, 0, 0, 0, $16, $17, $18, $19, \
-     $20, $21, $22) RETURNING ord";
-pub(super) const INSERT_BODY: &str =
-    "INSERT INTO task_body (task, title, spec, payload, result, error) VALUES ($1, $2, $3, $4, $5, $6)";
-/// A change of status touches every index that knows statuses.
-pub(super) const PUT: &str = "UPDATE task SET status = $2, ready_seq = $3, handler = $4, lease_epoch = $5, \
-     lease_until = $6, attempt = $7, crash_count = $8, run_after = $9, cancel_requested = $10, open_children = $11, \
-     waiting_on = $12, gather = $13, gather_failed = $14, messages = $15, version = $16, updated_at = $17, \
-     finished_at = $18, gated = $19, holds = $20 WHERE ord = $1";
-/// A heartbeat, a message or a counter touches one index at most.
-pub(super) const PUT_QUIET: &str = "UPDATE task SET lease_until = $2, cancel_requested = $3, open_children = $4, \
-     waiting_on = $5, gather_failed = $6, messages = $7, version = $8, updated_at = $9, holds = $10, purging = $11 \
-     WHERE ord = $1";
-pub(super) const PUT_GATED: &str = "UPDATE task SET gated = $2 WHERE ord = $1";
-pub(super) const INSERT_EVENT: &str =
-    "INSERT INTO event (seq, task, root, kind, body, at) VALUES ($1, $2, $3, $4, $5, $6)";
-pub(super) const INSERT_MESSAGE: &str = "INSERT INTO message (task, seq, role, content, tool_calls, tool_call_id, \
-     persistence, created_at, idem_key, apart) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
-pub(super) const INSERT_TEXT: &str = "INSERT INTO message_text (task, seq, content) VALUES ($1, $2, $3)";
-/// How many tasks are in each status, changed by so many, in the order of their life.
-pub(super) const ADD_TO_TALLY: &str = "UPDATE tally SET preparing = preparing + $1, ready = ready + $2, \
-     running = running + $3, blocked = blocked + $4, completed = completed + $5, failed = failed + $6, \
-     cancelled = cancelled + $7 WHERE id = 1";
+/// The time by the server's clock, in milliseconds.
+pub(super) const NOW: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
+/// What the transaction begins with: nobody else writes until it ends, and time goes on until it begins.
+pub(super) const LOCK: &str = "SELECT s.last_seq, s.last_ord, (extract(epoch FROM clock_timestamp()) * 1000)::bigint \
+     FROM (SELECT last_seq, last_ord FROM state WHERE id = 1 FOR UPDATE) s";
+/// What it ends with: the numbers that were given, and how many tasks are in each status, changed by so
+/// many, in the order of their life.
+pub(super) const STATE: &str = "UPDATE state SET last_seq = $1, last_ord = $2, preparing = preparing + $3, \
+     ready = ready + $4, running = running + $5, blocked = blocked + $6, completed = completed + $7, \
+     failed = failed + $8, cancelled = cancelled + $9 WHERE id = 1";
+/// Tasks by their ids, and whether anybody waits for them.
+pub(super) const BY_IDS: &str = concat!(
+    "SELECT ",
+    hot!(),
+    ", EXISTS (SELECT 1 FROM dep d WHERE d.child = t.ord) FROM task t WHERE t.uid = ANY($1::bytea[])"
+);
+/// New tasks, a column an array.
+pub(super) const INSERT: &str = "INSERT INTO task (ord, uid, root, parent, depth, kind, queue, status, priority, \
+     ready_seq, handler, lease_epoch, lease_until, attempt, max_attempts, crash_count, run_after, deadline, \
+     cancel_requested, open_children, waiting_on, gather, gather_failed, messages, version, created_at, \
+     updated_at, finished_at, ckey, ckey_max, gated, holds, purging, idem_key) SELECT * FROM unnest($1::int8[], \
+     $2::bytea[], $3::bytea[], $4::bytea[], $5::int8[], $6::text[], $7::text[], $8::int8[], $9::int8[], \
+     $10::int8[], $11::text[], $12::int8[], $13::int8[], $14::int8[], $15::int8[], $16::int8[], $17::int8[], \
+     $18::int8[], $19::bool[], $20::int8[], $21::int8[], $22::int8[], $23::bool[], $24::int8[], $25::int8[], \
+     $26::int8[], $27::int8[], $28::int8[], $29::text[], $30::int8[], $31::bool[], $32::int8[], $33::bool[], \
+     $34::text[])";
+pub(super) const INSERT_BODIES: &str = "INSERT INTO task_body (task, title, spec, payload, result, error) \
+     SELECT * FROM unnest($1::int8[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[])";
+/// Changed tasks, a column an array.
+pub(super) const UPDATE: &str = "UPDATE task t SET status = u.status, ready_seq = u.ready_seq, handler = u.handler, \
+     lease_epoch = u.lease_epoch, lease_until = u.lease_until, attempt = u.attempt, crash_count = u.crash_count, \
+     run_after = u.run_after, cancel_requested = u.cancel_requested, open_children = u.open_children, \
+     waiting_on = u.waiting_on, gather = u.gather, gather_failed = u.gather_failed, messages = u.messages, \
+     version = u.version, updated_at = u.updated_at, finished_at = u.finished_at, gated = u.gated, \
+     holds = u.holds, purging = u.purging \
+     FROM unnest($1::int8[], $2::int8[], $3::int8[], $4::text[], $5::int8[], $6::int8[], $7::int8[], $8::int8[], \
+     $9::int8[], $10::bool[], $11::int8[], $12::int8[], $13::int8[], $14::bool[], $15::int8[], $16::int8[], \
+     $17::int8[], $18::int8[], $19::bool[], $20::int8[], $21::bool[]) AS u (ord, status, ready_seq, handler, \
+     lease_epoch, lease_until, attempt, crash_count, run_after, cancel_requested, open_children, waiting_on, \
+     gather, gather_failed, messages, version, updated_at, finished_at, gated, holds, purging) \
+     WHERE t.ord = u.ord";
+/// How tasks ended.
+pub(super) const UPDATE_BODIES: &str = "UPDATE task_body b SET result = coalesce(u.result, b.result), \
+     error = coalesce(u.error, b.error) FROM unnest($1::int8[], $2::text[], $3::text[]) AS u (task, result, error) \
+     WHERE b.task = u.task";
+pub(super) const INSERT_EVENTS: &str = "INSERT INTO event (seq, task, root, kind, body, at) SELECT * FROM \
+     unnest($1::int8[], $2::bytea[], $3::bytea[], $4::text[], $5::text[], $6::int8[])";
+pub(super) const INSERT_MESSAGES: &str = "INSERT INTO message (task, seq, role, content, tool_calls, tool_call_id, \
+     persistence, created_at, idem_key) SELECT * FROM unnest($1::int8[], $2::int8[], $3::text[], $4::text[], \
+     $5::text[], $6::text[], $7::text[], $8::int8[], $9::text[])";
+pub(super) const INSERT_DEPS: &str =
+    "INSERT INTO dep (child, waiter) SELECT * FROM unnest($1::int8[], $2::int8[])";
 
 pub(super) const NAMED: &str = "SELECT body FROM named WHERE space = $1 AND name = $2";
 pub(super) const PUT_NAMED: &str = "INSERT INTO named (space, name, due, body) VALUES ($1, $2, $3, $4) \
@@ -124,8 +147,7 @@ pub(super) const OPEN_IN_TREE: &str =
 pub(super) const NEWEST_IN_TREE: &str = "SELECT ord, status FROM task WHERE root = $1 \
      ORDER BY ord DESC LIMIT $2";
 /// What goes with the tasks of a tree from a place of creation on, and at last the tasks.
-pub(super) const PURGE: [&str; 5] = [
-    "DELETE FROM message_text WHERE task IN (SELECT ord FROM task WHERE root = $1 AND ord >= $2)",
+pub(super) const PURGE: [&str; 4] = [
     "DELETE FROM message WHERE task IN (SELECT ord FROM task WHERE root = $1 AND ord >= $2)",
     "DELETE FROM event WHERE task IN (SELECT uid FROM task WHERE root = $1 AND ord >= $2)",
     "DELETE FROM task_body WHERE task IN (SELECT ord FROM task WHERE root = $1 AND ord >= $2)",

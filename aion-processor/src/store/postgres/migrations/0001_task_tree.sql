@@ -51,7 +51,7 @@ CREATE TABLE task (
     updated_at       BIGINT  NOT NULL,
     finished_at      BIGINT,
     ckey             TEXT    COLLATE "C",
-    cmax             BIGINT,
+    ckey_max         BIGINT,
     -- READY, but without a place among those with its key: no claim sees it.
     gated            BOOLEAN NOT NULL,
     holds            BIGINT  NOT NULL,

@@ -1,0 +1,208 @@
+//! What a transaction puts off, and the statements that write it in batches: a column an array.
+
+use aion_types::{EventKind, MessageRecord, TaskId, Timestamp};
+
+use super::codec::{int, text, to_text};
+use super::sql;
+use super::tx::Statement;
+use crate::Result;
+use crate::engine::row::{Body, Row};
+use crate::engine::rows::Outcome;
+
+/// A new task: the rest of it is among the known rows.
+#[derive(Debug)]
+pub(super) struct Made {
+    pub(super) id: TaskId,
+    pub(super) body: Body,
+    pub(super) key: Option<String>,
+}
+
+/// How a task ended, as it is stored.
+#[derive(Debug, Default)]
+pub(super) struct Ending {
+    result: Option<String>,
+    error: Option<String>,
+}
+
+/// An event on its way to the log.
+#[derive(Debug)]
+pub(super) struct Happened {
+    pub(super) seq: u64,
+    pub(super) task: TaskId,
+    pub(super) root: TaskId,
+    pub(super) kind: EventKind,
+    pub(super) body: String,
+    pub(super) at: Timestamp,
+}
+
+/// A message on its way to the table, as it is stored.
+#[derive(Debug)]
+pub(super) struct Said {
+    task: u64,
+    message: MessageRecord,
+    calls: Option<String>,
+    persistence: Option<String>,
+    key: Option<String>,
+}
+
+impl Ending {
+    /// Adds what the engine says of it.
+    pub(super) fn add(&mut self, outcome: &Outcome) -> Result<()> {
+        match outcome {
+            Outcome::Result(result) => self.result = Some(to_text(result)?),
+            Outcome::Error(error) => self.error = Some(text(error)),
+        }
+        Ok(())
+    }
+}
+
+impl Said {
+    pub(super) fn new(row: &Row, message: &MessageRecord, key: Option<&str>) -> Result<Self> {
+        let calls = (!message.tool_calls.is_empty()).then(|| to_text(&message.tool_calls));
+        Ok(Self {
+            task: row.ord,
+            calls: calls.transpose()?,
+            persistence: message.persistence.as_ref().map(to_text).transpose()?,
+            message: message.clone(),
+            key: key.map(text),
+        })
+    }
+}
+
+pub(super) fn bytes(task: TaskId) -> Vec<u8> {
+    task.as_bytes().to_vec()
+}
+
+fn column<I, T>(items: &[I], each: impl Fn(&I) -> T) -> Vec<T> {
+    items.iter().map(each).collect()
+}
+
+fn ms(at: Option<Timestamp>) -> Option<i64> {
+    at.map(Timestamp::as_ms)
+}
+
+fn handler(row: &Row) -> Option<String> {
+    row.handler_id.as_ref().map(|id| text(id.as_str()))
+}
+
+/// New tasks; `rows` and `made` are the same tasks.
+pub(super) fn insert(rows: &[Row], made: &[Made]) -> Statement<'static> {
+    sqlx::query(sql::INSERT)
+        .bind(column(rows, |row| int(row.ord)))
+        .bind(column(rows, |row| bytes(row.id)))
+        .bind(column(rows, |row| bytes(row.root_id)))
+        .bind(column(rows, |row| row.parent_id.map(bytes)))
+        .bind(column(rows, |row| i64::from(row.depth)))
+        .bind(column(rows, |row| text(&row.kind)))
+        .bind(column(rows, |row| text(&row.queue)))
+        .bind(column(rows, |row| row.status as i64))
+        .bind(column(rows, |row| i64::from(row.priority)))
+        .bind(column(rows, |row| int(row.ready_seq)))
+        .bind(column(rows, handler))
+        .bind(column(rows, |row| int(row.lease_epoch)))
+        .bind(column(rows, |row| ms(row.lease_until)))
+        .bind(column(rows, |row| i64::from(row.attempt)))
+        .bind(column(rows, |row| i64::from(row.max_attempts)))
+        .bind(column(rows, |row| i64::from(row.crash_count)))
+        .bind(column(rows, |row| ms(row.run_after)))
+        .bind(column(rows, |row| ms(row.deadline)))
+        .bind(column(rows, |row| row.cancel_requested))
+        .bind(column(rows, |row| i64::from(row.open_children)))
+        .bind(column(rows, |row| i64::from(row.waiting_on)))
+        .bind(column(rows, |row| row.gather.map(|policy| policy as i64)))
+        .bind(column(rows, |row| row.gather_failed))
+        .bind(column(rows, |row| int(row.messages)))
+        .bind(column(rows, |row| int(row.version)))
+        .bind(column(rows, |row| row.created_at.as_ms()))
+        .bind(column(rows, |row| row.updated_at.as_ms()))
+        .bind(column(rows, |row| ms(row.finished_at)))
+        .bind(column(rows, |row| {
+            row.concurrency.as_ref().map(|shared| text(&shared.key))
+        }))
+        .bind(column(rows, |row| {
+            row.concurrency.as_ref().map(|shared| i64::from(shared.max))
+        }))
+        .bind(column(rows, |row| row.gated))
+        .bind(column(rows, |row| i64::from(row.holds)))
+        .bind(column(rows, |row| row.purging))
+        .bind(column(made, |made| made.key.as_deref().map(text)))
+}
+
+/// The texts of new tasks.
+pub(super) fn insert_bodies(rows: &[Row], made: &[Made]) -> Result<Statement<'static>> {
+    let payloads = made.iter().map(|made| to_text(&made.body.payload));
+    let results = made
+        .iter()
+        .map(|made| made.body.result.as_ref().map(to_text).transpose());
+    Ok(sqlx::query(sql::INSERT_BODIES)
+        .bind(column(rows, |row| int(row.ord)))
+        .bind(column(made, |made| text(&made.body.title)))
+        .bind(column(made, |made| text(&made.body.spec)))
+        .bind(payloads.collect::<Result<Vec<_>>>()?)
+        .bind(results.collect::<Result<Vec<_>>>()?)
+        .bind(column(made, |made| made.body.error.as_deref().map(text))))
+}
+
+/// Changed tasks. An index is touched only where its columns have changed.
+pub(super) fn update(rows: &[Row]) -> Statement<'static> {
+    sqlx::query(sql::UPDATE)
+        .bind(column(rows, |row| int(row.ord)))
+        .bind(column(rows, |row| row.status as i64))
+        .bind(column(rows, |row| int(row.ready_seq)))
+        .bind(column(rows, handler))
+        .bind(column(rows, |row| int(row.lease_epoch)))
+        .bind(column(rows, |row| ms(row.lease_until)))
+        .bind(column(rows, |row| i64::from(row.attempt)))
+        .bind(column(rows, |row| i64::from(row.crash_count)))
+        .bind(column(rows, |row| ms(row.run_after)))
+        .bind(column(rows, |row| row.cancel_requested))
+        .bind(column(rows, |row| i64::from(row.open_children)))
+        .bind(column(rows, |row| i64::from(row.waiting_on)))
+        .bind(column(rows, |row| row.gather.map(|policy| policy as i64)))
+        .bind(column(rows, |row| row.gather_failed))
+        .bind(column(rows, |row| int(row.messages)))
+        .bind(column(rows, |row| int(row.version)))
+        .bind(column(rows, |row| row.updated_at.as_ms()))
+        .bind(column(rows, |row| ms(row.finished_at)))
+        .bind(column(rows, |row| row.gated))
+        .bind(column(rows, |row| i64::from(row.holds)))
+        .bind(column(rows, |row| row.purging))
+}
+
+pub(super) fn update_bodies(endings: &[(u64, Ending)]) -> Statement<'static> {
+    sqlx::query(sql::UPDATE_BODIES)
+        .bind(column(endings, |(task, _)| int(*task)))
+        .bind(column(endings, |(_, ending)| ending.result.clone()))
+        .bind(column(endings, |(_, ending)| ending.error.clone()))
+}
+
+pub(super) fn insert_events(events: &[Happened]) -> Statement<'static> {
+    sqlx::query(sql::INSERT_EVENTS)
+        .bind(column(events, |event| int(event.seq)))
+        .bind(column(events, |event| bytes(event.task)))
+        .bind(column(events, |event| bytes(event.root)))
+        .bind(column(events, |event| event.kind.as_str().to_owned()))
+        .bind(column(events, |event| event.body.clone()))
+        .bind(column(events, |event| event.at.as_ms()))
+}
+
+pub(super) fn insert_messages(messages: &[Said]) -> Statement<'static> {
+    sqlx::query(sql::INSERT_MESSAGES)
+        .bind(column(messages, |said| int(said.task)))
+        .bind(column(messages, |said| int(said.message.seq)))
+        .bind(column(messages, |said| said.message.role.as_str().to_owned()))
+        .bind(column(messages, |said| text(&said.message.content)))
+        .bind(column(messages, |said| said.calls.clone()))
+        .bind(column(messages, |said| {
+            said.message.tool_call_id.as_deref().map(text)
+        }))
+        .bind(column(messages, |said| said.persistence.clone()))
+        .bind(column(messages, |said| said.message.created_at.as_ms()))
+        .bind(column(messages, |said| said.key.clone()))
+}
+
+pub(super) fn insert_deps(deps: &[(u64, u64)]) -> Statement<'static> {
+    sqlx::query(sql::INSERT_DEPS)
+        .bind(column(deps, |(child, _)| int(*child)))
+        .bind(column(deps, |(_, waiter)| int(*waiter)))
+}
