@@ -85,42 +85,42 @@ fn batches(criterion: &mut Criterion) {
         let mut bench = |name: &str, rows: usize, bytes: usize, run: &mut dyn FnMut(&mut [f64])| {
             group.throughput(Throughput::Bytes((rows * bytes) as u64));
             group.bench_function(format!("{name}/{level}"), |bencher| {
-                bencher.iter(|| run(&mut out[..rows]))
+                bencher.iter(|| run(&mut out[..rows]));
             });
         };
         bench("check_binary", ROWS, 9, &mut |_| {
-            drop(black_box(Binary::new(&p, &happened, options)))
+            drop(black_box(Binary::new(&p, &happened, options)));
         });
         bench("log_binary", ROWS, 17, &mut |out| {
-            events.log_score_into(out).expect(valid)
+            events.log_score_into(out).expect(valid);
         });
         bench("brier_binary", ROWS, 17, &mut |out| {
-            events.brier_into(out).expect(valid)
+            events.brier_into(out).expect(valid);
         });
         bench("check_4", ROWS, 33, &mut |_| {
-            drop(black_box(Categorical::new(rows(&q), &labels, options)))
+            drop(black_box(Categorical::new(rows(&q), &labels, options)));
         });
         bench("log_4", ROWS, 41, &mut |out| {
-            forecasts.log_score_into(out).expect(valid)
+            forecasts.log_score_into(out).expect(valid);
         });
         bench("brier_4", ROWS, 41, &mut |out| {
-            forecasts.brier_into(out).expect(valid)
+            forecasts.brier_into(out).expect(valid);
         });
         bench("rps_4", ROWS, 41, &mut |out| {
-            forecasts.rps_into(out).expect(valid)
+            forecasts.rps_into(out).expect(valid);
         });
         bench("kl_4", ROWS, 72, &mut |out| pairs.kl_into(out).expect(valid));
         bench("jensen_shannon_4", ROWS, 72, &mut |out| {
-            pairs.jensen_shannon_into(out).expect(valid)
+            pairs.jensen_shannon_into(out).expect(valid);
         });
         bench("crps_16", ROWS / 4, 144, &mut |out| {
-            ensembles.crps_into(out).expect(valid)
+            ensembles.crps_into(out).expect(valid);
         });
         bench("crps_normal", ROWS, 32, &mut |out| {
-            locations.normal_crps_into(out).expect(valid)
+            locations.normal_crps_into(out).expect(valid);
         });
         bench("crps_logistic", ROWS, 32, &mut |out| {
-            locations.logistic_crps_into(out).expect(valid)
+            locations.logistic_crps_into(out).expect(valid);
         });
     }
     group.finish();
