@@ -7,6 +7,7 @@ use utoipa::openapi::{
     Components, ContentBuilder, Info, License, OpenApi, Ref, ResponseBuilder, SecurityRequirement, Server,
 };
 use utoipa::{PartialSchema, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::Problem;
 use crate::problem::PROBLEM_JSON;
@@ -16,7 +17,7 @@ const KEY_SCHEME: &str = "api_key";
 /// Fills in title, version, licence, server, the key, and a `default` problem answer everywhere.
 pub(crate) fn complete(api: &mut OpenApi, name: &str, port: u16) {
     let mut info = Info::new(format!("aion-{name}"), env!("CARGO_PKG_VERSION").to_owned());
-    info.description = api.info.description.take().filter(|text| !text.is_empty());
+    info.description = own_description(api);
     let mut license = License::new("MIT OR Apache-2.0");
     license.identifier = Some("MIT OR Apache-2.0".to_owned());
     info.license = Some(license);
@@ -35,6 +36,13 @@ pub(crate) fn complete(api: &mut OpenApi, name: &str, port: u16) {
     for item in api.paths.paths.values_mut() {
         operations(item).for_each(add_problem);
     }
+}
+
+/// The description that the service gave; a router that was given none describes its own crate.
+fn own_description(api: &mut OpenApi) -> Option<String> {
+    let default = OpenApiRouter::<()>::new().into_openapi().info.description;
+    let given = api.info.description.take();
+    given.filter(|text| !text.is_empty() && Some(text) != default.as_ref())
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
