@@ -86,7 +86,7 @@ pub(crate) async fn list_market_events(
 #[utoipa::path(
     get,
     path = "/v1/events",
-    operation_id = "list_events",
+    operation_id = "list_all_market_events",
     tag = "events",
     params(ListLog),
     responses(
@@ -94,7 +94,7 @@ pub(crate) async fn list_market_events(
         (status = 422, description = "The limit or the place is not valid", body = Problem, content_type = "application/problem+json"),
     ),
 )]
-pub(crate) async fn list_events(
+pub(crate) async fn list_all_market_events(
     State(market): State<Market>,
     Query(list): Query<ListLog>,
 ) -> Result<Json<LogPage>, Problem> {

@@ -140,7 +140,10 @@ impl Rows for World {
     }
 
     async fn put(&mut self, row: &Row, was: Status) -> Result<()> {
-        self.change(row.id)?.0 = row.clone();
+        let known = &mut self.change(row.id)?.0;
+        // Another task's end may have moved this one through its gate since the row was read.
+        let gated = if row.status == was { known.gated } else { row.gated };
+        *known = Row { gated, ..row.clone() };
         self.made_ready += u32::from(row.status == Status::Ready && was != Status::Ready && !row.gated);
         Ok(())
     }

@@ -62,7 +62,7 @@ fn every_operation_is_named_and_described() {
         "calibration_diagram",
         "score_columns",
         "list_market_events",
-        "list_events",
+        "list_all_market_events",
         "stream_events",
         "list_predictors",
         "train_predictor",
