@@ -136,7 +136,7 @@ fn wanted(kind: Option<EventType>, logged: Logged) -> Option<LoggedEvent> {
 #[utoipa::path(
     get,
     path = "/v1/stream",
-    operation_id = "stream_events",
+    operation_id = "stream_market_events",
     tag = "events",
     params(StreamLog, ("last-event-id" = Option<String>, Header, description = "The `place` of the last event seen")),
     responses(
@@ -146,7 +146,7 @@ fn wanted(kind: Option<EventType>, logged: Logged) -> Option<LoggedEvent> {
         (status = 429, description = "Too many streams", body = Problem, content_type = "application/problem+json"),
     ),
 )]
-pub(crate) async fn stream_events(
+pub(crate) async fn stream_market_events(
     State(market): State<Market>,
     State(streams): State<Streams>,
     headers: HeaderMap,

@@ -129,7 +129,7 @@ fn operations() -> OpenApiRouter<MarketService> {
         .routes(routes!(standings::forecaster_score))
         .routes(routes!(log::list_market_events))
         .routes(routes!(log::list_all_market_events))
-        .routes(routes!(log::stream_events))
+        .routes(routes!(log::stream_market_events))
         .routes(routes!(batch::score_columns))
         .routes(routes!(predictors::list_predictors))
         .routes(routes!(predictors::train_predictor))

@@ -63,7 +63,7 @@ fn every_operation_is_named_and_described() {
         "score_columns",
         "list_market_events",
         "list_all_market_events",
-        "stream_events",
+        "stream_market_events",
         "list_predictors",
         "train_predictor",
         "list_alarms",
