@@ -152,7 +152,7 @@ pub enum Retry {
 #[serde(rename_all = "snake_case")]
 pub enum CancelMode {
     /// The holder is asked: it learns of it by its next heartbeat and answers with
-    /// [`Op::Stop`].
+    /// [`Op::Stop`](crate::Op::Stop).
     Ask,
     /// The task is taken from its holder, whose later writes are refused.
     Force,

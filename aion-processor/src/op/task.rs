@@ -12,7 +12,7 @@ pub enum Start {
     Now,
     /// Not before this moment.
     At(Timestamp),
-    /// When [`Op::Start`] says so: the creator is still setting it up.
+    /// When [`Op::Start`](crate::Op::Start) says so: the creator is still setting it up.
     Held,
 }
 

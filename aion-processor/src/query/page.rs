@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{Cursor, Metrics, Waits};
 use crate::{ObjectHead, ObjectRecord, Primitive, Schedule, TaskCopy};
 
-/// The answer to a [`Query`].
+/// The answer to a [`Query`](crate::Query).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
