@@ -5,7 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -18,6 +18,8 @@ const MAX_BYTES: usize = 32 << 20;
 const RETENTION: Duration = Duration::from_secs(24 * 3600);
 /// A file above this is written anew without what is forgotten.
 const MAX_FILE_BYTES: u64 = 64 << 20;
+/// How long to wait for another owner of the file to go away.
+const OWNER_WAIT: Duration = Duration::from_secs(2);
 const FILE_NAME: &str = "idempotency.jsonl";
 
 /// Why the journal cannot be used.
@@ -101,6 +103,26 @@ struct Inner {
     file: Option<(PathBuf, File)>,
 }
 
+/// The file with its lock, or none while another process has it. A child that is being started holds a
+/// copy of every lock for a moment, so the owner before us may be gone although its lock is not yet.
+fn owned(path: &Path) -> std::io::Result<Option<File>> {
+    let started = Instant::now();
+    loop {
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .read(true)
+            .open(path)?;
+        if file.try_lock().is_ok() {
+            return Ok(Some(file));
+        }
+        if started.elapsed() > OWNER_WAIT {
+            return Ok(None);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 impl Journal {
     /// Remembers in memory only.
     pub(crate) fn in_memory() -> Self {
@@ -116,15 +138,10 @@ impl Journal {
             path: path.clone(),
             source,
         };
-        let file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .read(true)
-            .open(&path)
-            .map_err(fail)?;
-        if file.try_lock().is_err() {
+        let file = owned(&path).map_err(fail)?;
+        let Some(file) = file else {
             return Err(JournalError::InUse { path });
-        }
+        };
         let mut inner = Inner::default();
         for line in BufReader::new(&file).split(b'\n') {
             // The last line may be half of one: its process was killed while writing it.
