@@ -137,8 +137,9 @@ proptest! {
     }
 
     /// A wash, and trading with oneself: a path that one account closes brings no bits and no money.
+    /// Its moves are small enough for the account's credit.
     #[test]
-    fn a_wash_brings_nothing(path in vec(50_000_u32..950_000, 1..4), outcome in 0_usize..2) {
+    fn a_wash_brings_nothing(path in vec(250_000_u32..750_000, 1..4), outcome in 0_usize..2) {
         for maker in [lmsr(), deepening()] {
             let (gain, profit) = now(async {
                 let market = opened(maker).await;
