@@ -73,6 +73,7 @@ mod serve;
 mod service;
 mod state;
 pub mod webhook;
+pub mod whole;
 
 pub use access::{Access, ApiKey, MIN_KEY_BYTES, protect};
 pub use envelope::{REQUEST_ID_HEADER, current_request_id};

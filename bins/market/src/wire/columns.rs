@@ -73,7 +73,7 @@ pub struct ScoreColumns {
     #[schema(min_items = 1, max_items = 100_000)]
     pub probabilities: Option<Vec<Vec<f64>>>,
     /// Index of the outcome that happened, from 0.
-    #[serde(default, deserialize_with = "super::whole::list")]
+    #[serde(default, deserialize_with = "aion_service::whole::list")]
     #[schema(min_items = 1, max_items = 100_000)]
     pub outcome: Option<Vec<u32>>,
     /// The distribution to compare with.

@@ -72,7 +72,7 @@ impl PredictorView {
 #[serde(deny_unknown_fields)]
 pub struct TrainBody {
     /// From how many ended tasks, the latest ones.
-    #[serde(default = "thousand", deserialize_with = "super::whole::one")]
+    #[serde(default = "thousand", deserialize_with = "aion_service::whole::one")]
     #[schema(minimum = 1, maximum = 10_000, default = 1_000)]
     pub markets: usize,
 }

@@ -9,7 +9,6 @@ pub mod following;
 pub mod log;
 mod requests;
 pub mod standing;
-mod whole;
 
 use aion_market::interval::Z_95;
 use aion_market::maker::MICRO;

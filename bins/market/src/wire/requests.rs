@@ -43,7 +43,7 @@ pub struct OpenMarketBody {
     #[schema(minimum = 0.001, maximum = 1, default = 0.05)]
     pub commission: Option<f64>,
     /// When it stops taking forecasts, in milliseconds since 1970.
-    #[serde(default, deserialize_with = "super::whole::maybe")]
+    #[serde(default, deserialize_with = "aion_service::whole::maybe")]
     #[schema(minimum = 0)]
     pub closes_at: Option<i64>,
 }
@@ -82,7 +82,7 @@ pub struct ForecastBody {
     #[schema(min_length = 1, max_length = 1024)]
     pub key: Option<String>,
     /// Refuse the forecast if the market is no longer at this version.
-    #[serde(default, deserialize_with = "super::whole::maybe")]
+    #[serde(default, deserialize_with = "aion_service::whole::maybe")]
     pub expected_version: Option<u64>,
 }
 
@@ -137,7 +137,7 @@ pub struct TradeBody {
     #[schema(min_length = 1, max_length = 1024)]
     pub key: Option<String>,
     /// Refuse the order if the market is no longer at this version.
-    #[serde(default, deserialize_with = "super::whole::maybe")]
+    #[serde(default, deserialize_with = "aion_service::whole::maybe")]
     pub expected_version: Option<u64>,
 }
 
@@ -190,7 +190,7 @@ pub struct CloseBody {
 #[serde(deny_unknown_fields)]
 pub struct PriceLimitBody {
     /// The index of the outcome.
-    #[serde(deserialize_with = "super::whole::one")]
+    #[serde(deserialize_with = "aion_service::whole::one")]
     #[schema(maximum = 4095)]
     pub outcome: usize,
     /// At least this.
@@ -211,7 +211,7 @@ pub struct ScoreBatchBody {
     #[schema(min_items = 1, max_items = 100_000)]
     pub rows: Vec<ScoreRowBody>,
     /// Bins of the reliability curve, for forecasts of two outcomes.
-    #[serde(default = "ten", deserialize_with = "super::whole::one")]
+    #[serde(default = "ten", deserialize_with = "aion_service::whole::one")]
     #[schema(minimum = 1, maximum = 1000, default = 10)]
     pub bins: usize,
 }
@@ -228,7 +228,7 @@ pub struct ScoreRowBody {
     #[schema(min_items = 2, max_items = 4096)]
     pub probabilities: Vec<f64>,
     /// Index of the outcome that happened, from 0.
-    #[serde(deserialize_with = "super::whole::one")]
+    #[serde(deserialize_with = "aion_service::whole::one")]
     pub outcome: usize,
 }
 

@@ -1,4 +1,17 @@
 //! Whole numbers as JSON has them: `2` and `2.0` are the same number.
+//!
+//! ```
+//! #[derive(serde::Deserialize)]
+//! struct Page {
+//!     #[serde(deserialize_with = "aion_service::whole::one")]
+//!     limit: u32,
+//! }
+//!
+//! let page: Page = serde_json::from_str(r#"{"limit": 2.0}"#)?;
+//! assert_eq!(page.limit, 2);
+//! assert!(serde_json::from_str::<Page>(r#"{"limit": 2.5}"#).is_err());
+//! # Ok::<(), serde_json::Error>(())
+//! ```
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -45,18 +58,27 @@ impl<'de, T: TryFrom<i128>> Deserialize<'de> for Whole<T> {
 }
 
 /// One that must be there.
-pub(super) fn one<'de, T: TryFrom<i128>, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
+///
+/// # Errors
+/// If it is no number, not whole, or out of the range of `T`.
+pub fn one<'de, T: TryFrom<i128>, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
     Whole::deserialize(from).map(|whole| whole.0)
 }
 
 /// One that may be missing or `null`.
-pub(super) fn maybe<'de, T: TryFrom<i128>, D: Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error> {
+///
+/// # Errors
+/// As [`one`].
+pub fn maybe<'de, T: TryFrom<i128>, D: Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error> {
     let found = Option::<Whole<T>>::deserialize(from)?;
     Ok(found.map(|whole| whole.0))
 }
 
 /// A list of them that may be missing or `null`.
-pub(super) fn list<'de, T: TryFrom<i128>, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<T>>, D::Error> {
+///
+/// # Errors
+/// As [`one`], for any of them.
+pub fn list<'de, T: TryFrom<i128>, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<T>>, D::Error> {
     let found = Option::<Vec<Whole<T>>>::deserialize(from)?;
     Ok(found.map(|all| all.into_iter().map(|whole| whole.0).collect()))
 }
