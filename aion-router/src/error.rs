@@ -60,6 +60,14 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// A document to import that is not what it should be.
+    #[error("the document cannot be read at {at}: {reason}")]
+    BadDocument {
+        /// Where in it: a JSON pointer, a file, or a path.
+        at: String,
+        /// Why.
+        reason: String,
+    },
     /// A decision that nobody made here, or too long ago.
     #[error("decision {0} is not known")]
     UnknownDecision(DecisionId),

@@ -26,6 +26,7 @@
 //!
 //! - `tokenizer`: token counts by the tokenizer of a model.
 //! - `minilm`: sentence embeddings by a small BERT, from its safetensors.
+//! - `folders`: items from the files of a folder.
 //! - `sqlite`: a store in a SQLite file.
 //! - `testkit`: the conformance suite of the store trait.
 //!
@@ -37,7 +38,8 @@
 //! 4. [`budget`], [`Ladder`], [`prompt`]: which renderings fit, how much effort is worth it, what a cache keeps.
 //! 5. [`Engine`], [`History`], [`Learner`], [`Mixture`]: learning from a [`Decision`] and its [`Outcome`].
 //! 6. [`Exploration`] and [`ope`]: what another policy would have been worth.
-//! 7. [`store`] and [`LiveRouter`]: state that outlives the program.
+//! 7. [`import`]: items from OpenAPI documents, MCP servers, Markdown and folders.
+//! 8. [`store`] and [`LiveRouter`]: state that outlives the program.
 
 mod assemble;
 mod bound;
@@ -52,6 +54,7 @@ mod exp;
 mod explore;
 mod feature;
 mod history;
+pub mod import;
 pub mod index;
 pub mod item;
 mod ladder;

@@ -3,6 +3,7 @@
 
 mod catalog;
 mod fixture;
+mod import;
 mod judging;
 mod laws;
 mod learning;
