@@ -75,10 +75,10 @@ pub use feed::{FeedError, TaskFeed, TaskView};
 pub use history::{CalibrationReport, History};
 pub use maker::MakerSpec;
 pub use market::{Market, MarketOptions};
-pub use observer::{Accepted, Observed, Observer, ObserverOptions, PredictorHealth};
+pub use observer::{Observed, Observer, ObserverOptions, PredictorHealth};
 pub use order::{Fill, Forecast, Order, PriceLimit, Quote, Request, Trade};
 pub use predict::{
-    BaseRate, BetaHistory, Cadence, Ended, Ensemble, LlmPredictor, LogisticPredictor, Opinion,
+    BaseRate, BetaHistory, Cadence, Ended, Ensemble, LlmPredictor, LogisticPredictor, Opinion, Pace,
     PersistencePredictor, PredictError, Predictor, Random, TaskHistory,
 };
 pub use report::{ForecasterReport, Report};

@@ -1,5 +1,6 @@
 //! Asking predictors: who is due, all at once, each within its time; those that listen after the others.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aion_types::{EventRecord, ForecasterId, MessageRecord, PpmDist, Prob, TaskRecord};
@@ -13,7 +14,7 @@ use crate::engine::Decision;
 use crate::event::Event;
 use crate::feed::{TaskView, token_ratio};
 use crate::order::Forecast;
-use crate::predict::{Cadence, Opinion, Predictor};
+use crate::predict::{Cadence, Opinion, Pace, Predictor};
 
 /// At which point in the life of a task predictors are asked.
 #[derive(Debug, Clone, Copy)]
@@ -25,6 +26,14 @@ pub(super) enum Moment<'a> {
 }
 
 impl Moment<'_> {
+    /// The number of the last message that there is.
+    pub(super) const fn messages(self) -> u64 {
+        match self {
+            Self::Creation => 0,
+            Self::Message { number, .. } => number,
+        }
+    }
+
     /// Whether a predictor of this cadence is asked now.
     pub(super) fn is_due(self, cadence: Cadence, debounce: u64) -> bool {
         match (self, cadence) {
@@ -40,15 +49,24 @@ impl Moment<'_> {
 }
 
 impl Observer {
-    /// Whether anybody is asked at this moment.
-    pub(super) fn anybody_due(&self, moment: Moment<'_>) -> bool {
+    /// Those of a pace that are asked at this moment. Those that only listen are not among them: they
+    /// have nothing new to hear when nobody else speaks.
+    pub(super) fn due(&self, moment: Moment<'_>, pace: Pace) -> impl Iterator<Item = &Arc<dyn Predictor>> {
         let debounce = self.options.debounce;
-        // Those that only listen have nothing new to hear when nobody else speaks.
-        let mut speaking = self.predictors.iter().filter(|predictor| !predictor.listens());
-        speaking.any(|predictor| moment.is_due(predictor.cadence(), debounce))
+        self.predictors.iter().filter(move |predictor| {
+            let speaks = pace == Pace::Aside || !predictor.listens();
+            speaks && predictor.pace() == pace && moment.is_due(predictor.cadence(), debounce)
+        })
     }
 
-    /// Asks those that are due, and enters what they say in their order. Gives how many forecasts came.
+    fn listening(&self) -> impl Iterator<Item = &Arc<dyn Predictor>> {
+        let listens =
+            |predictor: &&Arc<dyn Predictor>| predictor.listens() && predictor.pace() == Pace::InStep;
+        self.predictors.iter().filter(listens)
+    }
+
+    /// Asks those that are due and waited for, and enters what they say in their order. Gives how many
+    /// forecasts came.
     pub(super) async fn ask_all(
         &self,
         draft: &mut Draft,
@@ -58,34 +76,26 @@ impl Observer {
         moment: Moment<'_>,
     ) -> Result<u64> {
         let view = TaskView::new(task, messages, event.at);
-        let due = |listening: bool| {
-            let debounce = self.options.debounce;
-            self.predictors
-                .iter()
-                .map(AsRef::as_ref)
-                .filter(move |predictor| {
-                    predictor.listens() == listening
-                        && (listening || moment.is_due(predictor.cadence(), debounce))
-                })
-        };
-        let mut entered = self.ask(due(false), draft, &view, event.seq).await?;
-        if entered > 0 && due(true).next().is_some() {
+        let mut entered = self
+            .ask(self.due(moment, Pace::InStep), draft, &view, event.seq)
+            .await?;
+        if entered > 0 && self.listening().next().is_some() {
             let said = self.said(draft).await?;
             let view = view.with_said(&said);
-            entered += self.ask(due(true), draft, &view, event.seq).await?;
+            entered += self.ask(self.listening(), draft, &view, event.seq).await?;
         }
         Ok(entered)
     }
 
     async fn ask<'p>(
         &self,
-        predictors: impl Iterator<Item = &'p dyn Predictor>,
+        predictors: impl Iterator<Item = &'p Arc<dyn Predictor>>,
         draft: &mut Draft,
         view: &TaskView<'_>,
         seq: u64,
     ) -> Result<u64> {
         let price = draft.state.price().clone();
-        let asked = predictors.map(|predictor| self.ask_one(predictor, view, &price, seq));
+        let asked = predictors.map(|predictor| self.ask_one(predictor.as_ref(), view, &price, seq));
         let mut entered = 0;
         for (id, forecast) in join_all(asked).await.into_iter().flatten() {
             entered += self.enter(draft, view, &id, &forecast)?;
@@ -94,7 +104,7 @@ impl Observer {
     }
 
     /// The forecast of one predictor under a key of the event, so that asking again changes nothing.
-    async fn ask_one(
+    pub(super) async fn ask_one(
         &self,
         predictor: &dyn Predictor,
         view: &TaskView<'_>,
@@ -135,7 +145,7 @@ impl Observer {
             Ok(decision) => {
                 let new = matches!(decision, Decision::Append { .. });
                 draft.decide(decision, now)?;
-                self.health.spoke(id);
+                self.spoke(id);
                 Ok(u64::from(new))
             }
             Err(error) => {
@@ -143,6 +153,10 @@ impl Observer {
                 Ok(0)
             }
         }
+    }
+
+    pub(super) fn spoke(&self, id: &ForecasterId) {
+        self.health.spoke(id);
     }
 
     pub(super) fn fail(&self, id: &ForecasterId, view: &TaskView<'_>, kind: FailureKind, reason: String) {

@@ -19,6 +19,10 @@ pub enum FailureKind {
     Invalid,
     /// The market refused the forecast.
     Refused,
+    /// It answered, or its turn came, when the market took no more forecasts.
+    Late,
+    /// Too many were waiting to be asked; it was not asked.
+    Crowded,
     /// It could not learn from a task that ended.
     Learning,
 }

@@ -4,6 +4,7 @@
 //! log, because the place reached in the feed is stored in the same transaction as what the event caused;
 //! so the markets do not depend on when, how often, or in which order anybody told of an event.
 
+mod aside;
 mod asking;
 mod health;
 mod past;
@@ -20,11 +21,12 @@ use crate::draft::Draft;
 use crate::error::Error;
 use crate::feed::{TaskFeed, TaskView};
 use crate::market::Market;
-use crate::predict::{Ended, Predictor};
+use crate::predict::{Ended, Pace, Predictor};
 use crate::report::Report;
 use crate::resolution::Resolution;
 use crate::spec::{FAILED, OpenMarket, SUCCESS, Subject, market_of_task};
 use crate::store::{CursorMove, MarketFilter, MarketStatus, StoreError};
+use aside::{Aside, Ask};
 use asking::Moment;
 use health::{Health, reason_of};
 use past::Attempts;
@@ -90,8 +92,9 @@ impl ObserverOptions {
         self
     }
 
-    /// Sets how long a predictor may take. All are asked at once, so this bounds a whole event. One that
-    /// computes without a pause cannot be stopped.
+    /// Sets how long a predictor may take. All that are waited for are asked at once, so this bounds a whole
+    /// event. One that computes without a pause cannot be stopped. One that may take long for good reasons
+    /// says so by [`Predictor::pace`], and nobody waits for it.
     #[must_use]
     pub const fn with_patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
@@ -107,24 +110,12 @@ pub struct Observed {
     pub events: u64,
     /// The markets that it opened.
     pub opened: Vec<MarketId>,
-    /// How many forecasts it entered.
+    /// How many forecasts it entered; not those of predictors that are asked aside.
     pub forecasts: u64,
     /// The reports of the markets that it resolved.
     pub resolved: Vec<Report>,
     /// Where it stands in the feed.
     pub cursor: u64,
-}
-
-/// What became of an event that somebody told of.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Accepted {
-    /// It had been taken up before.
-    Known,
-    /// It and whatever came before it were taken up.
-    Taken(Box<Observed>),
-    /// The feed does not show it yet: tell of it again later.
-    Ahead,
 }
 
 /// Turns the events of tasks into markets. Cheap to clone; runs on Tokio with its timers.
@@ -136,6 +127,7 @@ pub struct Observer {
     options: ObserverOptions,
     health: Health,
     attempts: Attempts,
+    aside: Aside,
 }
 
 impl Observer {
@@ -153,6 +145,7 @@ impl Observer {
             options,
             health: Health::default(),
             attempts: Attempts::default(),
+            aside: Aside::default(),
         }
     }
 
@@ -166,23 +159,16 @@ impl Observer {
         self.health.all()
     }
 
-    /// Takes up an event that somebody told of, such as a webhook, with whatever the feed shows before it.
+    /// Where it stands in the feed: an event of that number, or a smaller one, is known.
     ///
-    /// Telling of it twice, late, or out of order changes nothing: the log decides what happened and in
-    /// which order, and an event counts by its place in it.
+    /// Whoever is told of events, by webhooks say, compares their numbers with this and then
+    /// [catches up](Self::catch_up): the log decides what happened and in which order, so telling of an
+    /// event twice, late or out of order changes nothing.
     ///
     /// # Errors
-    /// Those of [`catch_up`](Self::catch_up).
-    pub async fn accept(&self, event: &EventRecord) -> Result<Accepted> {
-        if event.seq <= self.market.store().cursor(&self.options.cursor).await? {
-            return Ok(Accepted::Known);
-        }
-        let observed = self.catch_up().await?;
-        // Another observer of the same store may have been first.
-        if event.seq <= self.market.store().cursor(&self.options.cursor).await? {
-            return Ok(Accepted::Taken(Box::new(observed)));
-        }
-        Ok(Accepted::Ahead)
+    /// [`Error::Store`]
+    pub async fn reached(&self) -> Result<u64> {
+        Ok(self.market.store().cursor(&self.options.cursor).await?)
     }
 
     /// Tells the predictors again of the last `markets` tasks that ended, oldest first: what they keep in
@@ -228,7 +214,7 @@ impl Observer {
     }
 
     async fn read_page(&self, observed: &mut Observed) -> Result<usize> {
-        let mut at = self.market.store().cursor(&self.options.cursor).await?;
+        let mut at = self.reached().await?;
         let events = self
             .feed
             .events(at, self.options.page)
@@ -272,7 +258,9 @@ impl Observer {
                 Ok(_) => {
                     observed.opened.extend(change.opened);
                     observed.forecasts += change.forecasts;
+                    self.ask_aside(change.asks);
                     if change.resolves {
+                        self.aside.forget(event.task_id);
                         observed
                             .resolved
                             .push(self.learn(market_of_task(event.task_id)).await?);
@@ -330,6 +318,7 @@ impl Observer {
         change.forecasts = self
             .ask_all(&mut change.draft, &task, &[], event, Moment::Creation)
             .await?;
+        change.asks = self.asides(&change.draft, &task, event, Moment::Creation);
         Ok(Some(change))
     }
 
@@ -341,7 +330,8 @@ impl Observer {
             number: message.seq,
             message: &message,
         };
-        if !self.anybody_due(moment) {
+        let in_step = self.due(moment, Pace::InStep).next().is_some();
+        if !in_step && self.due(moment, Pace::Aside).next().is_none() {
             return Ok(None);
         }
         let Some(draft) = self.existing(event.task_id).await? else {
@@ -351,13 +341,15 @@ impl Observer {
         let Some(task) = self.task(event.task_id).await?.filter(|_| room) else {
             return Ok(None);
         };
-        let mut messages = self.all_messages(event.task_id).await?;
-        messages.retain(|earlier| earlier.seq <= message.seq);
         let mut change = Change::of(draft);
         let task = self.attempts.as_of(task, event);
-        change.forecasts = self
-            .ask_all(&mut change.draft, &task, &messages, event, moment)
-            .await?;
+        if in_step {
+            let messages = self.messages_until(event.task_id, message.seq).await?;
+            change.forecasts = self
+                .ask_all(&mut change.draft, &task, &messages, event, moment)
+                .await?;
+        }
+        change.asks = self.asides(&change.draft, &task, event, moment);
         Ok(Some(change))
     }
 
@@ -484,6 +476,8 @@ struct Change {
     draft: Draft,
     opened: Option<MarketId>,
     forecasts: u64,
+    /// Questions to those that are not waited for.
+    asks: Vec<Ask>,
     resolves: bool,
 }
 
@@ -493,6 +487,7 @@ impl Change {
             draft,
             opened: None,
             forecasts: 0,
+            asks: Vec::new(),
             resolves: false,
         }
     }

@@ -88,6 +88,18 @@ pub enum Cadence {
     OnPersistence,
 }
 
+/// Whether whoever asks a predictor waits for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Pace {
+    /// It answers soon: the observer waits, and what it says is written with the event that it is asked at.
+    #[default]
+    InStep,
+    /// It may take long: the observer goes on with other events. The forecast is entered when it comes,
+    /// if the market still takes any. It is shown what was known at the event, but hears nobody.
+    Aside,
+}
+
 /// How a task ended.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
@@ -134,6 +146,11 @@ pub trait Predictor: Debug + Send + Sync {
     /// When it is asked.
     fn cadence(&self) -> Cadence {
         Cadence::default()
+    }
+
+    /// Whether it is waited for.
+    fn pace(&self) -> Pace {
+        Pace::default()
     }
 
     /// Its opinion; `None` if it has none (any more).

@@ -12,7 +12,7 @@ use aion_types::{Clock, ForecasterId, PpmDist, Prob};
 use async_trait::async_trait;
 use serde_json::Value;
 
-use super::{Cadence, Ended, Opinion, PredictError, Predictor};
+use super::{Cadence, Ended, Opinion, Pace, PredictError, Predictor};
 use crate::Result;
 use crate::feed::TaskView;
 
@@ -151,7 +151,7 @@ impl LlmOptions {
 ///
 /// The model is shown the task and its transcript as data, never the price. Every call is counted before
 /// it is made; a call over the budget is not made. An answer that is not the JSON that was asked for is no
-/// forecast: the predictor fails with the reason.
+/// forecast: the predictor fails with the reason. An observer does not wait for it ([`Pace::Aside`]).
 #[derive(Debug)]
 pub struct LlmPredictor {
     id: ForecasterId,
@@ -217,6 +217,10 @@ impl Predictor for LlmPredictor {
 
     fn cadence(&self) -> Cadence {
         self.options.cadence
+    }
+
+    fn pace(&self) -> Pace {
+        Pace::Aside
     }
 
     async fn predict(&self, task: &TaskView<'_>, _price: &PpmDist) -> Result<Option<Opinion>, PredictError> {

@@ -1,5 +1,6 @@
 //! Predictors: fits against scikit-learn, models and their refusals, mixtures, language models, features.
 
+mod aside;
 mod features;
 mod llm;
 mod logistic;
