@@ -1,6 +1,7 @@
 //! Items: what an agent could use, with its words, its renderings and where it comes from.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -57,6 +58,26 @@ impl Surface {
             Self::Handler => "handler",
             Self::Custom(name) => name,
         }
+    }
+}
+
+impl FromStr for Surface {
+    type Err = Error;
+
+    /// The surface of a name; any other name is that of a custom one.
+    fn from_str(name: &str) -> Result<Self> {
+        check_length("the name of a surface", name, MAX_NAME_BYTES - 1)?;
+        let known = [
+            Self::Tool,
+            Self::Process,
+            Self::File,
+            Self::Doc,
+            Self::Norm,
+            Self::Market,
+            Self::Handler,
+        ];
+        let found = known.into_iter().find(|surface| surface.as_str() == name);
+        Ok(found.unwrap_or_else(|| Self::Custom(name.to_owned())))
     }
 }
 

@@ -37,7 +37,7 @@
 //! 3. [`Query`], [`Feature`], [`Router`] and [`Shortlist`]: what is asked, the ranking, the answer.
 //! 4. [`budget`], [`Ladder`], [`prompt`]: which renderings fit, how much effort is worth it, what a cache keeps.
 //! 5. [`Engine`], [`History`], [`Learner`], [`Mixture`]: learning from a [`Decision`] and its [`Outcome`].
-//! 6. [`Exploration`] and [`ope`]: what another policy would have been worth.
+//! 6. [`Exploration`] and [`ope`]: what another policy would have been worth. [`quality`]: recall, NDCG, bits.
 //! 7. [`import`]: items from OpenAPI documents, MCP servers, Markdown and folders.
 //! 8. [`store`] and [`LiveRouter`]: state that outlives the program.
 
@@ -65,6 +65,7 @@ pub mod ope;
 mod past;
 mod profile;
 pub mod prompt;
+pub mod quality;
 mod query;
 mod rank;
 mod router;

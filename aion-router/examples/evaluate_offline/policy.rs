@@ -4,25 +4,25 @@ use std::error::Error;
 
 use aion_router::embed::embed_one;
 use aion_router::ope::{Logged, OpeOptions, evaluate};
+use aion_router::quality::Question;
 use aion_router::{
-    Engine, EngineOptions, Exploration, HashingEmbedder, Outcome, Profile, Query, Surface, SurfaceBudget,
+    Engine, EngineOptions, Exploration, HashingEmbedder, Item, Outcome, Profile, Query, Surface,
+    SurfaceBudget,
 };
-
-use crate::set::Set;
 
 /// Times that the set is asked.
 const ROUNDS: u64 = 20;
 
-pub(crate) fn judge(set: &Set) -> Result<(), Box<dyn Error>> {
+pub(crate) fn judge(items: &[Item], questions: &[Question]) -> Result<(), Box<dyn Error>> {
     let exploration = Exploration::default().with_holdout(0.2);
     let mut engine = Engine::new(EngineOptions::default().with_exploration(exploration))?;
-    for (item, text) in set.items.iter().zip(&set.texts) {
+    for item in items {
         engine.upsert(item.clone())?;
-        engine.set_vector(item.id(), &embed_one(&HashingEmbedder, text)?)?;
+        engine.set_vector(item.id(), &embed_one(&HashingEmbedder, &item.embedded_text())?)?;
     }
     let (mut log, mut served) = (Vec::new(), 0.0);
     for round in 0..ROUNDS {
-        for question in &set.questions {
+        for question in questions {
             let query = Query::new(&question.text, 4)
                 .with_surface(SurfaceBudget::new(Surface::Tool))
                 .with_seed(round);

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::schema::words;
+use super::schema::{words, written};
 use super::{Imported, Importer, Part, bad_document};
 use crate::error::{Error, Result};
 use crate::item::Surface;
@@ -56,10 +56,6 @@ fn part(tool: &Value) -> Result<Part> {
             .to_owned(),
         parameters: words(schema, schema),
         tags: Vec::new(),
-        schema: if schema.is_null() {
-            String::new()
-        } else {
-            schema.to_string()
-        },
+        schema: written(schema),
     })
 }

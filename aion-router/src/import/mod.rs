@@ -83,6 +83,18 @@ impl<'a> Importer<'a> {
         self
     }
 
+    /// An item of a row whose parameters are a JSON schema.
+    pub(crate) fn row(&self, surface: Surface, row: Row<'_>) -> Result<Item> {
+        let part = Part {
+            name: row.name.to_owned(),
+            text: row.text.to_owned(),
+            parameters: schema::words(row.schema, row.schema),
+            tags: row.tags,
+            schema: schema::written(row.schema),
+        };
+        self.item(surface, &part)
+    }
+
     /// An item of a part.
     fn item(&self, surface: Surface, part: &Part) -> Result<Item> {
         let name = slug(&format!("{}{}", self.prefix, part.name));
@@ -108,6 +120,14 @@ struct Part {
     tags: Vec<String>,
     /// What a model needs to use it, in the fullest rendering.
     schema: String,
+}
+
+/// An item as a table has it.
+pub(crate) struct Row<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) text: &'a str,
+    pub(crate) schema: &'a serde_json::Value,
+    pub(crate) tags: Vec<String>,
 }
 
 /// What an importer gives.

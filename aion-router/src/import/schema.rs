@@ -18,6 +18,15 @@ pub(super) fn words(root: &Value, schema: &Value) -> String {
     lines.join("\n")
 }
 
+/// A schema as it is shown; nothing for none.
+pub(super) fn written(schema: &Value) -> String {
+    if schema.is_null() {
+        String::new()
+    } else {
+        schema.to_string()
+    }
+}
+
 /// A parameter in words.
 pub(super) fn line(name: &str, description: &str) -> String {
     let mut line = name.to_owned();
