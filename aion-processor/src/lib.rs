@@ -76,12 +76,12 @@ pub use op::{
     Call, CallMode, CancelMode, ClaimOrder, ClaimReq, Concurrency, Done, Durability, Expect, Fence,
     GatherPolicy, Grant, Heartbeat, Holder, Lease, NewMessage, NewPrimitive, NewSchedule, NewTask,
     ObjectHead, ObjectRecord, Op, Overlap, Piece, Primitive, PrimitiveKind, Purged, PutObject, Retry, Return,
-    Schedule, Share, Signal, Start, TaskCopy, TaskHead, Waiter, Want, Write,
+    Schedule, Share, Signal, Start, StepRecord, TaskCopy, TaskHead, Waiter, Want, Write,
 };
 pub use processor::{Acquired, Processor};
 pub use query::{
     ChildCounts, Circle, Cursor, EndedQuery, EventPage, EventQuery, Gather, Link, MessagePage, MessageQuery,
-    Metrics, NameQuery, Order, Page, Query, StatusCounts, TaskPage, TaskQuery, Waits,
+    Metrics, NameQuery, Order, Page, Query, StatusCounts, StepPage, StepQuery, TaskPage, TaskQuery, Waits,
 };
 pub use replay::{Replay, Replayed};
 pub use store::{DueReport, MemTaskStore, SchemaInfo, TaskStore, Wake};

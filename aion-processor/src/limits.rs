@@ -45,6 +45,12 @@ pub struct Limits {
     pub max_object_bytes: usize,
     /// Versions of an object that are kept.
     pub max_object_versions: u32,
+    /// Steps that a task may record.
+    pub max_steps: u32,
+    /// Bytes of what a step gave, as JSON.
+    pub max_step_bytes: usize,
+    /// Bytes of all steps of a task: their names and what they gave, as JSON.
+    pub max_steps_bytes: usize,
 }
 
 impl Default for Limits {
@@ -70,6 +76,9 @@ impl Default for Limits {
             max_item_bytes: 64 << 10,
             max_object_bytes: 1 << 20,
             max_object_versions: 16,
+            max_steps: 10_000,
+            max_step_bytes: 1 << 20,
+            max_steps_bytes: 16 << 20,
         }
     }
 }
@@ -100,6 +109,16 @@ impl Limits {
     #[must_use]
     pub fn with_max_object_versions(mut self, versions: u32) -> Self {
         self.max_object_versions = versions.max(1);
+        self
+    }
+
+    /// Sets how many steps a task may record, how many bytes what each of them gave may have, as JSON,
+    /// and how many all of them together.
+    #[must_use]
+    pub fn with_max_steps(mut self, steps: u32, bytes_each: usize, bytes_together: usize) -> Self {
+        self.max_steps = steps;
+        self.max_step_bytes = bytes_each;
+        self.max_steps_bytes = bytes_together;
         self
     }
 

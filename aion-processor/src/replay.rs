@@ -111,7 +111,7 @@ impl Replay {
         self.last_seq = event.seq;
         match event.kind {
             EventKind::Created => self.created(event),
-            EventKind::Message => Ok(()),
+            EventKind::Message | EventKind::Step => Ok(()),
             EventKind::Acquired => self.acquired(event),
             EventKind::Returned => self.returned(event),
             EventKind::Purged => {

@@ -23,6 +23,8 @@ pub enum EventKind {
     Blocked,
     /// A message was appended.
     Message,
+    /// Its handler recorded what a step gave.
+    Step,
     /// Somebody asked for it to stop.
     CancelRequested,
     /// It ended well.
@@ -57,6 +59,7 @@ impl EventKind {
             Self::LeaseExpired => "lease_expired",
             Self::Blocked => "blocked",
             Self::Message => "message",
+            Self::Step => "step",
             Self::CancelRequested => "cancel_requested",
             Self::Completed => "completed",
             Self::Failed => "failed",

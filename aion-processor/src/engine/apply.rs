@@ -27,6 +27,7 @@ pub(crate) async fn apply<R: Rows>(rows: &mut R, limits: &Limits, now: Timestamp
         }
         Op::Heartbeat { fence, lease_ms } => engine.heartbeat(*fence, *lease_ms).await,
         Op::Append { task, epoch, message } => engine.append(*task, *epoch, message).await,
+        Op::Step { fence, name, result } => engine.step(*fence, name, result).await,
         Op::Complete { fence, result } => engine.complete(*fence, result).await,
         Op::Fail { fence, error, retry } => engine.fail(*fence, error, *retry).await,
         Op::Release { fence, delay_ms } => engine.release(*fence, *delay_ms).await,
@@ -52,6 +53,7 @@ pub(crate) async fn apply<R: Rows>(rows: &mut R, limits: &Limits, now: Timestamp
         Op::Weigh { queue, weight } => engine.weigh(queue, *weight).await,
         Op::Import(copy) => engine.import(copy).await,
         Op::ImportMessages(messages) => engine.import_messages(messages).await,
+        Op::ImportSteps(steps) => engine.import_steps(steps).await,
         Op::Purge { root, max } => engine.purge(*root, *max).await,
     }
 }

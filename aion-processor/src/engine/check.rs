@@ -4,7 +4,8 @@ use aion_types::{Json, MessageRecord, Timestamp};
 
 use super::take_over::plan_of;
 use crate::{
-    ClaimReq, Concurrency, Error, Limits, NewMessage, NewPrimitive, NewTask, PrimitiveKind, Result, TaskCopy,
+    ClaimReq, Concurrency, Error, Limits, NewMessage, NewPrimitive, NewTask, PrimitiveKind, Result,
+    StepRecord, TaskCopy,
 };
 
 /// Bytes of a kind, a queue or a key.
@@ -123,6 +124,17 @@ pub(crate) fn message(new: &NewMessage, limits: &Limits) -> Result<()> {
     let answered = new.tool_call_id.as_ref().map_or(0, String::len);
     let bytes = new.content.len() + calls.sum::<usize>() + persistence + answered;
     at_most("message", bytes as u64, limits.max_message_bytes as u64)
+}
+
+/// A step after others of so many `bytes` together; gives the sum with it.
+pub(super) fn step(step: &StepRecord, bytes: u64, limits: &Limits) -> Result<u64> {
+    name("name", &step.name)?;
+    at_most("steps", step.seq, limits.max_steps.into())?;
+    let own = json_bytes("result", &step.result)? as u64;
+    at_most("result", own, limits.max_step_bytes as u64)?;
+    let bytes = bytes + own + step.name.len() as u64;
+    at_most("steps_bytes", bytes, limits.max_steps_bytes as u64)?;
+    Ok(bytes)
 }
 
 pub(crate) fn claim(claim: &ClaimReq, limits: &Limits) -> Result<()> {

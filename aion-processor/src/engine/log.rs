@@ -4,7 +4,7 @@ use aion_types::{EventKind, Json, MessageRecord, Status, Timestamp};
 
 use super::machine::Input;
 use super::row::Row;
-use crate::{GatherPolicy, Grant};
+use crate::{GatherPolicy, Grant, StepRecord};
 
 /// What the log keeps of a creation.
 pub(super) fn created(row: &Row, title: &str) -> Json {
@@ -105,6 +105,14 @@ pub(super) fn message(message: &MessageRecord) -> Json {
     Json::object([
         ("seq", number(message.seq)),
         ("role", Json::from(message.role.as_str())),
+    ])
+}
+
+/// What the log keeps of a step; what it gave is read from the task.
+pub(super) fn step(step: &StepRecord) -> Json {
+    Json::object([
+        ("seq", number(step.seq)),
+        ("name", Json::from(step.name.as_str())),
     ])
 }
 

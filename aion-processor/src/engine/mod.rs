@@ -9,7 +9,7 @@
 //! | [`create`], [`take_over`] | new tasks, tasks of another store |
 //! | [`lease`], [`fair`] | claims and what holders say; shares of queues |
 //! | [`places`] | concurrency keys |
-//! | [`talk`] | messages |
+//! | [`talk`], [`step`] | messages; steps |
 //! | [`tree`], [`sweep`] | gather and ends; cancelling and removing whole trees |
 //! | [`line`](mod@line), [`gate`] | primitives: holding and waiting; what they are told |
 //! | [`object`], [`cron`] | objects and their calls; schedules |
@@ -33,6 +33,7 @@ mod object;
 mod places;
 pub(crate) mod row;
 pub(crate) mod rows;
+mod step;
 mod sweep;
 mod take_over;
 mod talk;

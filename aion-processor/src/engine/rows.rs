@@ -5,12 +5,12 @@ use std::future::Future;
 use aion_types::{EventKind, Json, MessageRecord, Status, TaskId, Timestamp};
 
 use super::row::{Body, Row};
-use crate::{ClaimReq, Holder, Result, Waiter};
+use crate::{ClaimReq, Holder, Result, StepRecord, Waiter};
 
 /// The rows of a backend inside one transaction.
 ///
 /// Reads see the writes made before them. A failure means that the transaction must be rolled back.
-pub(crate) trait Rows: Send + NamedRows + LineRows + ObjectRows {
+pub(crate) trait Rows: Send + NamedRows + LineRows + ObjectRows + StepRows {
     /// The hot row of a task.
     fn row(&mut self, id: TaskId) -> impl Future<Output = Result<Option<Row>>> + Send;
     /// The cold part of a task.
@@ -85,7 +85,7 @@ pub(crate) trait Rows: Send + NamedRows + LineRows + ObjectRows {
     fn drop_waits(&mut self, waiter: &Row) -> impl Future<Output = Result<()>> + Send;
     /// A task of the tree that has not ended.
     fn open_in_tree(&mut self, root: TaskId) -> impl Future<Output = Result<Option<TaskId>>> + Send;
-    /// Removes the newest tasks of a tree with their bodies, messages and events, at most `max`, and
+    /// Removes the newest tasks of a tree with their bodies, messages, steps and events, at most `max`, and
     /// says how many.
     fn purge(&mut self, root: TaskId, max: u32) -> impl Future<Output = Result<u32>> + Send;
 }
@@ -176,6 +176,21 @@ pub(crate) trait ObjectRows: Send {
     ) -> impl Future<Output = Result<()>> + Send;
     /// Removes versions before this one.
     fn drop_versions(&mut self, name: &str, before: u64) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// The steps of tasks.
+pub(crate) trait StepRows: Send {
+    /// The step of a task that was recorded under this name.
+    fn step(&mut self, row: &Row, name: &str) -> impl Future<Output = Result<Option<StepRecord>>> + Send;
+    /// The last `seq` of a task's steps, 0 if there are none, and the bytes of all of them.
+    fn last_step(&mut self, row: &Row) -> impl Future<Output = Result<(u64, u64)>> + Send;
+    /// Adds a step; all of the task's have so many `bytes` with it.
+    fn insert_step(
+        &mut self,
+        row: &Row,
+        step: &StepRecord,
+        bytes: u64,
+    ) -> impl Future<Output = Result<()>> + Send;
 }
 
 /// A hold as it is stored: with the place of the item, to put it back.

@@ -3,7 +3,7 @@
 use aion_types::{MessageRecord, TaskRecord};
 use serde::{Deserialize, Serialize};
 
-use super::Concurrency;
+use super::{Concurrency, StepRecord};
 
 /// A task with everything that its record does not tell.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -18,7 +18,7 @@ pub struct TaskCopy {
     pub concurrency: Option<Concurrency>,
 }
 
-/// A piece of an export: a task, or messages of one that came before.
+/// A piece of an export: a task, or messages or steps of one that came before.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Piece {
@@ -26,6 +26,8 @@ pub enum Piece {
     Task(Box<TaskCopy>),
     /// The next messages of a task.
     Messages(Vec<MessageRecord>),
+    /// The next steps of a task.
+    Steps(Vec<StepRecord>),
 }
 
 /// What a purge did.

@@ -6,6 +6,7 @@ mod message;
 mod object;
 mod primitive;
 mod schedule;
+mod step;
 mod task;
 
 use aion_types::{Json, MessageRecord, TaskId, TaskRecord};
@@ -17,6 +18,7 @@ pub use message::NewMessage;
 pub use object::{Call, CallMode, Expect, ObjectHead, ObjectRecord, PutObject};
 pub use primitive::{Grant, Holder, NewPrimitive, Primitive, PrimitiveKind, Return, Signal, Waiter, Want};
 pub use schedule::{NewSchedule, Overlap, Schedule, Share};
+pub use step::StepRecord;
 pub use task::{Concurrency, NewTask, Start};
 
 /// How much of a crash an acknowledged write must survive.
@@ -62,6 +64,16 @@ pub enum Op {
         epoch: Option<u64>,
         /// What to append.
         message: Box<NewMessage>,
+    },
+    /// The holder records what a step gave; gives [`Done::Step`] with what was recorded first under
+    /// this name.
+    Step {
+        /// The holder's proof.
+        fence: Fence,
+        /// The name of the step, unique in the task.
+        name: String,
+        /// What it gave.
+        result: Json,
     },
     /// Ends a task well.
     Complete {
@@ -165,8 +177,11 @@ pub enum Op {
     /// Takes over the next messages of a task; those that are there already are passed over. Gives
     /// [`Done::Head`].
     ImportMessages(Vec<MessageRecord>),
+    /// Takes over the next steps of a task; those that are there already are passed over. Gives
+    /// [`Done::Head`].
+    ImportSteps(Vec<StepRecord>),
     /// Removes tasks of a tree that has ended as a whole, the newest first, so many at most, with
-    /// their messages and events; gives [`Done::Purged`]. What is left goes by saying so again, or by
+    /// their messages, steps and events; gives [`Done::Purged`]. What is left goes by saying so again, or by
     /// and by with [`due`](crate::TaskStore::due).
     Purge {
         /// The root.
@@ -202,7 +217,9 @@ impl Op {
                 let calls = message.tool_calls.iter().map(|call| call.arguments.len());
                 message.content.len() + calls.sum::<usize>() + message.persistence.as_ref().map_or(0, weight)
             }
-            Self::Complete { result, .. } | Self::CompleteAndClaim { result, .. } => weight(result),
+            Self::Complete { result, .. }
+            | Self::CompleteAndClaim { result, .. }
+            | Self::Step { result, .. } => weight(result),
             Self::Fail { error, .. } => error.len(),
             Self::Signal {
                 signal: Signal::Put(item),
@@ -212,6 +229,7 @@ impl Op {
             Self::Call(call) => task(&call.task),
             Self::Import(copy) => copy.task.spec.len() + weight(&copy.task.payload),
             Self::ImportMessages(messages) => messages.iter().map(spoken).sum(),
+            Self::ImportSteps(steps) => steps.iter().map(|step| weight(&step.result) + 256).sum(),
             _ => 0,
         }
     }
@@ -286,6 +304,8 @@ pub enum Done {
     Object(ObjectHead),
     /// How the schedule stands.
     Schedule(Box<Schedule>),
+    /// The step that was recorded, now or before.
+    Step(Box<StepRecord>),
     /// What was removed.
     Purged(Purged),
     /// There is nothing to say.

@@ -15,7 +15,7 @@ use futures::stream::BoxStream;
 pub use self::line::Acquired;
 use crate::{
     CancelMode, ClaimReq, Done, DueReport, Error, Fence, GatherPolicy, Heartbeat, Lease, NewMessage, NewTask,
-    Op, Result, Retry, TaskHead, TaskStore, Wake,
+    Op, Result, Retry, StepRecord, TaskHead, TaskStore, Wake,
 };
 
 /// How often a waiting claim looks even if nobody told it to.
@@ -161,6 +161,19 @@ impl Processor {
             .await?
         {
             Done::Message(message) => Ok(*message),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Records what a step of the task gave, and gives what was recorded first under this name: a step
+    /// counts once, however often its task is tried.
+    ///
+    /// # Errors
+    /// [`Error::LeaseLost`], or a limit.
+    pub async fn step(&self, fence: Fence, name: impl Into<String>, result: Json) -> Result<StepRecord> {
+        let name = name.into();
+        match self.one(Op::Step { fence, name, result }).await? {
+            Done::Step(step) => Ok(*step),
             other => Err(unexpected(&other)),
         }
     }

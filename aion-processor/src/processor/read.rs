@@ -5,7 +5,7 @@ use aion_types::{MessageRecord, PersistenceSummary, Role, TaskEvidence, TaskId, 
 use super::{Processor, unexpected};
 use crate::{
     ChildCounts, Error, EventPage, EventQuery, MessagePage, MessageQuery, Metrics, Page, Query, Result,
-    StatusCounts, TaskPage, TaskQuery,
+    StatusCounts, StepPage, StepQuery, TaskPage, TaskQuery,
 };
 
 impl Processor {
@@ -66,6 +66,17 @@ impl Processor {
     pub async fn messages(&self, task: TaskId, query: MessageQuery) -> Result<MessagePage> {
         match self.store().read(Query::Messages(task, query)).await? {
             Page::Messages(page) => Ok(page),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// A page of a task's steps, in the order in which they were recorded.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], or a limit.
+    pub async fn steps(&self, task: TaskId, query: StepQuery) -> Result<StepPage> {
+        match self.store().read(Query::Steps(task, query)).await? {
+            Page::Steps(page) => Ok(page),
             other => Err(unexpected(&other)),
         }
     }

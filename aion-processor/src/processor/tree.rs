@@ -8,10 +8,11 @@ use futures::stream::{self, StreamExt};
 
 use super::{Processor, unexpected};
 use crate::{
-    Done, EndedQuery, Error, MessageQuery, Op, Page, Piece, Purged, Query, Result, TaskCopy, TaskQuery,
+    Done, EndedQuery, Error, MessageQuery, Op, Page, Piece, Purged, Query, Result, StepQuery, TaskCopy,
+    TaskQuery,
 };
 
-/// Messages in one piece of an export.
+/// Messages or steps in one piece of an export.
 const MESSAGES: u32 = 100;
 /// Tasks that one step of a purge removes.
 const PURGE: u32 = 500;
@@ -19,7 +20,7 @@ const PURGE: u32 = 500;
 const CHILDREN: u32 = 500;
 
 impl Processor {
-    /// Copies a task and everything below it, parents first, each with its messages; nothing of it is
+    /// Copies a task and everything below it, parents first, each with its messages and steps; nothing of it is
     /// held in memory but the ids of tasks whose children are still to come. The tree may go on
     /// meanwhile: every task is copied as it is when its turn comes.
     ///
@@ -64,6 +65,7 @@ impl Processor {
                     Op::Import(copy)
                 }
                 Piece::Messages(messages) => Op::ImportMessages(messages),
+                Piece::Steps(steps) => Op::ImportSteps(steps),
             };
             self.one(op).await?;
         }
@@ -146,6 +148,7 @@ impl Processor {
 enum Step {
     Task(TaskId),
     Messages(TaskId, u64),
+    Steps(TaskId, u64),
     Children(TaskId, TaskQuery),
 }
 
@@ -160,6 +163,7 @@ impl Walk {
             let piece = match step {
                 Step::Task(task) => Some(self.task(task).await?),
                 Step::Messages(task, from) => self.messages(task, from).await?,
+                Step::Steps(task, after) => self.steps(task, after).await?,
                 Step::Children(task, query) => {
                     self.children(task, query).await?;
                     None
@@ -176,6 +180,7 @@ impl Walk {
         let copy = self.processor.copy(task).await?;
         let children = TaskQuery::new().with_parent(task).with_limit(CHILDREN);
         self.next.push_front(Step::Children(task, children));
+        self.next.push_front(Step::Steps(task, 0));
         self.next.push_front(Step::Messages(task, 0));
         Ok(Piece::Task(Box::new(copy)))
     }
@@ -187,6 +192,15 @@ impl Walk {
             self.next.push_front(Step::Messages(task, next));
         }
         Ok((!page.messages.is_empty()).then_some(Piece::Messages(page.messages)))
+    }
+
+    async fn steps(&mut self, task: TaskId, after: u64) -> Result<Option<Piece>> {
+        let limit = MESSAGES;
+        let page = self.processor.steps(task, StepQuery { after, limit }).await?;
+        if let Some(next) = page.next {
+            self.next.push_front(Step::Steps(task, next));
+        }
+        Ok((!page.steps.is_empty()).then_some(Piece::Steps(page.steps)))
     }
 
     async fn children(&mut self, task: TaskId, mut query: TaskQuery) -> Result<()> {

@@ -8,7 +8,7 @@ use aion_types::{HandlerId, Status, TaskId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 pub use cursor::Cursor;
-pub use page::{ChildCounts, EventPage, MessagePage, Page, StatusCounts, TaskPage};
+pub use page::{ChildCounts, EventPage, MessagePage, Page, StatusCounts, StepPage, TaskPage};
 pub(crate) use page::{is_overdue, retries};
 pub use waits::{Circle, Gather, Link, Metrics, Waits};
 
@@ -186,6 +186,16 @@ impl MessageQuery {
     }
 }
 
+/// Which page of a task's steps, in the order in which they were recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StepQuery {
+    /// The `seq` to go on from, not included; 0 begins at the first step.
+    pub after: u64,
+    /// How many at most; 0 stands for 100.
+    pub limit: u32,
+}
+
 /// Which page of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -234,6 +244,8 @@ pub enum Query {
     Ended(u32),
     /// A page of messages; gives [`Page::Messages`].
     Messages(TaskId, MessageQuery),
+    /// A page of a task's steps; gives [`Page::Steps`].
+    Steps(TaskId, StepQuery),
     /// A page of the log; gives [`Page::Events`].
     Events(EventQuery),
     /// How many tasks are in each status; gives [`Page::Counts`].

@@ -4,7 +4,7 @@ use aion_types::{EventRecord, MessageRecord, Status, TaskEvidence, TaskRecord, T
 use serde::{Deserialize, Serialize};
 
 use super::{Cursor, Metrics, Waits};
-use crate::{ObjectHead, ObjectRecord, Primitive, Schedule, TaskCopy};
+use crate::{ObjectHead, ObjectRecord, Primitive, Schedule, StepRecord, TaskCopy};
 
 /// The answer to a [`Query`](crate::Query).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -17,6 +17,8 @@ pub enum Page {
     Tasks(TaskPage),
     /// Messages.
     Messages(MessagePage),
+    /// Steps.
+    Steps(StepPage),
     /// Events.
     Events(EventPage),
     /// Tasks in each status.
@@ -55,6 +57,27 @@ pub struct MessagePage {
     pub messages: Vec<MessageRecord>,
     /// The `from` of the next page; none if this is the last.
     pub next: Option<u64>,
+}
+
+/// A page of a task's steps.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct StepPage {
+    /// The steps.
+    pub steps: Vec<StepRecord>,
+    /// The `after` of the next page; none if this is the last.
+    pub next: Option<u64>,
+}
+
+impl StepPage {
+    /// Cuts the page out of what was found, which is one item longer if there is more.
+    pub(crate) fn cut(mut found: Vec<StepRecord>, limit: u32) -> Self {
+        let more = found.len() > limit as usize;
+        found.truncate(limit as usize);
+        Self {
+            next: found.last().filter(|_| more).map(|step| step.seq),
+            steps: found,
+        }
+    }
 }
 
 /// A page of the log.

@@ -11,8 +11,12 @@ pub(crate) const SCHEMA: Schema = Schema {
     sqlite: &[
         include_str!("sqlite/migrations/0001_task_tree.sql"),
         include_str!("sqlite/migrations/0002_lines_and_objects.sql"),
+        include_str!("sqlite/migrations/0003_steps.sql"),
     ],
-    postgres: &[include_str!("postgres/migrations/0001_task_tree.sql")],
+    postgres: &[
+        include_str!("postgres/migrations/0001_task_tree.sql"),
+        include_str!("postgres/migrations/0003_steps.sql"),
+    ],
 };
 
 /// The newest schema of files.

@@ -14,6 +14,7 @@ pub mod lines;
 pub mod objects;
 pub mod places;
 pub mod reading;
+pub mod steps;
 pub mod trees;
 pub mod waiting;
 
@@ -44,6 +45,7 @@ pub fn limits() -> Limits {
             max_ms: 60_000,
             jitter_percent: 0,
         })
+        .with_max_steps(20, 2_000, 8_000)
 }
 
 /// Runs a case on a fresh store, in a runtime of its own.
@@ -180,6 +182,11 @@ macro_rules! task_store_tests {
             gather_waits_for_all, gather_of_ended_tasks_does_not_wait, gather_takes_descendants_only,
             all_fails_when_all_have_ended, fail_fast_fails_at_once, settle_goes_on, failures_rise_through_gathers,
             a_cancelled_waiter_stays_cancelled,
+        );
+        $crate::task_store_tests!(@in steps
+            $make;
+            a_step_is_recorded_once, steps_outlive_attempts, zombies_record_nothing, steps_are_bounded,
+            steps_move_and_go_with_their_tree,
         );
         $crate::task_store_tests!(@in reading
             $make;

@@ -1,10 +1,11 @@
-//! Names, lines and objects in memory.
+//! Names, lines, objects and steps in memory.
 
 use aion_types::{Json, TaskId, Timestamp};
 
 use super::world::World;
-use crate::engine::rows::{Held, LineRows, NamedRows, ObjectRows, Space};
-use crate::{Result, Waiter};
+use crate::engine::row::Row;
+use crate::engine::rows::{Held, LineRows, NamedRows, ObjectRows, Space, StepRows};
+use crate::{Result, StepRecord, Waiter};
 
 impl NamedRows for World {
     async fn named(&mut self, space: Space, name: &str) -> Result<Option<String>> {
@@ -117,6 +118,25 @@ impl ObjectRows for World {
     async fn drop_versions(&mut self, name: &str, before: u64) -> Result<()> {
         self.versions
             .retain(|(known, version), _| known != name || *version >= before);
+        Ok(())
+    }
+}
+
+impl StepRows for World {
+    async fn step(&mut self, row: &Row, name: &str) -> Result<Option<StepRecord>> {
+        let mut all = self.steps.range((row.ord, 0)..=(row.ord, u64::MAX));
+        let found = all.find(|(_, (step, _))| step.name == name);
+        Ok(found.map(|(_, (step, _))| step.clone()))
+    }
+
+    async fn last_step(&mut self, row: &Row) -> Result<(u64, u64)> {
+        let mut all = self.steps.range((row.ord, 0)..=(row.ord, u64::MAX));
+        let last = all.next_back();
+        Ok(last.map_or((0, 0), |((_, seq), (_, bytes))| (*seq, *bytes)))
+    }
+
+    async fn insert_step(&mut self, row: &Row, step: &StepRecord, bytes: u64) -> Result<()> {
+        self.steps.insert((row.ord, step.seq), (step.clone(), bytes));
         Ok(())
     }
 }

@@ -12,7 +12,7 @@ use crate::store::{SIFT, WAITS, page_size};
 use crate::{
     ChildCounts, Cursor, EndedQuery, Error, EventPage, EventQuery, Gather, MessagePage, MessageQuery,
     Metrics, NameQuery, ObjectHead, ObjectRecord, Order, Page, Primitive, Query, Result, StatusCounts,
-    TaskCopy, TaskPage, TaskQuery, Waits,
+    StepPage, StepQuery, TaskCopy, TaskPage, TaskQuery, Waits,
 };
 
 impl World {
@@ -25,6 +25,10 @@ impl World {
             Query::Messages(task, query) => self
                 .messages(task, query, page_size(query.limit, max)?)
                 .map(Page::Messages),
+            Query::Steps(task, query) => {
+                let limit = page_size(query.limit, max)?;
+                self.steps(task, query, limit).map(Page::Steps)
+            }
             Query::Events(query) => Ok(Page::Events(self.log(query, page_size(query.limit, max)?))),
             Query::Counts => Ok(Page::Counts(self.counts())),
             Query::Children(task) => self.child_counts(task, now).map(Page::Children),
@@ -112,6 +116,15 @@ impl World {
                 .collect(),
         };
         Ok(message_page(found, limit))
+    }
+
+    fn steps(&self, task: TaskId, query: StepQuery, limit: u32) -> Result<StepPage> {
+        let (row, _) = self.get(task).ok_or(Error::NotFound(task))?;
+        let later = self
+            .steps
+            .range((row.ord, query.after.saturating_add(1))..=(row.ord, u64::MAX));
+        let found = later.take(limit as usize + 1).map(|(_, (step, _))| step.clone());
+        Ok(StepPage::cut(found.collect(), limit))
     }
 
     fn log(&self, query: EventQuery, limit: u32) -> EventPage {

@@ -15,7 +15,7 @@ use sqlx::postgres::PgRow;
 
 use crate::engine::row::{Body, Row};
 use crate::engine::rows::Held;
-use crate::{Concurrency, Error, GatherPolicy, Grant, Holder, Result, Waiter};
+use crate::{Concurrency, Error, GatherPolicy, Grant, Holder, Result, StepRecord, Waiter};
 
 /// The columns of a hot row, in the order in which [`row`] reads them; the table is called `t`.
 macro_rules! hot {
@@ -258,6 +258,17 @@ fn role(text: &str) -> Result<Role> {
     let known = [Role::System, Role::User, Role::Assistant, Role::Tool];
     let found = known.into_iter().find(|role| role.as_str() == text);
     found.ok_or_else(|| Error::Corrupt(format!("role {text}")))
+}
+
+/// Reads `seq, name, result, at`.
+pub(super) fn step(task: TaskId, row: &PgRow) -> Result<StepRecord> {
+    Ok(StepRecord {
+        task_id: task,
+        seq: count(row, 0)?,
+        name: get(row, 1)?,
+        result: from_text(get(row, 2)?)?,
+        at: moment(row, 3)?,
+    })
 }
 
 /// Reads `task, primitive, token, units, place, item, since`.

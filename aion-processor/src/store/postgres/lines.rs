@@ -1,4 +1,4 @@
-//! Names, lines and objects inside one transaction of Postgres.
+//! Names, lines, objects and steps inside one transaction of Postgres.
 
 use aion_types::{Json, TaskId, Timestamp};
 use sqlx::Row as _;
@@ -7,8 +7,9 @@ use super::codec::{self, int, storage, text, to_text};
 use super::put::bytes;
 use super::sql;
 use super::tx::{Statement, Tx};
-use crate::engine::rows::{Held, LineRows, NamedRows, ObjectRows, Space};
-use crate::{Result, Waiter};
+use crate::engine::row::Row;
+use crate::engine::rows::{Held, LineRows, NamedRows, ObjectRows, Space, StepRows};
+use crate::{Result, StepRecord, Waiter};
 
 impl Tx<'_> {
     async fn waiters(&mut self, statement: Statement<'_>) -> Result<Vec<Waiter>> {
@@ -153,5 +154,31 @@ impl ObjectRows for Tx<'_> {
     async fn drop_versions(&mut self, name: &str, before: u64) -> Result<()> {
         let statement = sqlx::query("DELETE FROM object_version WHERE name = $1 AND version < $2");
         self.write(statement.bind(text(name)).bind(int(before))).await
+    }
+}
+
+impl StepRows for Tx<'_> {
+    async fn step(&mut self, row: &Row, name: &str) -> Result<Option<StepRecord>> {
+        let statement = sqlx::query(sql::STEP).bind(int(row.ord));
+        let found = self.one(statement.bind(text(name))).await?;
+        found.map(|found| codec::step(row.id, &found)).transpose()
+    }
+
+    async fn last_step(&mut self, row: &Row) -> Result<(u64, u64)> {
+        let found = self.one(sqlx::query(sql::LAST_STEP).bind(int(row.ord))).await?;
+        let Some(found) = found else { return Ok((0, 0)) };
+        let seq: i64 = found.try_get(0).map_err(storage)?;
+        let bytes: i64 = found.try_get(1).map_err(storage)?;
+        Ok((seq.unsigned_abs(), bytes.unsigned_abs()))
+    }
+
+    async fn insert_step(&mut self, row: &Row, step: &StepRecord, bytes: u64) -> Result<()> {
+        let statement = sqlx::query(sql::INSERT_STEP)
+            .bind(int(row.ord))
+            .bind(int(step.seq))
+            .bind(text(&step.name))
+            .bind(to_text(&step.result)?)
+            .bind(int(bytes));
+        self.write(statement.bind(step.at.as_ms())).await
     }
 }

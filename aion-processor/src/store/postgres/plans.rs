@@ -81,6 +81,9 @@ async fn hot_statements_walk_their_index() {
         (read::ENDED, "task_ended"),
         (read::MESSAGES, "message_pkey"),
         (read::MESSAGES_BACK, "message_pkey"),
+        (sql::STEP, "step_name"),
+        (sql::LAST_STEP, "step_pkey"),
+        (read::STEPS, "step_pkey"),
         (read::EVENTS, "event_pkey"),
         (read::EVENTS_OF, "event_task"),
     ];

@@ -125,6 +125,11 @@ pub(super) const INSERT_MESSAGES: &str = "INSERT INTO message (task, seq, role, 
 pub(super) const INSERT_DEPS: &str =
     "INSERT INTO dep (child, waiter) SELECT * FROM unnest($1::int8[], $2::int8[])";
 
+pub(super) const STEP: &str = "SELECT seq, name, result, at FROM step WHERE task = $1 AND name = $2";
+pub(super) const LAST_STEP: &str = "SELECT seq, bytes FROM step WHERE task = $1 ORDER BY seq DESC LIMIT 1";
+pub(super) const INSERT_STEP: &str =
+    "INSERT INTO step (task, seq, name, result, bytes, at) VALUES ($1, $2, $3, $4, $5, $6)";
+
 pub(super) const NAMED: &str = "SELECT body FROM named WHERE space = $1 AND name = $2";
 pub(super) const PUT_NAMED: &str = "INSERT INTO named (space, name, due, body) VALUES ($1, $2, $3, $4) \
      ON CONFLICT (space, name) DO UPDATE SET due = excluded.due, body = excluded.body";
@@ -147,9 +152,10 @@ pub(super) const OPEN_IN_TREE: &str =
 pub(super) const NEWEST_IN_TREE: &str = "SELECT ord, status FROM task WHERE root = $1 \
      ORDER BY ord DESC LIMIT $2";
 /// What goes with the tasks of a tree from a place of creation on, and at last the tasks.
-pub(super) const PURGE: [&str; 4] = [
+pub(super) const PURGE: [&str; 5] = [
     "DELETE FROM message WHERE task IN (SELECT ord FROM task WHERE root = $1 AND ord >= $2)",
     "DELETE FROM event WHERE task IN (SELECT uid FROM task WHERE root = $1 AND ord >= $2)",
+    "DELETE FROM step WHERE task IN (SELECT ord FROM task WHERE root = $1 AND ord >= $2)",
     "DELETE FROM task_body WHERE task IN (SELECT ord FROM task WHERE root = $1 AND ord >= $2)",
     "DELETE FROM task WHERE root = $1 AND ord >= $2",
 ];

@@ -29,6 +29,7 @@ fn name(op: &Op, ids: &mut Vec<TaskId>) {
         }
         Op::CompleteAndClaim { fence, .. }
         | Op::Heartbeat { fence, .. }
+        | Op::Step { fence, .. }
         | Op::Complete { fence, .. }
         | Op::Fail { fence, .. }
         | Op::Release { fence, .. }

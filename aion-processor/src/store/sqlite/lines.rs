@@ -1,4 +1,4 @@
-//! Names, lines and objects inside one transaction of SQLite.
+//! Names, lines, objects and steps inside one transaction of SQLite.
 
 use aion_types::{Json, TaskId, Timestamp};
 use sqlx::Row as _;
@@ -6,8 +6,9 @@ use sqlx::Row as _;
 use super::codec::{self, int, storage, to_text};
 use super::sql;
 use super::tx::{Statement, Tx};
-use crate::engine::rows::{Held, LineRows, NamedRows, ObjectRows, Space};
-use crate::{Result, Waiter};
+use crate::engine::row::Row;
+use crate::engine::rows::{Held, LineRows, NamedRows, ObjectRows, Space, StepRows};
+use crate::{Result, StepRecord, Waiter};
 
 fn bytes(task: TaskId) -> Vec<u8> {
     task.as_bytes().to_vec()
@@ -160,5 +161,31 @@ impl ObjectRows for Tx<'_> {
         let statement = sqlx::query("DELETE FROM object_version WHERE name = ?1 AND version < ?2");
         self.write(statement.bind(name.to_owned()).bind(int(before)))
             .await
+    }
+}
+
+impl StepRows for Tx<'_> {
+    async fn step(&mut self, row: &Row, name: &str) -> Result<Option<StepRecord>> {
+        let statement = sqlx::query(sql::STEP).bind(int(row.ord));
+        let found = self.one(statement.bind(name.to_owned())).await?;
+        found.map(|found| codec::step(row.id, &found)).transpose()
+    }
+
+    async fn last_step(&mut self, row: &Row) -> Result<(u64, u64)> {
+        let found = self.one(sqlx::query(sql::LAST_STEP).bind(int(row.ord))).await?;
+        let Some(found) = found else { return Ok((0, 0)) };
+        let seq: i64 = found.try_get(0).map_err(storage)?;
+        let bytes: i64 = found.try_get(1).map_err(storage)?;
+        Ok((seq.unsigned_abs(), bytes.unsigned_abs()))
+    }
+
+    async fn insert_step(&mut self, row: &Row, step: &StepRecord, bytes: u64) -> Result<()> {
+        let statement = sqlx::query(sql::INSERT_STEP)
+            .bind(int(row.ord))
+            .bind(int(step.seq))
+            .bind(step.name.clone())
+            .bind(to_text(&step.result)?)
+            .bind(int(bytes));
+        self.write(statement.bind(step.at.as_ms())).await
     }
 }

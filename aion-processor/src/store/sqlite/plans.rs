@@ -113,6 +113,9 @@ async fn hot_statements_walk_their_index() {
             read::MESSAGES_BACK,
             "SEARCH m USING PRIMARY KEY (task=? AND seq<?)",
         ),
+        (sql::STEP, "SEARCH step USING INDEX step_name (task=? AND name=?)"),
+        (sql::LAST_STEP, "SEARCH step USING PRIMARY KEY (task=?)"),
+        (read::STEPS, "SEARCH step USING PRIMARY KEY (task=? AND seq>?)"),
         (read::EVENTS, "SEARCH event USING INTEGER PRIMARY KEY (rowid>?)"),
         (
             read::EVENTS_OF,

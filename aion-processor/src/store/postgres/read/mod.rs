@@ -14,7 +14,7 @@ use crate::store::memory::read::message_page;
 use crate::store::page_size;
 use crate::{
     ChildCounts, Concurrency, EndedQuery, Error, EventPage, EventQuery, Limits, MessagePage, MessageQuery,
-    Order, Page, Query, Result, StatusCounts, TaskCopy, TaskPage,
+    Order, Page, Query, Result, StatusCounts, StepPage, StepQuery, TaskCopy, TaskPage,
 };
 
 #[cfg(test)]
@@ -54,6 +54,8 @@ pub(super) const MESSAGES_BACK: &str = concat!(
     said!(),
     "WHERE m.task = $1 AND m.seq < $2 ORDER BY m.seq DESC LIMIT $3"
 );
+pub(super) const STEPS: &str =
+    "SELECT seq, name, result, at FROM step WHERE task = $1 AND seq > $2 ORDER BY seq LIMIT $3";
 pub(super) const EVENTS: &str =
     "SELECT seq, task, root, kind, body, at FROM event WHERE seq > $1 ORDER BY seq LIMIT $2";
 pub(super) const EVENTS_OF: &str =
@@ -80,6 +82,7 @@ pub(super) async fn read(
         Query::Ended(limit) => reader.ended(limit).await.map(Page::Tasks),
         Query::EndedRoots(query) => reader.ended_roots(&query).await.map(Page::Tasks),
         Query::Messages(task, query) => reader.messages(task, query).await.map(Page::Messages),
+        Query::Steps(task, query) => reader.steps(task, query).await.map(Page::Steps),
         Query::Events(query) => reader.events(query).await.map(Page::Events),
         Query::Counts => reader.counts().await.map(Page::Counts),
         Query::Children(task) => reader.children(task, now).await.map(Page::Children),
@@ -186,6 +189,17 @@ impl Reader<'_> {
             .map(|row| codec::message(task, row))
             .collect::<Result<Vec<MessageRecord>>>()?;
         Ok(message_page(found, limit))
+    }
+
+    async fn steps(&self, task: TaskId, query: StepQuery) -> Result<StepPage> {
+        let limit = page_size(query.limit, self.max_page)?;
+        let statement = sqlx::query(STEPS)
+            .bind(self.ord(task).await?)
+            .bind(int(query.after));
+        let statement = statement.bind(i64::from(limit) + 1);
+        let rows = statement.fetch_all(self.pool).await.map_err(storage)?;
+        let found = rows.iter().map(|row| codec::step(task, row));
+        Ok(StepPage::cut(found.collect::<Result<_>>()?, limit))
     }
 
     async fn events(&self, query: EventQuery) -> Result<EventPage> {
