@@ -39,6 +39,7 @@
 //! | semaphore, mutex, event, timestamp lock, queue; deadlocks by name | [`Processor::acquire`], [`PrimitiveKind`], [`Waits::circles`] |
 //! | named context with versions, and calls of it | [`PutObject`], [`Call`] |
 //! | cron schedules | [`NewSchedule`] |
+//! | telling others of events, again until they hear | [`NewWebhook`], [`Processor::take_webhook`] |
 //! | trees: cancel, search, export and import, removal | [`Processor::cancel_tree`], [`TaskQuery`], [`Processor::export`], [`Processor::retire`] |
 //! | the log, which replays | [`Processor::events`], [`Replay`] |
 //! | size and age | [`Processor::metrics`] |
@@ -68,6 +69,7 @@ mod replay;
 mod store;
 #[cfg(feature = "testkit")]
 pub mod testkit;
+mod webhook;
 
 pub use engine::machine;
 pub use error::{Cause, Error, Result};
@@ -89,3 +91,8 @@ pub use store::{DueReport, MemTaskStore, SchemaInfo, TaskStore, Wake};
 pub use store::{PostgresOptions, PostgresTaskStore};
 #[cfg(feature = "sqlite")]
 pub use store::{SqliteOptions, SqliteTaskStore};
+pub use webhook::{
+    Delivery, DeliveryQuery, DeliveryState, Disabled, NewWebhook, Outcome, ParkedEvent, Ping, SettleWebhook,
+    TakeWebhook, TakenWebhook, Webhook, WebhookChange, WebhookFilter, WebhookKey, WebhookLimits, WebhookOp,
+    WebhookQuery, WebhookState, Word,
+};

@@ -2,6 +2,8 @@
 
 use aion_types::TaskId;
 
+use crate::WebhookLimits;
+
 /// The bounds that a store enforces; every one has a default that suits one machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -45,6 +47,8 @@ pub struct Limits {
     pub max_object_bytes: usize,
     /// Versions of an object that are kept.
     pub max_object_versions: u32,
+    /// How many webhooks, and how patient they are.
+    pub webhooks: WebhookLimits,
     /// Steps that a task may record.
     pub max_steps: u32,
     /// Bytes of what a step gave, as JSON.
@@ -76,6 +80,7 @@ impl Default for Limits {
             max_item_bytes: 64 << 10,
             max_object_bytes: 1 << 20,
             max_object_versions: 16,
+            webhooks: WebhookLimits::default(),
             max_steps: 10_000,
             max_step_bytes: 1 << 20,
             max_steps_bytes: 16 << 20,
@@ -126,6 +131,13 @@ impl Limits {
     #[must_use]
     pub fn with_poison_limit(mut self, crashes: u32) -> Self {
         self.poison_limit = crashes;
+        self
+    }
+
+    /// Sets how many webhooks there may be, and how patient they are.
+    #[must_use]
+    pub fn with_webhooks(mut self, webhooks: WebhookLimits) -> Self {
+        self.webhooks = webhooks;
         self
     }
 

@@ -13,6 +13,7 @@
 //! | [`tree`], [`sweep`] | gather and ends; cancelling and removing whole trees |
 //! | [`line`](mod@line), [`gate`] | primitives: holding and waiting; what they are told |
 //! | [`object`], [`cron`] | objects and their calls; schedules |
+//! | [`webhook`], [`delivery`] | webhooks; what they could not deliver |
 //! | [`due`] | what time demands |
 //! | [`deadlock`] | who waits for whom in a circle |
 
@@ -21,6 +22,7 @@ pub(crate) mod check;
 mod create;
 mod cron;
 pub(crate) mod deadlock;
+pub(crate) mod delivery;
 pub(crate) mod due;
 mod fair;
 mod gate;
@@ -38,5 +40,6 @@ mod sweep;
 mod take_over;
 mod talk;
 mod tree;
+mod webhook;
 
 pub(crate) use lease::claim;

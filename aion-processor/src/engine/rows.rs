@@ -4,13 +4,14 @@ use std::future::Future;
 
 use aion_types::{EventKind, Json, MessageRecord, Status, TaskId, Timestamp};
 
+use super::delivery::DeliveryRows;
 use super::row::{Body, Row};
 use crate::{ClaimReq, Holder, Result, StepRecord, Waiter};
 
 /// The rows of a backend inside one transaction.
 ///
 /// Reads see the writes made before them. A failure means that the transaction must be rolled back.
-pub(crate) trait Rows: Send + NamedRows + LineRows + ObjectRows + StepRows {
+pub(crate) trait Rows: Send + NamedRows + LineRows + ObjectRows + StepRows + DeliveryRows {
     /// The hot row of a task.
     fn row(&mut self, id: TaskId) -> impl Future<Output = Result<Option<Row>>> + Send;
     /// The cold part of a task.
@@ -107,6 +108,10 @@ pub(crate) enum Space {
     Sweep = 5,
     /// A tree that is being removed: the root's id; always due.
     Purge = 6,
+    /// A webhook: [`Webhook`](crate::Webhook). The empty name is the book of all of them.
+    Webhook = 7,
+    /// The keys of a webhook.
+    WebhookKey = 8,
 }
 
 /// Small things by name, each a JSON text that only the engine reads.

@@ -12,6 +12,8 @@ mod task;
 use aion_types::{Json, MessageRecord, TaskId, TaskRecord};
 use serde::{Deserialize, Serialize};
 
+use crate::{TakenWebhook, Webhook, WebhookOp};
+
 pub use copy::{Piece, Purged, TaskCopy};
 pub use lease::{CancelMode, ClaimOrder, ClaimReq, Fence, GatherPolicy, Heartbeat, Lease, Retry, TaskHead};
 pub use message::NewMessage;
@@ -189,6 +191,8 @@ pub enum Op {
         /// How many at most.
         max: u32,
     },
+    /// Does something with a webhook.
+    Webhook(Box<WebhookOp>),
 }
 
 impl Op {
@@ -197,6 +201,8 @@ impl Op {
     pub const fn durability(&self) -> Durability {
         match self {
             Self::Heartbeat { .. } => Durability::Process,
+            // What is lost of this is sent again.
+            Self::Webhook(op) if matches!(**op, WebhookOp::Take(_) | WebhookOp::Settle(_)) => Durability::Process,
             _ => Durability::Power,
         }
     }
@@ -308,6 +314,11 @@ pub enum Done {
     Step(Box<StepRecord>),
     /// What was removed.
     Purged(Purged),
+    /// How the webhook stands.
+    Webhook(Box<Webhook>),
+    /// What a sender needs. It has keys in it, and is not for the wire.
+    #[serde(skip)]
+    Taken(Box<TakenWebhook>),
     /// There is nothing to say.
     Nothing,
 }

@@ -4,6 +4,7 @@ mod line;
 mod object;
 mod read;
 mod tree;
+mod webhook;
 
 use std::sync::Arc;
 use std::time::Duration;

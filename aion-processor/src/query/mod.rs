@@ -7,6 +7,8 @@ mod waits;
 use aion_types::{HandlerId, Status, TaskId, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::WebhookQuery;
+
 pub use cursor::Cursor;
 pub use page::{ChildCounts, EventPage, MessagePage, Page, StatusCounts, StepPage, TaskPage};
 pub(crate) use page::{is_overdue, retries};
@@ -270,6 +272,8 @@ pub enum Query {
     Objects(NameQuery),
     /// A page of schedules by name; gives [`Page::Schedules`].
     Schedules(NameQuery),
+    /// Something about webhooks; gives [`Page::Webhooks`] or [`Page::Deliveries`].
+    Webhooks(WebhookQuery),
     /// How large and how old the store is; gives [`Page::Metrics`].
     Metrics,
 }

@@ -4,7 +4,7 @@ use aion_types::{EventRecord, MessageRecord, Status, TaskEvidence, TaskRecord, T
 use serde::{Deserialize, Serialize};
 
 use super::{Cursor, Metrics, Waits};
-use crate::{ObjectHead, ObjectRecord, Primitive, Schedule, StepRecord, TaskCopy};
+use crate::{Delivery, ObjectHead, ObjectRecord, Primitive, Schedule, StepRecord, TaskCopy, Webhook};
 
 /// The answer to a [`Query`](crate::Query).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,6 +37,10 @@ pub enum Page {
     Objects(Vec<ObjectHead>),
     /// Schedules.
     Schedules(Vec<Schedule>),
+    /// Webhooks.
+    Webhooks(Vec<Webhook>),
+    /// What webhooks could not deliver.
+    Deliveries(Vec<Delivery>),
     /// How large and how old the store is.
     Metrics(Metrics),
 }

@@ -17,13 +17,14 @@ pub mod reading;
 pub mod steps;
 pub mod trees;
 pub mod waiting;
+pub mod webhooks;
 
 use std::future::Future;
 use std::sync::Arc;
 
 use aion_types::{Clock, EventKind, HandlerId, ManualClock, TaskId, TaskRecord, Timestamp};
 
-use crate::{Backoff, ClaimReq, Lease, Limits, NewTask, Processor, TaskStore};
+use crate::{Backoff, ClaimReq, Lease, Limits, NewTask, Processor, TaskStore, WebhookLimits};
 
 /// A store on a bench: its handle, and the clock that it was made with.
 #[derive(Debug, Clone)]
@@ -40,6 +41,18 @@ pub fn limits() -> Limits {
         .with_max_depth(8)
         .with_max_payload_bytes(4_096)
         .with_poison_limit(3)
+        .with_webhooks(
+            WebhookLimits::default()
+                .with_max_webhooks(3)
+                .with_max_parked(6)
+                .with_max_dead(2)
+                .with_max_attempts(3)
+                .with_backoff(Backoff {
+                    first_ms: 5_000,
+                    max_ms: 86_400_000,
+                    jitter_percent: 0,
+                }),
+        )
         .with_backoff(Backoff {
             first_ms: 1_000,
             max_ms: 60_000,
@@ -154,6 +167,21 @@ impl Bench {
 /// If `handler` is no name.
 pub fn wish(handler: &str) -> ClaimReq {
     ClaimReq::new(HandlerId::new(handler).expect("a name"))
+}
+
+/// Tests that a store keeps the books of webhooks right, as [`task_store_tests!`](crate::task_store_tests) does for
+/// the rest. Not for stores over a wire: a sender works where the keys are.
+#[macro_export]
+macro_rules! webhook_store_tests {
+    ($make:expr) => {
+        $crate::task_store_tests!(@in webhooks
+            $make;
+            webhooks_are_made_and_changed, webhooks_are_limited, keys_are_rotated, one_sender_at_a_time,
+            failures_keep_the_order_of_a_task, receivers_ask_for_time, what_fails_too_often_is_dead,
+            too_much_holds_it_back, hopeless_receivers_are_switched_off, replays_begin_anew,
+            tests_are_sent_once, settles_are_checked,
+        );
+    };
 }
 
 /// Tests that a store is right: `task_store_tests!(|clock, limits| async { (store, kept) })`.

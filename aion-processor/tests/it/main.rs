@@ -9,15 +9,24 @@ mod model;
 mod postgres;
 
 mod memory {
-    use aion_processor::{MemTaskStore, task_store_tests};
+    use aion_processor::{MemTaskStore, task_store_tests, webhook_store_tests};
 
     task_store_tests!(|clock, limits| async { (MemTaskStore::new(clock, limits), ()) });
+    webhook_store_tests!(|clock, limits| async { (MemTaskStore::new(clock, limits), ()) });
 }
 
 mod sqlite {
-    use aion_processor::{SqliteOptions, SqliteTaskStore, task_store_tests};
+    use aion_processor::{SqliteOptions, SqliteTaskStore, task_store_tests, webhook_store_tests};
 
     task_store_tests!(|clock, limits| async {
+        let directory = tempfile::tempdir().unwrap();
+        let options = SqliteOptions::default().with_clock(clock).with_limits(limits);
+        let store = SqliteTaskStore::open(directory.path().join("processor.db"), options)
+            .await
+            .unwrap();
+        (store, directory)
+    });
+    webhook_store_tests!(|clock, limits| async {
         let directory = tempfile::tempdir().unwrap();
         let options = SqliteOptions::default().with_clock(clock).with_limits(limits);
         let store = SqliteTaskStore::open(directory.path().join("processor.db"), options)

@@ -6,6 +6,7 @@ use std::time::Duration;
 use aion_processor::{
     ClaimReq, Done, Error, EventPage, EventQuery, NewMessage, NewTask, Op, Page, PostgresOptions,
     PostgresTaskStore, Processor, Query, Start, TaskStore, Write, task_store_tests,
+    webhook_store_tests,
 };
 use aion_sql::testkit::TestDatabase;
 use aion_types::{Clock, HandlerId, Json, Role, Status, SystemClock, TaskId};
@@ -64,6 +65,23 @@ mod kit {
     }
 
     task_store_tests!({
+        if is_skipped() {
+            // Says so.
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            assert!(runtime.block_on(TestDatabase::create()).is_none());
+            return;
+        }
+        |clock, limits| async {
+            let kept = database().await.unwrap();
+            let options = PostgresOptions::default()
+                .with_clock(clock)
+                .with_limits(limits)
+                .with_connections(4);
+            let store = PostgresTaskStore::open(&kept.url(), options).await.unwrap();
+            (store, kept)
+        }
+    });
+    webhook_store_tests!({
         if is_skipped() {
             // Says so.
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

@@ -1,6 +1,7 @@
 //! The task tree in memory: the reference model of the tests, and a store for programs that need
 //! no disk.
 
+mod hooks;
 mod lines;
 pub(crate) mod read;
 mod world;

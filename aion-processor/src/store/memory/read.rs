@@ -40,6 +40,7 @@ impl World {
             Query::Object(name, version) => self.object(&name, version).map(Page::Object),
             Query::Objects(query) => self.names(Space::Object, &query, max).map(Page::Objects),
             Query::Schedules(query) => self.names(Space::Schedule, &query, max).map(Page::Schedules),
+            Query::Webhooks(query) => self.webhooks(query, max),
             Query::Metrics => Ok(Page::Metrics(self.metrics())),
         }
     }
@@ -168,12 +169,12 @@ impl World {
         })
     }
 
-    fn one<T: DeserializeOwned>(&self, space: Space, name: &str) -> Result<Vec<T>> {
+    pub(super) fn one<T: DeserializeOwned>(&self, space: Space, name: &str) -> Result<Vec<T>> {
         let found = self.named.get(&(space, name.to_owned()));
         found.iter().map(|(_, text)| read(text)).collect()
     }
 
-    fn names<T: DeserializeOwned>(&self, space: Space, query: &NameQuery, max: u32) -> Result<Vec<T>> {
+    pub(super) fn names<T: DeserializeOwned>(&self, space: Space, query: &NameQuery, max: u32) -> Result<Vec<T>> {
         let limit = page_size(query.limit, max)?;
         let after = query.after.as_deref().unwrap_or_default();
         let all = self.named.iter();

@@ -6,7 +6,7 @@ use aion_types::{EventKind, EventRecord, Format, Json, MessageRecord, Status, Ta
 
 use crate::engine::row::{Body, Row};
 use crate::engine::rows::{Held, Outcome, Rows, Space};
-use crate::{ClaimReq, Error, Result, StepRecord, Waiter};
+use crate::{ClaimReq, Delivery, Error, Result, StepRecord, Waiter};
 
 /// Rows of a store that was not told otherwise.
 const MAX_ROWS: usize = 10_000_000;
@@ -26,6 +26,7 @@ pub(super) struct World {
     pub(super) line: HashMap<TaskId, Waiter>,
     pub(super) items: BTreeMap<(String, u64), Json>,
     pub(super) versions: BTreeMap<(String, u64), Json>,
+    pub(super) deliveries: BTreeMap<(String, u64), Delivery>,
     /// By place of creation and `seq`, each with the bytes of all steps up to it.
     pub(super) steps: BTreeMap<(u64, u64), (StepRecord, u64)>,
     next_ord: u64,
@@ -59,6 +60,7 @@ impl World {
     pub(super) fn is_full(&self) -> bool {
         let tree = self.tasks.len() + self.message_count + self.steps.len() + self.events.len();
         let lines = self.holds.len() + self.line.len() + self.items.len() + self.versions.len();
+        let lines = lines + self.deliveries.len();
         tree + lines + self.named.len() + 8 > self.max_rows
     }
 

@@ -3,6 +3,7 @@
 
 mod codec;
 mod herald;
+mod hooks;
 mod lines;
 #[cfg(test)]
 mod plans;

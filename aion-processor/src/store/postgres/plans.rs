@@ -4,7 +4,7 @@ use aion_sql::testkit::TestDatabase;
 use aion_types::{Status, TaskId, Timestamp};
 use sqlx::{AssertSqlSafe, PgPool};
 
-use super::{connect_pool, read, sql};
+use super::{connect_pool, hooks, read, sql};
 use crate::TaskQuery;
 
 /// The plan of a statement whose values nobody knows yet.
@@ -68,6 +68,11 @@ async fn hot_statements_walk_their_index() {
         (sql::FIRST_WAITER, "waiter_line"),
         (sql::IMPATIENT, "waiter_until"),
         (sql::FIRST_ITEM, "item_pkey"),
+        (hooks::DELIVERY, "delivery_pkey"),
+        (hooks::FIRST_PARKED, "delivery_task"),
+        (hooks::HEADS, "delivery_due"),
+        (hooks::BLOCKED, "delivery_task"),
+        (hooks::IN_STATE, "delivery_dead"),
         (sql::NEWEST_IN_TREE, "task_root"),
         (sql::PURGE[1], "event_task"),
         (read::NAMES, "named_pkey"),

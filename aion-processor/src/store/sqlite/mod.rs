@@ -2,6 +2,7 @@
 //! for it.
 
 mod codec;
+mod hooks;
 mod lines;
 #[cfg(test)]
 mod plans;

@@ -3,7 +3,7 @@
 use aion_types::{Status, TaskId, Timestamp};
 use sqlx::{AssertSqlSafe, Connection, Row as _, SqliteConnection};
 
-use super::{read, sql};
+use super::{hooks, read, sql};
 use crate::TaskQuery;
 use crate::store::schema;
 
@@ -84,6 +84,23 @@ async fn hot_statements_walk_their_index() {
             "SEARCH waiter USING INDEX waiter_until (until>? AND until<?)",
         ),
         (sql::FIRST_ITEM, "SEARCH item USING PRIMARY KEY (queue=?)"),
+        (hooks::DELIVERY, "SEARCH delivery USING PRIMARY KEY (webhook=? AND seq=?)"),
+        (
+            hooks::FIRST_PARKED,
+            "SEARCH delivery USING INDEX delivery_task (webhook=? AND task=?)",
+        ),
+        (
+            hooks::HEADS,
+            "SEARCH delivery USING INDEX delivery_due (webhook=? AND next_at>? AND next_at<?)",
+        ),
+        (
+            hooks::BLOCKED,
+            "SEARCH delivery USING COVERING INDEX delivery_task (webhook=?)",
+        ),
+        (
+            hooks::IN_STATE,
+            "SEARCH delivery USING INDEX delivery_dead (webhook=? AND dead=? AND seq>?)",
+        ),
         (sql::OPEN_IN_TREE, "SEARCH task USING INDEX task_root (root=?)"),
         (sql::NEWEST_IN_TREE, "SEARCH task USING INDEX task_root (root=?)"),
         (

@@ -8,13 +8,14 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, SqlitePool};
 
 use super::codec::{self, HOT, hot, int, said, storage, texts};
+use super::hooks;
 use crate::engine::rows::Space;
 use crate::query::retries;
 use crate::store::memory::read::message_page;
 use crate::store::page_size;
 use crate::{
     ChildCounts, Concurrency, EndedQuery, Error, EventPage, EventQuery, Limits, MessagePage, MessageQuery,
-    Order, Page, Query, Result, StatusCounts, StepPage, StepQuery, TaskCopy, TaskPage,
+    Order, Page, Query, Result, StatusCounts, StepPage, StepQuery, TaskCopy, TaskPage, WebhookQuery,
 };
 
 #[cfg(test)]
@@ -94,6 +95,7 @@ pub(super) async fn read(
         Query::Object(name, version) => reader.object(&name, version).await.map(Page::Object),
         Query::Objects(query) => reader.names(Space::Object, &query).await.map(Page::Objects),
         Query::Schedules(query) => reader.names(Space::Schedule, &query).await.map(Page::Schedules),
+        Query::Webhooks(query) => reader.webhooks(query).await,
         Query::Metrics => reader.metrics(full).await.map(Page::Metrics),
     }
 }
@@ -142,6 +144,18 @@ impl Reader<'_> {
             tasks: rows.iter().map(record).collect::<Result<_>>()?,
             next: None,
         })
+    }
+
+    async fn webhooks(&self, query: WebhookQuery) -> Result<Page> {
+        match query {
+            WebhookQuery::One(name) if name.is_empty() => Ok(Page::Webhooks(Vec::new())),
+            WebhookQuery::One(name) => self.one(Space::Webhook, &name).await.map(Page::Webhooks),
+            WebhookQuery::All(query) => self.names(Space::Webhook, &query).await.map(Page::Webhooks),
+            WebhookQuery::Deliveries(query) => {
+                let found = hooks::page(self.pool, &query, self.max_page).await;
+                found.map(Page::Deliveries)
+            }
+        }
     }
 
     async fn copy(&self, task: TaskId) -> Result<Option<Box<TaskCopy>>> {
