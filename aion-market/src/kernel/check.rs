@@ -3,6 +3,7 @@
 //! Vectors only tell that some row of a block is bad; which one and why is found row by row, with
 //! the same sums in the same order.
 
+use super::drive::{RUNS, Runs};
 use super::elementary::{Float, Real};
 use super::strided::{Label, Strided, each_column};
 use super::{SimdLevel, Vector, Work, dispatch, drive};
@@ -44,7 +45,9 @@ impl<R: Rule> Work<R::Scalar> for Scan<R> {
 
     #[inline(always)]
     fn run<V: Vector<Scalar = R::Scalar>>(self, proof: V::Proof) -> Option<usize> {
-        let mut row = self.from;
+        let runs = Runs::over(&(self.from..self.to), V::LANES);
+        let kept = self.keeps_in_runs::<V>(proof, runs);
+        let mut row = if kept { runs.end() } else { self.from };
         while row < self.to {
             if !V::all(self.rule.keeps::<V>(proof, row)) {
                 return Some(row);
@@ -52,6 +55,21 @@ impl<R: Rule> Work<R::Scalar> for Scan<R> {
             row += V::LANES;
         }
         None
+    }
+}
+
+impl<R: Rule> Scan<R> {
+    /// Whether all rows of the runs keep the rule; stops where one does not, which is not always the first.
+    #[inline(always)]
+    fn keeps_in_runs<V: Vector<Scalar = R::Scalar>>(&self, proof: V::Proof, runs: Runs) -> bool {
+        for block in 0..runs.blocks {
+            for run in 0..RUNS {
+                if !V::all(self.rule.keeps::<V>(proof, runs.row(run, block))) {
+                    return false;
+                }
+            }
+        }
+        true
     }
 }
 

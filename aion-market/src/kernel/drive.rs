@@ -24,6 +24,42 @@ pub(crate) trait RowKernel: Copy + Send + Sync {
 /// How many rows a thread's share is a multiple of: every vector but the last is full.
 const SHARE: usize = 64;
 
+/// Runs of rows that a pass takes side by side. Their memory is asked for at once, and a page whose
+/// address has to be looked up holds up none of the other three.
+pub(super) const RUNS: usize = 4;
+
+/// Where the vectors of a pass lie: in `RUNS` runs of equal length; the rows left over follow them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Runs {
+    start: usize,
+    lanes: usize,
+    /// Vectors of a run.
+    pub(super) blocks: usize,
+}
+
+impl Runs {
+    /// Over these rows, in vectors of `lanes`; runs begin `64` bytes or a multiple apart.
+    pub(super) const fn over(rows: &Range<usize>, lanes: usize) -> Self {
+        const APART: usize = 8;
+        Self {
+            start: rows.start,
+            lanes,
+            blocks: (rows.end - rows.start) / (RUNS * APART * lanes) * APART,
+        }
+    }
+
+    /// The first row of a vector.
+    #[inline(always)]
+    pub(super) const fn row(&self, run: usize, block: usize) -> usize {
+        self.start + (run * self.blocks + block) * self.lanes
+    }
+
+    /// The first row after all runs.
+    pub(super) const fn end(&self) -> usize {
+        self.row(RUNS, 0)
+    }
+}
+
 /// Above so many bytes the results of a call go past the caches, which they would only flush.
 const STREAM_BYTES: usize = 4 << 20;
 
@@ -126,29 +162,59 @@ impl<K: RowKernel> Work<K::Scalar> for MapInto<'_, K> {
     type Out = ();
 
     #[inline(always)]
-    fn run<V: Vector<Scalar = K::Scalar>>(self, proof: V::Proof) {
-        let width = size_of::<V>();
-        let off = self.out.as_ptr().align_offset(width).min(self.out.len());
-        // A row's number does not depend on where it lies, so a few may come first by themselves.
-        let head = if self.stream && off < V::LANES { off } else { 0 };
-        if head > 0 {
-            partly(self.kernel.block::<V>(proof, 0), &mut self.out[..head]);
+    fn run<V: Vector<Scalar = K::Scalar>>(mut self, proof: V::Proof) {
+        let off = self.out.as_ptr().align_offset(size_of::<V>());
+        if !self.stream || off >= V::LANES {
+            let row = self.runs::<V, false>(proof, 0);
+            return self.rest::<V>(proof, row);
         }
-        let mut row = head;
-        let mut blocks = self.out[head..].chunks_exact_mut(V::LANES);
-        if self.stream && off < V::LANES {
-            for block in &mut blocks {
-                // SAFETY: the block has as many scalars as the vector, and the head has aligned it.
-                unsafe { self.kernel.block::<V>(proof, row).stream(block.as_mut_ptr()) };
-                row += V::LANES;
+        // A row's number does not depend on where it lies, so a few may come first by themselves.
+        if off > 0 {
+            partly(self.kernel.block::<V>(proof, 0), &mut self.out[..off]);
+        }
+        let row = self.runs::<V, true>(proof, off);
+        fence();
+        self.rest::<V>(proof, row);
+    }
+}
+
+impl<K: RowKernel> MapInto<'_, K> {
+    /// All runs from `row` on; gives the first row after them. Streaming asks that `row` is aligned.
+    #[inline(always)]
+    fn runs<V: Vector<Scalar = K::Scalar>, const STREAM: bool>(
+        &mut self,
+        proof: V::Proof,
+        row: usize,
+    ) -> usize {
+        let runs = Runs::over(&(row..self.out.len()), V::LANES);
+        assert!(runs.end() <= self.out.len());
+        let out = self.out.as_mut_ptr();
+        for block in 0..runs.blocks {
+            for run in 0..RUNS {
+                let row = runs.row(run, block);
+                let numbers = self.kernel.block::<V>(proof, row);
+                // SAFETY: the vector ends before the runs do, and every one is as aligned as the first.
+                unsafe {
+                    if STREAM {
+                        numbers.stream(out.add(row));
+                    } else {
+                        numbers.store(out.add(row));
+                    }
+                }
             }
-            fence();
-        } else {
-            for block in &mut blocks {
-                // SAFETY: the block has as many scalars as the vector.
-                unsafe { self.kernel.block::<V>(proof, row).store(block.as_mut_ptr()) };
-                row += V::LANES;
-            }
+        }
+        runs.end()
+    }
+
+    /// The rows from `row` on, one vector after another.
+    #[inline(always)]
+    fn rest<V: Vector<Scalar = K::Scalar>>(self, proof: V::Proof, row: usize) {
+        let mut row = row;
+        let mut blocks = self.out[row..].chunks_exact_mut(V::LANES);
+        for block in &mut blocks {
+            // SAFETY: the block has as many scalars as the vector.
+            unsafe { self.kernel.block::<V>(proof, row).store(block.as_mut_ptr()) };
+            row += V::LANES;
         }
         let tail = blocks.into_remainder();
         if !tail.is_empty() {
@@ -186,21 +252,23 @@ impl<K: RowKernel> Work<K::Scalar> for SumOf<K> {
     #[inline(always)]
     fn run<V: Vector<Scalar = K::Scalar>>(self, proof: V::Proof) -> f64 {
         const BLOCKS: usize = 32;
+        let zero = V::splat(proof, K::Scalar::ZERO);
         let rows = self.kernel.rows();
-        let full = rows - rows % V::LANES;
-        let (mut total, mut row) = (0.0, 0);
-        while row < full {
-            let end = full.min(row + BLOCKS * V::LANES);
-            let mut partial = V::splat(proof, K::Scalar::ZERO);
-            while row < end {
-                partial = partial + self.kernel.block::<V>(proof, row);
-                row += V::LANES;
+        let runs = Runs::over(&(0..rows), V::LANES);
+        let mut total = 0.0;
+        for start in (0..runs.blocks).step_by(BLOCKS) {
+            let mut partial = [zero; RUNS];
+            for block in start..runs.blocks.min(start + BLOCKS) {
+                for (run, partial) in partial.iter_mut().enumerate() {
+                    *partial = *partial + self.kernel.block::<V>(proof, runs.row(run, block));
+                }
             }
-            total += partial.sum();
+            total += partial.into_iter().map(V::sum).sum::<f64>();
         }
-        if row < rows {
+        for row in (runs.end()..rows).step_by(V::LANES) {
             let mut lanes = [K::Scalar::ZERO; 16];
-            partly(self.kernel.block::<V>(proof, row), &mut lanes[..rows - row]);
+            let count = V::LANES.min(rows - row);
+            partly(self.kernel.block::<V>(proof, row), &mut lanes[..count]);
             total += lanes.iter().map(|x| x.to_f64()).sum::<f64>();
         }
         total
