@@ -1,6 +1,7 @@
 //! The catalog: items by id, their index and vectors, and a feed of what changed.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::ops::Bound;
 
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,13 @@ impl CatalogVersion {
     /// The number of changes.
     pub const fn get(self) -> u64 {
         self.0
+    }
+}
+
+impl From<u64> for CatalogVersion {
+    /// The version after so many changes.
+    fn from(changes: u64) -> Self {
+        Self(changes)
     }
 }
 
@@ -164,6 +172,18 @@ impl Catalog {
         Ok(self.version)
     }
 
+    /// Whether these items fit beside those that are there.
+    pub(crate) fn check_room(&self, items: &[Item]) -> Result<()> {
+        let new = items.iter().filter(|item| !self.items.contains_key(item.id()));
+        if self.items.len() + new.count() <= MAX_ITEMS {
+            return Ok(());
+        }
+        Err(Error::LimitReached {
+            what: "the number of items",
+            limit: MAX_ITEMS,
+        })
+    }
+
     /// How far an item's words may be believed, by where it comes from and what was approved.
     fn standing(&mut self, item: &Item, hash: ContentHash) -> Provenance {
         match (item.provenance(), self.approved.get(item.id())) {
@@ -211,6 +231,13 @@ impl Catalog {
     /// The items, by id.
     pub fn iter(&self) -> impl Iterator<Item = &Item> {
         self.items.values().map(|entry| &entry.item)
+    }
+
+    /// The items after an id, by id.
+    pub fn after(&self, id: Option<&ItemId>) -> impl Iterator<Item = &Item> {
+        let from = id.map_or(Bound::Unbounded, Bound::Excluded);
+        let found = self.items.range::<ItemId, _>((from, Bound::Unbounded));
+        found.map(|(_, entry)| &entry.item)
     }
 
     /// The digest of what an item says.

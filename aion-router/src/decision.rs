@@ -99,6 +99,10 @@ pub struct Decision {
     pub arm: Option<Profile>,
     /// The probability with which just these picks were served; `None` where nothing was left to chance.
     pub propensity: Option<f64>,
+    /// Where something was left to chance, the arms that would have served just these picks; `None` is the
+    /// mixture.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub agreed: Vec<Option<Profile>>,
     /// The surfaces, in the order of the query.
     pub surfaces: Vec<LoggedSurface>,
     /// The catalog that was ranked.

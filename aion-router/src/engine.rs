@@ -231,6 +231,7 @@ impl Engine {
         let Served {
             arm,
             propensity,
+            agreed,
             slate,
             fits,
         } = served;
@@ -255,6 +256,7 @@ impl Engine {
             recent: query.recent.iter().take(8).cloned().collect(),
             arm,
             propensity,
+            agreed,
             surfaces: self.logged(query, &ranked, &slate),
             catalog: self.catalog.version(),
         };

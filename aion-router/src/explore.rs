@@ -27,6 +27,8 @@ pub struct Exploration {
 pub(crate) struct Served {
     pub(crate) arm: Option<Profile>,
     pub(crate) propensity: Option<f64>,
+    /// The arms that would have served the same.
+    pub(crate) agreed: Vec<Option<Profile>>,
     pub(crate) slate: Slate,
     pub(crate) fits: bool,
 }
@@ -89,6 +91,7 @@ impl Exploration {
             return Served {
                 arm,
                 propensity: None,
+                agreed: Vec::new(),
                 slate,
                 fits,
             };
@@ -104,11 +107,12 @@ impl Exploration {
             .iter()
             .zip(&arms)
             .filter(|(slate, _)| slate.0 == slates[drawn].0);
-        let propensity = same.map(|(_, (_, p))| p).sum();
+        let same: Vec<(Option<Profile>, f64)> = same.map(|(_, arm)| *arm).collect();
         let (slate, fits) = slates.swap_remove(drawn);
         Served {
             arm: arms[drawn].0,
-            propensity: Some(propensity),
+            propensity: Some(same.iter().map(|(_, p)| p).sum()),
+            agreed: same.into_iter().map(|(arm, _)| arm).collect(),
             slate,
             fits,
         }

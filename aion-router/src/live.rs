@@ -6,13 +6,14 @@ use aion_types::DecisionId;
 use async_trait::async_trait;
 
 use crate::decision::{Gain, Outcome};
-use crate::embed::{EmbedError, Embedder, EmbeddingCache};
+use crate::embed::{EmbedError, Embedder, EmbeddingCache, HashingEmbedder};
 use crate::engine::{Engine, EngineOptions, LogEntry};
 use crate::error::Error;
 use crate::item::{ContentHash, Item, ItemId};
 use crate::ladder::{Ladder, LadderOptions, Rung, RungRecord, doubt_bits};
+use crate::ope;
 use crate::query::{Query, Shortlist, ShortlistState};
-use crate::store::{MAX_PAGE, RouterStore, StoreError};
+use crate::store::{MAX_PAGE, MemoryRouterStore, RouterStore, StoreError};
 
 /// Texts whose vectors stay in memory.
 const CACHED_TEXTS: usize = 65_536;
@@ -29,6 +30,9 @@ pub enum LiveError {
     /// The store failed.
     #[error("the router's store is in the way")]
     Store(#[from] StoreError),
+    /// The log cannot say what a policy is worth.
+    #[error("the log cannot say what the policy is worth")]
+    Refused(#[from] ope::Refused),
     /// The embedder failed on items.
     #[error("items could not be embedded")]
     Embed(#[from] EmbedError),
@@ -110,18 +114,39 @@ impl LiveRouter {
         ladder: LadderOptions,
         reranker: Option<Arc<dyn Reranker>>,
     ) -> Result<Self, LiveError> {
-        let router = Self(Arc::new(Inner {
+        let router = Self::closed(store, embedder, options, ladder, reranker)?;
+        router.load_items().await?;
+        router.replay().await?;
+        router.embed_missing().await?;
+        Ok(router)
+    }
+
+    /// A router that keeps nothing, with embeddings by spelling.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`] for options outside their ranges.
+    pub fn in_memory(options: EngineOptions) -> Result<Self, Error> {
+        let store = Arc::new(MemoryRouterStore::new());
+        let ladder = LadderOptions::default();
+        Self::closed(store, Arc::new(HashingEmbedder), options, ladder, None)
+    }
+
+    /// One that has not read its store.
+    fn closed(
+        store: Arc<dyn RouterStore>,
+        embedder: Arc<dyn Embedder>,
+        options: EngineOptions,
+        ladder: LadderOptions,
+        reranker: Option<Arc<dyn Reranker>>,
+    ) -> Result<Self, Error> {
+        Ok(Self(Arc::new(Inner {
             engine: RwLock::new(Engine::new(options)?),
             store,
             embedder,
             reranker,
             cache: EmbeddingCache::new(CACHED_TEXTS),
             ladder,
-        }));
-        router.load_items().await?;
-        router.replay().await?;
-        router.embed_missing().await?;
-        Ok(router)
+        })))
     }
 
     async fn load_items(&self) -> Result<(), LiveError> {
@@ -197,18 +222,42 @@ impl LiveRouter {
     /// # Errors
     /// [`LiveError`]; with [`LiveError::Embed`] the item is there, ranked by its words alone.
     pub async fn upsert(&self, item: Item) -> Result<(), LiveError> {
-        self.0.store.put_item(&item).await?;
-        let pair = (item.id().clone(), item.embedded_text());
-        let approved = |engine: &Engine| engine.catalog().approved_hash(&pair.0);
+        self.upsert_all(vec![item]).await
+    }
+
+    /// Adds or replaces items, all of them or none, and embeds them.
+    ///
+    /// # Errors
+    /// [`LiveError`]; with [`LiveError::Embed`] the items are there, those without a vector ranked by their
+    /// words alone.
+    pub async fn upsert_all(&self, items: Vec<Item>) -> Result<(), LiveError> {
+        self.read(|engine| engine.catalog().check_room(&items))?;
+        self.0.store.put_items(&items).await?;
+        let pairs: Vec<(ItemId, String)> = items
+            .iter()
+            .map(|item| (item.id().clone(), item.embedded_text()))
+            .collect();
+        for item in items {
+            self.take_in(item).await?;
+        }
+        for batch in pairs.chunks(BATCH) {
+            self.embed_batch(batch).await?;
+        }
+        Ok(())
+    }
+
+    async fn take_in(&self, item: Item) -> Result<(), LiveError> {
+        let id = item.id().clone();
+        let approved = |engine: &Engine| engine.catalog().approved_hash(&id);
         let before = self.read(approved);
         if let Some(entry) = self.change(|engine| engine.upsert(item))? {
             self.0.store.append(&entry).await?;
         }
         // The first words of a verified provider are what it is held to, also after a restart.
         if let Some(hash) = self.read(approved).filter(|_| before.is_none()) {
-            self.0.store.approve(&pair.0, hash).await?;
+            self.0.store.approve(&id, hash).await?;
         }
-        self.embed_batch(&[pair]).await
+        Ok(())
     }
 
     /// Takes an item out; whether it was there.
@@ -329,6 +378,45 @@ impl LiveRouter {
             return Err(Error::UnknownDecision(decision).into());
         };
         Ok(self.change(|engine| engine.record(decision, &outcome))?)
+    }
+
+    /// Whether the store answers.
+    ///
+    /// # Errors
+    /// [`LiveError::Store`] if it does not.
+    pub async fn is_ready(&self) -> Result<(), LiveError> {
+        self.0.store.items(None, 1).await?;
+        Ok(())
+    }
+
+    /// What makes vectors of its texts.
+    pub fn embedder(&self) -> &dyn Embedder {
+        &*self.0.embedder
+    }
+
+    /// What a policy would have been worth, by the latest `last` decisions of the log whose outcome is known:
+    /// that of serving the order of one profile always, or with `None` that of the mixture.
+    ///
+    /// A decision is worth 1 if the step succeeded and everything it used was shown, else 0.
+    ///
+    /// # Errors
+    /// [`LiveError::Store`], or [`LiveError::Refused`] when the log cannot know.
+    pub async fn evaluate(
+        &self,
+        policy: Option<crate::Profile>,
+        last: usize,
+        options: &ope::OpeOptions,
+    ) -> Result<ope::Estimate, LiveError> {
+        let mut log = ope::PolicyLog::new(policy, last);
+        let mut after = 0;
+        loop {
+            let page = self.0.store.log(after, MAX_PAGE).await?;
+            let Some((latest, _)) = page.entries.last() else {
+                return Ok(ope::evaluate(&log.into_decisions(), options)?);
+            };
+            after = *latest;
+            page.entries.into_iter().for_each(|(_, entry)| log.read(entry));
+        }
     }
 
     /// Reads the engine.

@@ -5,7 +5,18 @@
 //! counterfactual learning, 2015 (SNIPS); M. Dudik, J. Langford, L. Li, Doubly robust policy evaluation and
 //! learning, 2011 (DR); A. Owen, Monte Carlo theory, methods and examples, chapter 9 (effective sample size).
 
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use aion_types::DecisionId;
 use serde::{Deserialize, Serialize};
+
+use crate::decision::{Decision, Outcome, OutcomeStatus};
+use crate::engine::LogEntry;
+use crate::item::ItemId;
+use crate::profile::Profile;
+
+/// Decisions that wait for their outcome.
+const MAX_WAITING: usize = 65_536;
 
 /// One decision that was left to chance, with its reward.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -29,6 +40,66 @@ pub struct Modelled {
     pub target: f64,
 }
 
+/// Gathers from a router's log what one policy needs to be judged by.
+#[derive(Debug, Clone)]
+pub struct PolicyLog {
+    policy: Option<Profile>,
+    last: usize,
+    waiting: BTreeMap<DecisionId, Decision>,
+    decisions: VecDeque<Logged>,
+}
+
+impl PolicyLog {
+    /// For the policy that always serves the order of a profile, or with `None` that of the mixture; the
+    /// latest `last` decisions are kept.
+    pub const fn new(policy: Option<Profile>, last: usize) -> Self {
+        Self {
+            policy,
+            last,
+            waiting: BTreeMap::new(),
+            decisions: VecDeque::new(),
+        }
+    }
+
+    /// Reads the next entry. Decisions that were not left to chance say nothing of another policy.
+    pub fn read(&mut self, entry: LogEntry) {
+        match entry {
+            LogEntry::Decided(decision) if decision.propensity.is_some() => {
+                self.waiting.insert(decision.id, *decision);
+                if self.waiting.len() > MAX_WAITING {
+                    self.waiting.pop_first();
+                }
+            }
+            LogEntry::Recorded { decision, outcome } => {
+                let decided = self.waiting.remove(&decision);
+                self.decisions
+                    .extend(decided.and_then(|decision| self.judge(&decision, &outcome)));
+                if self.decisions.len() > self.last {
+                    self.decisions.pop_front();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn judge(&self, decision: &Decision, outcome: &Outcome) -> Option<Logged> {
+        let shown: BTreeSet<&ItemId> = decision.shown().collect();
+        let served = outcome.status == OutcomeStatus::Succeeded
+            && outcome.used.iter().all(|item| shown.contains(item));
+        Some(Logged {
+            propensity: decision.propensity?,
+            target: f64::from(u8::from(decision.agreed.contains(&self.policy))),
+            reward: f64::from(u8::from(served)),
+            model: None,
+        })
+    }
+
+    /// What it has gathered, oldest first.
+    pub fn into_decisions(self) -> Vec<Logged> {
+        self.decisions.into()
+    }
+}
+
 /// When an evaluation is refused.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
@@ -37,6 +108,22 @@ pub struct OpeOptions {
     pub min_effective: f64,
     /// The largest weight of one decision.
     pub max_weight: f64,
+}
+
+impl OpeOptions {
+    /// Sets the least effective sample size.
+    #[must_use]
+    pub const fn with_min_effective(mut self, decisions: f64) -> Self {
+        self.min_effective = decisions;
+        self
+    }
+
+    /// Sets the largest weight of one decision.
+    #[must_use]
+    pub const fn with_max_weight(mut self, weight: f64) -> Self {
+        self.max_weight = weight;
+        self
+    }
 }
 
 impl Default for OpeOptions {

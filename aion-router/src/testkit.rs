@@ -70,8 +70,8 @@ fn decided(seed: u64) -> (aion_types::DecisionId, LogEntry) {
 
 /// An item is read as it was written, and gone when it was taken out.
 pub async fn items_come_back_as_they_were_written(store: Arc<dyn RouterStore>) {
-    store.put_item(&item(1)).await.unwrap();
-    store.put_item(&item(1).pinned()).await.unwrap();
+    store.put_items(&[item(1)]).await.unwrap();
+    store.put_items(&[item(1).pinned()]).await.unwrap();
     assert_eq!(store.items(None, 10).await.unwrap(), [item(1).pinned()]);
     assert!(store.remove_item(item(1).id()).await.unwrap());
     assert!(!store.remove_item(item(1).id()).await.unwrap());
@@ -81,7 +81,7 @@ pub async fn items_come_back_as_they_were_written(store: Arc<dyn RouterStore>) {
 /// Pages follow each other by id and leave nothing out.
 pub async fn items_are_paged_by_id(store: Arc<dyn RouterStore>) {
     for n in [3, 1, 4, 0, 2] {
-        store.put_item(&item(n)).await.unwrap();
+        store.put_items(&[item(n)]).await.unwrap();
     }
     let mut seen: Vec<ItemId> = Vec::new();
     loop {

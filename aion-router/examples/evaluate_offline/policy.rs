@@ -3,10 +3,10 @@
 use std::error::Error;
 
 use aion_router::embed::embed_one;
-use aion_router::ope::{Logged, OpeOptions, evaluate};
+use aion_router::ope::{OpeOptions, PolicyLog, evaluate};
 use aion_router::quality::Question;
 use aion_router::{
-    Engine, EngineOptions, Exploration, HashingEmbedder, Item, Outcome, Profile, Query, Surface,
+    Engine, EngineOptions, Exploration, HashingEmbedder, Item, LogEntry, Outcome, Query, Surface,
     SurfaceBudget,
 };
 
@@ -20,7 +20,8 @@ pub(crate) fn judge(items: &[Item], questions: &[Question]) -> Result<(), Box<dy
         engine.upsert(item.clone())?;
         engine.set_vector(item.id(), &embed_one(&HashingEmbedder, &item.embedded_text())?)?;
     }
-    let (mut log, mut served) = (Vec::new(), 0.0);
+    // The policy in question never serves the order without learning.
+    let (mut log, mut served) = (PolicyLog::new(None, usize::MAX), 0.0);
     for round in 0..ROUNDS {
         for question in questions {
             let query = Query::new(&question.text, 4)
@@ -33,20 +34,18 @@ pub(crate) fn judge(items: &[Item], questions: &[Question]) -> Result<(), Box<dy
                 .iter()
                 .any(|pick| question.relevant.contains(&pick.item));
             let reward = f64::from(u8::from(found));
-            // The policy in question never serves the order without learning.
-            let learned = decision.arm != Some(Profile::Baseline) || shortlist.propensity == Some(1.0);
-            let propensity = shortlist.propensity.unwrap_or(1.0);
-            log.push(Logged {
-                propensity,
-                target: f64::from(u8::from(learned)),
-                reward,
-                model: None,
-            });
             served += reward;
-            engine.remember(decision);
-            engine.record(shortlist.decision, &Outcome::used(question.relevant.clone()))?;
+            engine.remember(decision.clone());
+            let outcome = Outcome::used(question.relevant.clone());
+            engine.record(shortlist.decision, &outcome)?;
+            log.read(LogEntry::Decided(Box::new(decision)));
+            log.read(LogEntry::Recorded {
+                decision: shortlist.decision,
+                outcome,
+            });
         }
     }
+    let log = log.into_decisions();
     let estimate = evaluate(&log, &OpeOptions::default())?;
     println!(
         "\n{} decisions, one in five without learning: {:.3} found what was needed",

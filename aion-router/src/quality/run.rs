@@ -117,11 +117,7 @@ pub fn evaluate(
         progress(done, all);
     };
     let router = &plan.router;
-    let mut engine = Engine::new(
-        EngineOptions::default()
-            .with_router(*router)
-            .with_logged(LOGGED),
-    )?;
+    let mut engine = Engine::new(EngineOptions::default().with_router(*router).with_logged(LOGGED))?;
     let texts: Vec<String> = items.iter().map(Item::embedded_text).collect();
     let vectors = embed_all(embedder, texts.iter().map(String::as_str), &mut step)?;
     for (item, vector) in items.into_iter().zip(&vectors) {

@@ -39,8 +39,9 @@ impl MemoryRouterStore {
 
 #[async_trait]
 impl RouterStore for MemoryRouterStore {
-    async fn put_item(&self, item: &Item) -> Result<(), StoreError> {
-        self.tables().items.insert(item.id().clone(), item.clone());
+    async fn put_items(&self, items: &[Item]) -> Result<(), StoreError> {
+        let items = items.iter().map(|item| (item.id().clone(), item.clone()));
+        self.tables().items.extend(items);
         Ok(())
     }
 

@@ -55,8 +55,8 @@ pub struct LogPage {
 /// Keeps what a router must not lose. Every method is one transaction.
 #[async_trait]
 pub trait RouterStore: Debug + Send + Sync + 'static {
-    /// Adds an item or replaces the one of the same id.
-    async fn put_item(&self, item: &Item) -> Result<(), StoreError>;
+    /// Adds items, each replacing the one of the same id: all of them or none.
+    async fn put_items(&self, items: &[Item]) -> Result<(), StoreError>;
 
     /// Takes an item out; whether it was there.
     async fn remove_item(&self, id: &ItemId) -> Result<bool, StoreError>;

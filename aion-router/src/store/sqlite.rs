@@ -77,12 +77,15 @@ fn from_json<T: serde::de::DeserializeOwned>(what: &'static str, json: &str) -> 
 
 #[async_trait]
 impl RouterStore for SqliteRouterStore {
-    async fn put_item(&self, item: &Item) -> Result<(), StoreError> {
+    async fn put_items(&self, items: &[Item]) -> Result<(), StoreError> {
         let sql =
             "INSERT INTO item (id, body) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET body = excluded.body";
-        let query = sqlx::query(sql).bind(item.id().as_str()).bind(to_json(item)?);
-        query.execute(&self.pool).await.map_err(backend)?;
-        Ok(())
+        let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(backend)?;
+        for item in items {
+            let query = sqlx::query(sql).bind(item.id().as_str()).bind(to_json(item)?);
+            query.execute(&mut *tx).await.map_err(backend)?;
+        }
+        tx.commit().await.map_err(backend)
     }
 
     async fn remove_item(&self, id: &ItemId) -> Result<bool, StoreError> {

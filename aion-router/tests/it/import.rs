@@ -182,8 +182,7 @@ fn any_json() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(6, 64, 6, move |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
-            prop::collection::btree_map(key.clone(), inner, 0..6)
-                .prop_map(|members| Value::from_iter(members)),
+            prop::collection::btree_map(key.clone(), inner, 0..6).prop_map(Value::from_iter),
         ]
     })
 }

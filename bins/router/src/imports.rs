@@ -1,0 +1,72 @@
+//! Items from documents.
+
+use aion_router::import::{Imported, Importer, markdown, mcp_tools, openapi};
+use aion_router::{Surface, quality};
+use aion_service::{Json, Problem};
+use axum::extract::State;
+use serde_json::Value;
+
+use crate::items::put;
+use crate::problem::engine;
+use crate::service::Parts;
+use crate::wire::{FormatChoice, ImportBody, ImportView, SkippedView};
+
+/// Takes a document apart and adds its parts as items, all of those that can be items or none.
+#[utoipa::path(
+    post,
+    path = "/v1/imports",
+    operation_id = "import_items",
+    tag = "catalog",
+    request_body = ImportBody,
+    responses(
+        (status = 200, description = "What became of the document", body = ImportView),
+        (status = 422, description = "The document is not what it is said to be; nothing has changed", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The storage is not available", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn import_items(
+    State(parts): State<Parts>,
+    Json(body): Json<ImportBody>,
+) -> Result<Json<ImportView>, Problem> {
+    let counter = parts.counter.clone();
+    let imported = parts
+        .beside(async move { take_apart(&body, &*counter) })
+        .await??;
+    let ids = imported.items.iter().map(|item| item.id().to_string()).collect();
+    let skipped = imported.skipped.into_iter().map(|skipped| SkippedView {
+        at: skipped.at,
+        reason: skipped.reason,
+    });
+    let skipped = skipped.collect();
+    let (catalog, not_embedded) = put(&parts, imported.items).await?;
+    Ok(Json(ImportView {
+        ids,
+        skipped,
+        catalog,
+        not_embedded,
+    }))
+}
+
+fn take_apart(body: &ImportBody, counter: &dyn aion_router::TokenCounter) -> Result<Imported, Problem> {
+    let importer = Importer::new(counter)
+        .with_provider(&body.provider, body.provenance.into())
+        .with_prefix(&body.prefix);
+    let document = &body.document;
+    let imported = match body.format {
+        FormatChoice::Openapi => openapi(document, &importer),
+        FormatChoice::Mcp => mcp_tools(document, &importer),
+        FormatChoice::Markdown => markdown(&body.file, text(document)?, &Surface::Doc, &importer),
+        FormatChoice::Jsonl => quality::items(text(document)?, &importer).map(|items| Imported {
+            items,
+            skipped: Vec::new(),
+        }),
+    };
+    imported.map_err(|error| engine(&error))
+}
+
+fn text(document: &Value) -> Result<&str, Problem> {
+    let detail = "a document of this format is a text";
+    document
+        .as_str()
+        .ok_or_else(|| Problem::unprocessable("bad_document", detail).at("/document"))
+}
