@@ -89,12 +89,25 @@ impl Processor {
         self.one(Op::DropSchedule(name.into())).await.map(drop)
     }
 
+    /// The schedule, if it is there.
+    ///
+    /// # Errors
+    /// A failure of the storage.
+    pub async fn schedule(&self, name: impl Into<String>) -> Result<Option<Schedule>> {
+        let mut found = self.schedules_of(Query::Schedule(name.into())).await?;
+        Ok(found.pop())
+    }
+
     /// A page of schedules by name; the next begins after the last of them.
     ///
     /// # Errors
     /// A limit.
     pub async fn schedules(&self, query: NameQuery) -> Result<Vec<Schedule>> {
-        match self.store().read(Query::Schedules(query)).await? {
+        self.schedules_of(Query::Schedules(query)).await
+    }
+
+    async fn schedules_of(&self, query: Query) -> Result<Vec<Schedule>> {
+        match self.store().read(query).await? {
             Page::Schedules(schedules) => Ok(schedules),
             other => Err(unexpected(&other)),
         }

@@ -270,6 +270,8 @@ pub enum Query {
     Object(String, Option<u64>),
     /// A page of objects by name; gives [`Page::Objects`].
     Objects(NameQuery),
+    /// One schedule; gives [`Page::Schedules`] with one or none.
+    Schedule(String),
     /// A page of schedules by name; gives [`Page::Schedules`].
     Schedules(NameQuery),
     /// Something about webhooks; gives [`Page::Webhooks`] or [`Page::Deliveries`].

@@ -91,8 +91,9 @@ pub struct Link {
 pub struct Metrics {
     /// Bytes that the database takes; 0 if it takes none of a disk.
     pub bytes: u64,
-    /// Bytes within it that are free to be used again.
-    pub free_bytes: u64,
+    /// Bytes within it that are free to be used again; none where the storage does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub free_bytes: Option<u64>,
     /// The last event.
     pub last_seq: u64,
     /// When the oldest event that is kept happened.

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use aion_processor::{ClaimReq, Processor};
+use aion_processor::Processor;
 use aion_service::{Json, Path, Problem};
 use aion_types::TaskId;
 use axum::extract::State;
 
-use crate::problem::in_body;
+use crate::problem::{in_body, in_claim};
 use crate::wire::{
-    ClaimTasks, CompleteTask, FailTask, GatherTasks, HeadView, HeartbeatTask, HeartbeatView, LeaseList,
-    ReleaseTask, StopTask, fence,
+    ClaimTasks, CompleteAndClaim, CompleteTask, FailTask, GatherTasks, HeadView, HeartbeatTask,
+    HeartbeatView, LeaseList, NextTasks, ReleaseTask, StopTask, fence,
 };
 
 /// The longest wait of a claim, below the time limit of a request.
@@ -33,20 +33,13 @@ pub(crate) async fn claim_tasks(
     State(processor): State<Processor>,
     Json(claim): Json<ClaimTasks>,
 ) -> Result<Json<LeaseList>, Problem> {
-    if claim.max == 0 {
-        return Err(Problem::unprocessable("invalid", "max must be at least 1").at("/max"));
-    }
     if claim.wait_ms > MAX_WAIT_MS {
         let detail = format!("wait_ms is {}, over the limit of {MAX_WAIT_MS}", claim.wait_ms);
         return Err(Problem::unprocessable("over_limit", detail).at("/wait_ms"));
     }
+    at_least_one(claim.max, "/max")?;
     let wait = Duration::from_millis(claim.wait_ms);
-    let mut req = ClaimReq::new(claim.handler_id)
-        .with_queues(claim.queues)
-        .with_kinds(claim.kinds)
-        .with_max(claim.max)
-        .with_lease_ms(claim.lease_ms);
-    req.task = claim.task_id;
+    let req = claim.into_claim();
     let leases = if wait.is_zero() {
         processor.claim(req).await
     } else {
@@ -56,6 +49,14 @@ pub(crate) async fn claim_tasks(
     Ok(Json(LeaseList {
         leases: leases.into_iter().map(Into::into).collect(),
     }))
+}
+
+/// A claim takes at least one task.
+fn at_least_one(max: u32, pointer: &str) -> Result<(), Problem> {
+    if max == 0 {
+        return Err(Problem::unprocessable("invalid", "max must be at least 1").at(pointer));
+    }
+    Ok(())
 }
 
 /// Extends the lease of a task, and tells its holder whether to stop.
@@ -112,6 +113,46 @@ pub(crate) async fn complete_task(
         .await
         .map_err(in_body)?;
     Ok(Json(head.into()))
+}
+
+/// Ends a task well and takes the next ones, in one commit. Saying so twice is harmless: nothing is taken the second
+/// time.
+#[utoipa::path(
+    post,
+    path = "/v1/tasks/{task_id}/complete-and-claim",
+    operation_id = "complete_and_claim",
+    tag = "holding",
+    params(("task_id" = String, Path, description = "The task", format = "uuid")),
+    request_body = CompleteAndClaim,
+    responses(
+        (status = 200, description = "Where the task stands, and the granted claims", body = NextTasks),
+        (status = 404, description = "There is no such task", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The lease is lost", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "The result is too large", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "A value is not valid", body = Problem, content_type = "application/problem+json"),
+        (status = 507, description = "The storage is full", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn complete_and_claim(
+    State(processor): State<Processor>,
+    Path(task_id): Path<TaskId>,
+    Json(complete): Json<CompleteAndClaim>,
+) -> Result<Json<NextTasks>, Problem> {
+    let claim = complete.claim;
+    at_least_one(claim.max, "/claim/max")?;
+    if claim.wait_ms > 0 {
+        let detail = "the end of a task does not wait for the next: claim again to wait";
+        return Err(Problem::unprocessable("invalid", detail).at("/claim/wait_ms"));
+    }
+    let fence = fence(task_id, complete.epoch);
+    let (task, leases) = processor
+        .complete_and_claim(fence, complete.result, claim.into_claim())
+        .await
+        .map_err(in_claim)?;
+    Ok(Json(NextTasks {
+        task: task.into(),
+        leases: leases.into_iter().map(Into::into).collect(),
+    }))
 }
 
 /// Ends an attempt badly; the task fails with it unless another attempt follows.

@@ -14,17 +14,31 @@
 //! ```
 //!
 //! # Reading order
-//! [`wire`] (what goes over the wire), then the operations: tasks, holding, messages, events, state.
+//! [`wire`] (what goes over the wire), then the operations: tasks, holding, messages, events, primitives, grants, objects,
+//! schedules, trees, copies, size, state; then what they share: conditions (entity tags), keys (idempotency), problem.
 
+mod archive;
+mod conditions;
+mod copies;
 mod events;
+mod grants;
 mod holding;
+mod keys;
 mod messages;
+mod objects;
+mod primitives;
 mod problem;
+mod schedules;
+mod size;
 mod state;
 mod tasks;
+mod trees;
 pub mod wire;
 
 use std::sync::Arc;
+use std::time::Duration;
+
+pub use archive::Archive;
 
 use aion_processor::{Limits, MemTaskStore, Processor};
 use aion_service::{PathLimits, Service};
@@ -36,20 +50,54 @@ pub const DEFAULT_PORT: u16 = 9205;
 /// Bytes of a body that may carry a payload, a result or a message of the largest size as JSON.
 const LARGE_BODY_BYTES: usize = 4 << 20;
 
+/// Time of an operation on a whole tree.
+const TREE_TIMEOUT: Duration = Duration::from_secs(600);
+
 /// The service over `processor`.
 pub fn service(processor: Processor) -> Service {
+    service_with(processor, ServiceOptions::default())
+}
+
+/// What a service has beside its tasks.
+#[derive(Debug, Clone, Default)]
+pub struct ServiceOptions {
+    archive: Option<Archive>,
+}
+
+impl ServiceOptions {
+    /// Keeps removed trees here where that is asked for.
+    #[must_use]
+    pub fn with_archive(mut self, archive: Archive) -> Self {
+        self.archive = Some(archive);
+        self
+    }
+}
+
+/// The service over `processor`, with these options.
+pub fn service_with(processor: Processor, options: impl Into<ServiceOptions>) -> Service {
+    let options = options.into();
     let state = Arc::new(state::TaskState::new(processor.clone()));
     let large = || PathLimits::new().with_max_body_bytes(LARGE_BODY_BYTES);
-    Service::new(
-        "processor",
-        DEFAULT_PORT,
-        operations().with_state(processor),
-        state,
-    )
-    .with_path_limits("/v1/tasks", large())
-    .with_path_limits("/v1/tasks/{task_id}/messages", large())
-    .with_path_limits("/v1/tasks/{task_id}/complete", large())
-    .with_path_limits("/v1/events/stream", PathLimits::new().without_timeout())
+    let tree = || PathLimits::new().with_timeout(TREE_TIMEOUT);
+    let retiring = trees::Retiring {
+        processor: processor.clone(),
+        archive: options.archive,
+    };
+    let routes = operations()
+        .with_state(processor)
+        .merge(tree_operations().with_state(retiring));
+    Service::new("processor", DEFAULT_PORT, routes, state)
+        .with_path_limits("/v1/tasks", large())
+        .with_path_limits("/v1/tasks/{task_id}/messages", large())
+        .with_path_limits("/v1/tasks/{task_id}/complete", large())
+        .with_path_limits("/v1/tasks/{task_id}/complete-and-claim", large())
+        .with_path_limits("/v1/objects/{name}", large())
+        .with_path_limits("/v1/objects/{name}/call", large())
+        .with_path_limits("/v1/schedules/{name}", large())
+        .with_path_limits("/v1/tasks/{task_id}", tree())
+        .with_path_limits("/v1/retire", tree())
+        .with_path_limits("/v1/import", tree().with_max_body_bytes(copies::IMPORT_BYTES))
+        .with_path_limits("/v1/events/stream", PathLimits::new().without_timeout())
 }
 
 /// The OpenAPI document of the service, without opening anything.
@@ -60,7 +108,7 @@ pub fn openapi_json() -> String {
 fn operations() -> OpenApiRouter<Processor> {
     OpenApiRouter::new()
         .routes(routes!(tasks::create_task, tasks::list_tasks))
-        .routes(routes!(tasks::get_task))
+        .routes(routes!(tasks::get_task, trees::purge_tree))
         .routes(routes!(tasks::list_children))
         .routes(routes!(tasks::start_task))
         .routes(routes!(tasks::cancel_task))
@@ -75,4 +123,39 @@ fn operations() -> OpenApiRouter<Processor> {
         .routes(routes!(messages::append_message, messages::list_messages))
         .routes(routes!(events::list_events))
         .routes(routes!(events::stream_events))
+        .routes(routes!(holding::complete_and_claim))
+        .routes(routes!(
+            primitives::declare_primitive,
+            primitives::get_primitive,
+            primitives::undeclare_primitive
+        ))
+        .routes(routes!(primitives::list_primitives))
+        .routes(routes!(primitives::signal_primitive))
+        .routes(routes!(primitives::get_primitive_waits))
+        .routes(routes!(primitives::get_waits))
+        .routes(routes!(grants::acquire_grant))
+        .routes(routes!(grants::return_grant))
+        .routes(routes!(grants::list_grants))
+        .routes(routes!(
+            objects::put_object,
+            objects::get_object,
+            objects::delete_object
+        ))
+        .routes(routes!(objects::list_objects))
+        .routes(routes!(objects::call_object))
+        .routes(routes!(
+            schedules::put_schedule,
+            schedules::get_schedule,
+            schedules::delete_schedule
+        ))
+        .routes(routes!(schedules::list_schedules))
+        .routes(routes!(schedules::weigh_queue))
+        .routes(routes!(trees::list_ended_roots))
+        .routes(routes!(copies::export_tree))
+        .routes(routes!(copies::import_tree))
+        .routes(routes!(size::get_store_metrics))
+}
+
+fn tree_operations() -> OpenApiRouter<trees::Retiring> {
+    OpenApiRouter::new().routes(routes!(trees::retire_trees))
 }

@@ -1,11 +1,12 @@
 //! `aion-processor-server`: the durable task tree over HTTP.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
-use aion_processor::{Durability, Processor, SqliteOptions, SqliteTaskStore};
-use aion_processor_server::{DEFAULT_PORT, service};
+use aion_processor::{Durability, Processor, SqliteOptions, SqliteTaskStore, TaskStore};
+use aion_processor_server::{Archive, DEFAULT_PORT, ServiceOptions, service_with};
 use aion_service::ServeArgs;
 use clap::{Parser, ValueEnum};
 
@@ -24,6 +25,19 @@ struct Cli {
         default_value = "processor.db"
     )]
     database: PathBuf,
+    /// A Postgres database with the tasks, instead of a file; other users of the machine can read flags, so give a
+    /// password by the environment
+    #[cfg(feature = "postgres")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "AION_PROCESSOR_POSTGRES",
+        hide_env_values = true
+    )]
+    postgres: Option<String>,
+    /// A folder for the exports of trees that are removed; made if it is not there
+    #[arg(long, value_name = "FOLDER", env = "AION_PROCESSOR_ARCHIVE")]
+    archive: Option<PathBuf>,
     /// What every acknowledged write survives at least
     #[arg(
         long,
@@ -45,6 +59,17 @@ enum Survives {
     Power,
 }
 
+impl From<Survives> for Durability {
+    fn from(survives: Survives) -> Self {
+        match survives {
+            Survives::Process => Self::Process,
+            Survives::Power => Self::Power,
+        }
+    }
+}
+
+type Failure = Box<dyn std::error::Error>;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     match run(Cli::parse()).await {
@@ -56,27 +81,101 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
+async fn run(cli: Cli) -> Result<(), Failure> {
     let serving = cli.serve.resolve(DEFAULT_PORT)?;
-    let durability = match cli.durability {
-        Survives::Process => Durability::Process,
-        Survives::Power => Durability::Power,
-    };
-    let store = SqliteTaskStore::open(
-        &cli.database,
-        SqliteOptions::default().with_durability(durability),
-    )
-    .await?;
-    let store = std::sync::Arc::new(store);
-    let processor = Processor::over(store.clone());
+    let mut options = ServiceOptions::default();
+    if let Some(folder) = &cli.archive {
+        options = options.with_archive(made(folder)?);
+    }
+    let store = Store::open(&cli).await?;
+    let processor = Processor::over(store.tasks());
     let clock = tokio::spawn({
         let processor = processor.clone();
         async move { processor.keep_time(TICK).await }
     });
-    let served = aion_service::run(service(processor), serving).await;
+    let served = aion_service::run(service_with(processor, options), serving).await;
     clock.abort();
     store.close().await;
     Ok(served?)
+}
+
+fn made(folder: &Path) -> Result<Archive, Failure> {
+    std::fs::create_dir_all(folder).map_err(|error| Opening {
+        what: format!("the archive {} cannot be made", folder.display()),
+        cause: error.into(),
+    })?;
+    Ok(Archive::new(folder))
+}
+
+/// Where the tasks are.
+enum Store {
+    Sqlite(Arc<SqliteTaskStore>),
+    #[cfg(feature = "postgres")]
+    Postgres(Arc<aion_processor::PostgresTaskStore>),
+}
+
+impl Store {
+    async fn open(cli: &Cli) -> Result<Self, Failure> {
+        #[cfg(feature = "postgres")]
+        if let Some(url) = &cli.postgres {
+            return Self::open_postgres(url, cli.durability.into()).await;
+        }
+        let options = SqliteOptions::default().with_durability(cli.durability.into());
+        let store = SqliteTaskStore::open(&cli.database, options)
+            .await
+            .map_err(|error| Opening {
+                what: format!("the database {} cannot be opened", cli.database.display()),
+                cause: error.into(),
+            })?;
+        Ok(Self::Sqlite(Arc::new(store)))
+    }
+
+    #[cfg(feature = "postgres")]
+    async fn open_postgres(url: &str, durability: Durability) -> Result<Self, Failure> {
+        let options = aion_processor::PostgresOptions::default().with_durability(durability);
+        let store = aion_processor::PostgresTaskStore::open(url, options)
+            .await
+            .map_err(|error| Opening {
+                what: "the Postgres database cannot be opened".to_owned(),
+                cause: error.into(),
+            })?;
+        Ok(Self::Postgres(Arc::new(store)))
+    }
+
+    fn tasks(&self) -> Arc<dyn TaskStore> {
+        match self {
+            Self::Sqlite(store) => store.clone(),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.clone(),
+        }
+    }
+
+    async fn close(&self) {
+        match self {
+            Self::Sqlite(store) => store.close().await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(store) => store.close().await,
+        }
+    }
+}
+
+/// Something that the server needs is not to be had.
+#[derive(Debug)]
+struct Opening {
+    what: String,
+    cause: Failure,
+}
+
+impl std::fmt::Display for Opening {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl std::error::Error for Opening {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&*self.cause)
+    }
 }
 
 /// The error with its causes, one a line.

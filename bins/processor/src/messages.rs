@@ -6,8 +6,9 @@ use aion_types::TaskId;
 use axum::extract::State;
 use http::{HeaderMap, StatusCode};
 
+use crate::keys::{idempotency_key, same_message};
 use crate::problem::{in_body, in_query};
-use crate::tasks::{at_least_one, idempotency_key};
+use crate::tasks::at_least_one;
 use crate::wire::{AppendMessage, ListMessages, Message, MessageList, fence};
 
 /// Appends a message: with `epoch` as the holder, without it as somebody else. A repeated append with the same key
@@ -19,7 +20,7 @@ use crate::wire::{AppendMessage, ListMessages, Message, MessageList, fence};
     tag = "messages",
     params(
         ("task_id" = String, Path, description = "The task", format = "uuid"),
-        ("idempotency-key" = Option<String>, Header, description = "Used as `key` if the body names none"),
+        ("idempotency-key" = Option<String>, Header, description = "Used as `key` if the body names none; refuses another body"),
     ),
     request_body = AppendMessage,
     responses(
@@ -27,6 +28,8 @@ use crate::wire::{AppendMessage, ListMessages, Message, MessageList, fence};
         (status = 404, description = "There is no such task", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "The lease is lost, or the task has ended", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The message is too large", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "A value is not valid, or the key was used for another body", body = Problem, content_type = "application/problem+json"),
+        (status = 507, description = "The storage is full", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn append_message(
@@ -35,13 +38,18 @@ pub(crate) async fn append_message(
     headers: HeaderMap,
     Json(message): Json<AppendMessage>,
 ) -> Result<(StatusCode, Json<Message>), Problem> {
+    let key = idempotency_key(&headers)?;
+    let by_header = key.is_some() && message.key.is_none();
     let epoch = message.epoch;
-    let new = message.into_new_message(idempotency_key(&headers)?);
-    let message = match epoch {
+    let new = message.into_new_message(key);
+    let asked = by_header.then(|| new.clone());
+    let made = match epoch {
         Some(epoch) => processor.append(fence(task_id, epoch), new).await,
         None => processor.say(task_id, new).await,
     };
-    Ok((StatusCode::CREATED, Json(message.map_err(in_body)?.into())))
+    let made = made.map_err(in_body)?;
+    asked.map_or(Ok(()), |asked| same_message(&asked, &made))?;
+    Ok((StatusCode::CREATED, Json(made.into())))
 }
 
 /// Lists the messages of a task, from either end.

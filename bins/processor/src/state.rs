@@ -58,11 +58,23 @@ impl StateSource for TaskState {
     }
 
     async fn ready(&self) -> Result<(), String> {
-        self.processor
-            .counts()
+        let metrics = self
+            .processor
+            .metrics()
             .await
-            .map(drop)
-            .map_err(|error| error.to_string())
+            .map_err(|error| error.to_string())?;
+        if metrics.full {
+            return Err(
+                "storage_full: the storage is full, and nothing is claimed until it has room".to_owned(),
+            );
+        }
+        Ok(())
+    }
+
+    async fn measure(&self) {
+        if let Err(error) = crate::size::measure(&self.processor).await {
+            tracing::warn!(%error, "the size of the store cannot be read");
+        }
     }
 }
 

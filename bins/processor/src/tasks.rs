@@ -2,13 +2,17 @@
 
 use aion_processor::{Processor, TaskPage, TaskQuery};
 use aion_service::{Json, Path, Problem, Query};
-use aion_types::TaskId;
+use aion_types::{TaskId, Timestamp};
 use axum::extract::State;
-use axum::response::IntoResponse;
-use http::{HeaderMap, StatusCode, header};
+use axum::response::Response;
+use http::{HeaderMap, StatusCode};
 
+use crate::conditions::versioned;
+use crate::keys::{idempotency_key, same_task};
 use crate::problem::{in_body, in_query};
-use crate::wire::{CancelTask, CreateTask, Evidence, HeadView, ListChildren, ListTasks, Task, TaskList};
+use crate::wire::{
+    CancelScope, CancelTask, CreateTask, Evidence, HeadView, ListChildren, ListTasks, Task, TaskList,
+};
 
 /// Creates a task. Creating it again with the same id or key gives the task that is there.
 #[utoipa::path(
@@ -16,14 +20,14 @@ use crate::wire::{CancelTask, CreateTask, Evidence, HeadView, ListChildren, List
     path = "/v1/tasks",
     operation_id = "create_task",
     tag = "tasks",
-    params(("idempotency-key" = Option<String>, Header, description = "Used as `key` if the body names none")),
+    params(("idempotency-key" = Option<String>, Header, description = "Used as `key` if the body names none; refuses another body")),
     request_body = CreateTask,
     responses(
         (status = 201, description = "The task, new or already there", body = Task),
         (status = 404, description = "There is no such parent", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "The id is taken, or the parent has ended", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "A text is too long", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "A value is not valid", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "A value is not valid, or the key was used for another body", body = Problem, content_type = "application/problem+json"),
         (status = 507, description = "The storage is full", body = Problem, content_type = "application/problem+json"),
     ),
 )]
@@ -32,21 +36,16 @@ pub(crate) async fn create_task(
     headers: HeaderMap,
     Json(task): Json<CreateTask>,
 ) -> Result<(StatusCode, Json<Task>), Problem> {
+    let key = idempotency_key(&headers)?;
+    let by_header = key.is_some() && task.key.is_none();
     let id = TaskId::generate(processor.now().await.map_err(in_body)?);
-    let new = task.into_new_task(id, idempotency_key(&headers)?);
-    let task = processor.create(new).await.map_err(in_body)?;
-    Ok((StatusCode::CREATED, Json(task.into())))
-}
-
-/// The header `Idempotency-Key`, if it is there.
-pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    let Some(value) = headers.get("idempotency-key") else {
-        return Ok(None);
-    };
-    let bad = |_| {
-        Problem::bad_request("invalid_header", "Idempotency-Key is not text").at("header:idempotency-key")
-    };
-    value.to_str().map(|text| Some(text.to_owned())).map_err(bad)
+    let new = task.into_new_task(id, key);
+    let asked = by_header.then(|| new.clone());
+    let made = processor.create(new).await.map_err(in_body)?;
+    if let Some(asked) = asked.filter(|_| made.id != id) {
+        same_task(&processor, &asked, &made).await?;
+    }
+    Ok((StatusCode::CREATED, Json(made.into())))
 }
 
 /// Lists tasks in the order of their creation.
@@ -73,6 +72,9 @@ pub(crate) async fn list_tasks(
         kind: list.kind,
         queue: list.queue,
         handler: list.handler_id,
+        text: list.text,
+        created_from: list.created_from.map(Timestamp::from_ms),
+        created_to: list.created_to.map(Timestamp::from_ms),
         order: list.order.into(),
         cursor: list
             .cursor
@@ -80,7 +82,6 @@ pub(crate) async fn list_tasks(
             .transpose()
             .map_err(in_query)?,
         limit: at_least_one(list.limit)?,
-        ..TaskQuery::new()
     };
     processor.tasks(query).await.map(page).map_err(in_query)
 }
@@ -107,19 +108,23 @@ pub(crate) fn at_least_one(limit: u32) -> Result<u32, Problem> {
     path = "/v1/tasks/{task_id}",
     operation_id = "get_task",
     tag = "tasks",
-    params(("task_id" = String, Path, description = "The task", format = "uuid")),
+    params(
+        ("task_id" = String, Path, description = "The task", format = "uuid"),
+        ("if-none-match" = Option<String>, Header, description = "The ETag that the client has"),
+    ),
     responses(
         (status = 200, description = "The task", body = Task),
+        (status = 304, description = "It has not changed"),
         (status = 404, description = "There is no such task", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn get_task(
     State(processor): State<Processor>,
     Path(task_id): Path<TaskId>,
-) -> Result<impl IntoResponse, Problem> {
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let task = processor.get(task_id).await.map_err(in_query)?;
-    let etag = format!("\"{}\"", task.version);
-    Ok(([(header::ETAG, etag)], Json(Task::from(task))))
+    Ok(versioned(task.version, &headers, Json(Task::from(task))))
 }
 
 /// Lists the children of a task in the order of their creation.
@@ -182,7 +187,8 @@ pub(crate) async fn start_task(
         .map_err(in_body)
 }
 
-/// Asks for the end of a task: at once if nobody holds it. Its children go on.
+/// Asks for the end of a task, or of a whole tree: at once where nobody holds it. A large tree is gone through by and
+/// by.
 #[utoipa::path(
     post,
     path = "/v1/tasks/{task_id}/cancel",
@@ -201,11 +207,12 @@ pub(crate) async fn cancel_task(
     Path(task_id): Path<TaskId>,
     Json(cancel): Json<CancelTask>,
 ) -> Result<Json<HeadView>, Problem> {
-    let head = processor
-        .cancel(task_id, cancel.mode.into())
-        .await
-        .map_err(in_body)?;
-    Ok(Json(head.into()))
+    let mode = cancel.mode.into();
+    let head = match cancel.scope {
+        CancelScope::Task => processor.cancel(task_id, mode).await,
+        CancelScope::Tree => processor.cancel_tree(task_id, mode).await,
+    };
+    Ok(Json(head.map_err(in_body)?.into()))
 }
 
 /// Counts what weighs on the persistence of a task: its children and its retries.

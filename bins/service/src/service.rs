@@ -217,7 +217,8 @@ async fn readyz(State(shared): State<Arc<Shared>>) -> Result<&'static str, Probl
     tag = "service",
     responses((status = 200, description = "Metrics", body = String, content_type = "text/plain")),
 )]
-async fn metrics_text() -> impl IntoResponse {
+async fn metrics_text(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
+    shared.state.measure().await;
     (
         [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
         metering::render(),

@@ -54,6 +54,9 @@ pub trait StateSource: Send + Sync {
     async fn ready(&self) -> Result<(), String> {
         Ok(())
     }
+
+    /// Brings gauges up to date that are costly to keep so; called when somebody reads `/metrics`.
+    async fn measure(&self) {}
 }
 
 /// A service without a state of its own: `{}`, always ready.
@@ -85,6 +88,12 @@ impl StateSource for Merged {
             source.ready().await?;
         }
         Ok(())
+    }
+
+    async fn measure(&self) {
+        for source in &self.0 {
+            source.measure().await;
+        }
     }
 }
 

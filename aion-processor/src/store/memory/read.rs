@@ -39,6 +39,7 @@ impl World {
             Query::Waits(name) => self.waits(name.as_deref()).map(Page::Waits),
             Query::Object(name, version) => self.object(&name, version).map(Page::Object),
             Query::Objects(query) => self.names(Space::Object, &query, max).map(Page::Objects),
+            Query::Schedule(name) => self.one(Space::Schedule, &name).map(Page::Schedules),
             Query::Schedules(query) => self.names(Space::Schedule, &query, max).map(Page::Schedules),
             Query::Webhooks(query) => self.webhooks(query, max),
             Query::Metrics => Ok(Page::Metrics(self.metrics())),
@@ -243,7 +244,7 @@ impl World {
         }
         Metrics {
             bytes: 0,
-            free_bytes: 0,
+            free_bytes: None,
             last_seq: self.last_seq(),
             oldest_event: self.events.first().map(|event| event.at),
             oldest,

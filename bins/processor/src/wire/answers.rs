@@ -111,7 +111,7 @@ impl From<TaskRecord> for Task {
 }
 
 /// A value of ours as a value of serde_json; both know the same JSON.
-fn to_value(json: &Json) -> Value {
+pub(super) fn to_value(json: &Json) -> Value {
     serde_json::to_value(json).unwrap_or_default()
 }
 
@@ -150,6 +150,15 @@ impl From<Lease> for LeaseView {
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct LeaseList {
     /// The claims.
+    pub leases: Vec<LeaseView>,
+}
+
+/// The end of a task, and the claims that came with it.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct NextTasks {
+    /// Where the ended task stands.
+    pub task: HeadView,
+    /// The claims; none if nothing was ready, or if the task had ended before.
     pub leases: Vec<LeaseView>,
 }
 

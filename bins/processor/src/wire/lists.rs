@@ -26,11 +26,19 @@ pub struct ListTasks {
     /// Tasks held by this handler only.
     #[param(value_type = Option<String>)]
     pub handler_id: Option<HandlerId>,
+    /// Tasks with this text in the title or the spec only, the letters A to Z in either case.
+    pub text: Option<String>,
+    /// Tasks created at this moment or later only, in milliseconds since 1970.
+    #[param(minimum = 0)]
+    pub created_from: Option<i64>,
+    /// Tasks created before this moment only, in milliseconds since 1970.
+    #[param(minimum = 0)]
+    pub created_to: Option<i64>,
     /// From which end.
     #[serde(default)]
     #[param(inline)]
     pub order: OrderName,
-    /// `next` of the page before.
+    /// `next` of the page before. A page of a search by text or time may be short, and even empty, before the last.
     pub cursor: Option<String>,
     /// How many at most.
     #[serde(default = "default_page")]
@@ -47,6 +55,19 @@ pub struct ListChildren {
     pub status: Option<StatusName>,
     /// `next` of the page before.
     pub cursor: Option<String>,
+    /// How many at most.
+    #[serde(default = "default_page")]
+    #[param(minimum = 1, maximum = 1_000, default = 100)]
+    pub limit: u32,
+}
+
+/// Which page of a list by name.
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ListNames {
+    /// `next` of the page before: the name to go on from.
+    pub after: Option<String>,
     /// How many at most.
     #[serde(default = "default_page")]
     #[param(minimum = 1, maximum = 1_000, default = 100)]

@@ -1,20 +1,39 @@
 //! What goes over the wire: requests that are checked member by member, and answers.
 
 mod answers;
+mod choices;
 mod lists;
 mod names;
+mod objects;
+mod primitives;
 mod requests;
+mod schedules;
+mod trees;
 
 pub use answers::{
     Event, EventList, Evidence, HeadView, HeartbeatView, LeaseList, LeaseView, Message, MessageList,
-    StreamedEvent, Task, TaskList,
+    NextTasks, StreamedEvent, Task, TaskList,
 };
-pub use lists::{ListChildren, ListEvents, ListMessages, ListTasks, StreamEvents};
+pub use choices::{
+    AcquireOutcome, CallChoice, CancelScope, ClaimOrderName, KeepChoice, OverlapChoice, PrimitiveName,
+    ReturnChoice, SignalName,
+};
+pub use lists::{ListChildren, ListEvents, ListMessages, ListNames, ListTasks, StreamEvents};
 pub use names::{
     CancelChoice, GatherChoice, Held, OrderName, RetryChoice, RoleName, StatusName, WireToolCall,
 };
+pub use objects::{CallObject, FenceBody, GetObject, ObjectHeadView, ObjectList, ObjectView, PutObjectBody};
+pub use primitives::{
+    AcquireGrant, AcquiredView, DeadlockView, DeclarePrimitive, GatheringView, GrantList, GrantView,
+    LinkView, PrimitiveList, PrimitiveView, ReturnGrant, SignalPrimitive, WaiterView, WaitsView,
+};
 pub(crate) use requests::fence;
 pub use requests::{
-    AppendMessage, CancelTask, ClaimTasks, CompleteTask, CreateTask, FailTask, GatherTasks, HeartbeatTask,
-    ReleaseTask, StopTask,
+    AppendMessage, CancelTask, ClaimTasks, CompleteAndClaim, CompleteTask, CreateTask, FailTask, GatherTasks,
+    HeartbeatTask, ReleaseTask, StopTask,
+};
+pub use schedules::{ConcurrencyBody, PlannedTask, PutSchedule, QueueWeight, ScheduleList, ScheduleView};
+pub(crate) use trees::RootCursor;
+pub use trees::{
+    ImportInto, Imported, ListEndedRoots, Removed, RetireTrees, Retired, StatusMetrics, StoreMetrics,
 };

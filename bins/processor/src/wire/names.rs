@@ -72,6 +72,16 @@ impl From<GatherChoice> for GatherPolicy {
     }
 }
 
+impl From<GatherPolicy> for GatherChoice {
+    fn from(policy: GatherPolicy) -> Self {
+        match policy {
+            GatherPolicy::All => Self::All,
+            GatherPolicy::FailFast => Self::FailFast,
+            GatherPolicy::Settle => Self::Settle,
+        }
+    }
+}
+
 /// Who speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

@@ -1,11 +1,15 @@
 //! Bodies of requests.
 
-use aion_processor::{Fence, NewMessage, NewTask, Retry, Start};
+use aion_processor::{ClaimReq, Fence, NewMessage, NewTask, Retry, Start};
+use aion_service::whole;
 use aion_types::{HandlerId, Json, TaskId, Timestamp};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{CancelChoice, GatherChoice, Held, RetryChoice, RoleName, WireToolCall};
+use super::{
+    CancelChoice, CancelScope, ClaimOrderName, ConcurrencyBody, GatherChoice, Held, RetryChoice, RoleName,
+    WireToolCall,
+};
 
 /// A task to create.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
@@ -35,31 +39,36 @@ pub struct CreateTask {
     #[schema(value_type = Value)]
     pub payload: Json,
     /// Larger is claimed earlier.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole::one")]
     pub priority: i32,
     /// Earliest start, in milliseconds since 1970.
+    #[serde(default, deserialize_with = "whole::maybe")]
     #[schema(minimum = 0)]
     pub run_after: Option<i64>,
     /// Whether it waits for `start_task` before it is ready.
     #[serde(default)]
     pub held: Held,
     /// Latest end, in milliseconds since 1970; a task past it counts as overdue.
+    #[serde(default, deserialize_with = "whole::maybe")]
     #[schema(minimum = 0)]
     pub deadline: Option<i64>,
     /// How many attempts it may take.
-    #[serde(default = "default_attempts")]
+    #[serde(default = "default_attempts", deserialize_with = "whole::one")]
     #[schema(minimum = 1, maximum = 100, default = 3)]
     pub max_attempts: u32,
-    /// Idempotency key, unique below the parent; the header `Idempotency-Key` does the same.
+    /// How many like it may run at once; no bound if absent.
+    pub concurrency: Option<ConcurrencyBody>,
+    /// Unique below the parent: creating under it again gives the task that is there, whatever else is asked for.
+    /// The header `Idempotency-Key` does the same, but refuses another body.
     #[schema(min_length = 1, max_length = 128)]
     pub key: Option<String>,
 }
 
-fn default_queue() -> String {
+pub(super) fn default_queue() -> String {
     "default".to_owned()
 }
 
-const fn default_attempts() -> u32 {
+pub(super) const fn default_attempts() -> u32 {
     3
 }
 
@@ -80,6 +89,7 @@ impl CreateTask {
             start,
             deadline: self.deadline.map(Timestamp::from_ms),
             max_attempts: self.max_attempts,
+            concurrency: self.concurrency.map(Into::into),
             key: self.key.or(key),
             ..NewTask::new(self.id.unwrap_or(id), self.kind, self.title)
         }
@@ -101,21 +111,40 @@ pub struct ClaimTasks {
     #[serde(default)]
     #[schema(max_items = 64)]
     pub kinds: Vec<String>,
+    /// Which of them first.
+    #[serde(default)]
+    pub order: ClaimOrderName,
     /// Take only this task.
     #[schema(value_type = Option<String>, format = "uuid")]
     pub task_id: Option<TaskId>,
     /// How many tasks at most.
-    #[serde(default = "one")]
+    #[serde(default = "one", deserialize_with = "whole::one")]
     #[schema(minimum = 1, maximum = 256, default = 1)]
     pub max: u32,
     /// How long the lease lasts without a heartbeat, in milliseconds.
-    #[serde(default = "default_lease")]
+    #[serde(default = "default_lease", deserialize_with = "whole::one")]
     #[schema(minimum = 1, maximum = 86_400_000, default = 60_000)]
     pub lease_ms: u64,
     /// How long to wait for a task if none is ready, in milliseconds.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole::one")]
     #[schema(maximum = 20_000, default = 0)]
     pub wait_ms: u64,
+}
+
+impl ClaimTasks {
+    /// The wish for the library, without the wait.
+    pub fn into_claim(self) -> ClaimReq {
+        let claim = ClaimReq::new(self.handler_id)
+            .with_queues(self.queues)
+            .with_kinds(self.kinds)
+            .with_order(self.order.into())
+            .with_max(self.max)
+            .with_lease_ms(self.lease_ms);
+        ClaimReq {
+            task: self.task_id,
+            ..claim
+        }
+    }
 }
 
 const fn one() -> u32 {
@@ -131,9 +160,10 @@ const fn default_lease() -> u64 {
 #[serde(deny_unknown_fields)]
 pub struct HeartbeatTask {
     /// Fencing token of the claim.
+    #[serde(deserialize_with = "whole::one")]
     pub epoch: u64,
     /// How long the lease lasts from now, in milliseconds.
-    #[serde(default = "default_lease")]
+    #[serde(default = "default_lease", deserialize_with = "whole::one")]
     #[schema(minimum = 1, maximum = 86_400_000, default = 60_000)]
     pub lease_ms: u64,
 }
@@ -143,6 +173,7 @@ pub struct HeartbeatTask {
 #[serde(deny_unknown_fields)]
 pub struct CompleteTask {
     /// Fencing token of the claim.
+    #[serde(deserialize_with = "whole::one")]
     pub epoch: u64,
     /// What the task gave: any JSON.
     #[serde(default)]
@@ -150,11 +181,27 @@ pub struct CompleteTask {
     pub result: Json,
 }
 
+/// The end of a task, and a wish for more work.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CompleteAndClaim {
+    /// Fencing token of the claim.
+    #[serde(deserialize_with = "whole::one")]
+    pub epoch: u64,
+    /// What the task gave: any JSON.
+    #[serde(default)]
+    #[schema(value_type = Value)]
+    pub result: Json,
+    /// What to take; its `wait_ms` must be 0.
+    pub claim: ClaimTasks,
+}
+
 /// The failure of an attempt.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FailTask {
     /// Fencing token of the claim.
+    #[serde(deserialize_with = "whole::one")]
     pub epoch: u64,
     /// Why.
     pub error: String,
@@ -162,7 +209,7 @@ pub struct FailTask {
     #[serde(default)]
     pub retry: RetryChoice,
     /// With `retry` = `after`: how long to wait, in milliseconds.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole::one")]
     pub after_ms: u64,
 }
 
@@ -182,9 +229,10 @@ impl FailTask {
 #[serde(deny_unknown_fields)]
 pub struct ReleaseTask {
     /// Fencing token of the claim.
+    #[serde(deserialize_with = "whole::one")]
     pub epoch: u64,
     /// How long the task rests before it is ready again, in milliseconds.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "whole::one")]
     pub delay_ms: u64,
 }
 
@@ -193,6 +241,7 @@ pub struct ReleaseTask {
 #[serde(deny_unknown_fields)]
 pub struct StopTask {
     /// Fencing token of the claim.
+    #[serde(deserialize_with = "whole::one")]
     pub epoch: u64,
 }
 
@@ -203,6 +252,9 @@ pub struct CancelTask {
     /// How firmly, if somebody holds it.
     #[serde(default)]
     pub mode: CancelChoice,
+    /// How far it reaches.
+    #[serde(default)]
+    pub scope: CancelScope,
 }
 
 /// Tasks to wait for.
@@ -210,6 +262,7 @@ pub struct CancelTask {
 #[serde(deny_unknown_fields)]
 pub struct GatherTasks {
     /// Fencing token of the claim.
+    #[serde(deserialize_with = "whole::one")]
     pub epoch: u64,
     /// Tasks below this one.
     #[schema(value_type = Vec<String>, max_items = 10_000)]
@@ -224,6 +277,7 @@ pub struct GatherTasks {
 #[serde(deny_unknown_fields)]
 pub struct AppendMessage {
     /// Fencing token of the claim; absent if somebody other than the holder speaks.
+    #[serde(default, deserialize_with = "whole::maybe")]
     pub epoch: Option<u64>,
     /// Who speaks.
     pub role: RoleName,
@@ -238,7 +292,8 @@ pub struct AppendMessage {
     /// What the model server reported of its tokens; kept as it came.
     #[schema(value_type = Option<Object>)]
     pub persistence: Option<Json>,
-    /// Idempotency key, unique within the task; the header `Idempotency-Key` does the same.
+    /// Unique within the task: appending under it again gives the message that is there, whatever else is said. The
+    /// header `Idempotency-Key` does the same, but refuses another body.
     #[schema(min_length = 1, max_length = 128)]
     pub key: Option<String>,
 }

@@ -4,4 +4,11 @@
 mod client;
 mod document;
 mod inputs;
+mod keys;
 mod life;
+mod objects;
+mod primitives;
+mod queues;
+mod schedules;
+mod size;
+mod trees;

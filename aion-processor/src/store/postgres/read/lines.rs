@@ -126,7 +126,7 @@ impl Reader<'_> {
         }
         Ok(Metrics {
             bytes: bytes.unwrap_or(0).unsigned_abs(),
-            free_bytes: 0,
+            free_bytes: None,
             last_seq: last.unwrap_or(0).unsigned_abs(),
             oldest_event: first.map(Timestamp::from_ms),
             oldest,

@@ -94,6 +94,7 @@ pub(super) async fn read(
         Query::Waits(name) => reader.waits(name.as_deref()).await.map(Page::Waits),
         Query::Object(name, version) => reader.object(&name, version).await.map(Page::Object),
         Query::Objects(query) => reader.names(Space::Object, &query).await.map(Page::Objects),
+        Query::Schedule(name) => reader.one(Space::Schedule, &name).await.map(Page::Schedules),
         Query::Schedules(query) => reader.names(Space::Schedule, &query).await.map(Page::Schedules),
         Query::Webhooks(query) => reader.webhooks(query).await,
         Query::Metrics => reader.metrics(full).await.map(Page::Metrics),

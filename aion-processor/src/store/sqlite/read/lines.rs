@@ -133,7 +133,7 @@ impl Reader<'_> {
         }
         Ok(Metrics {
             bytes: (pages * page).unsigned_abs(),
-            free_bytes: (free * page).unsigned_abs(),
+            free_bytes: Some((free * page).unsigned_abs()),
             last_seq: last.unwrap_or(0).unsigned_abs(),
             oldest_event: first.map(Timestamp::from_ms),
             oldest,
