@@ -86,6 +86,9 @@ pub enum Error {
     /// Another process, or another store in this one, has the database open.
     #[error("{} is in use by another process", .0.display())]
     InUse(PathBuf),
+    /// A server does not let the caller in, or does not offer what was asked for; nothing was done.
+    #[error("the server refused: {0}")]
+    Denied(String),
 }
 
 impl Error {
@@ -101,6 +104,7 @@ impl Error {
                 | Self::IllegalTransition { .. }
                 | Self::Invalid { .. }
                 | Self::Limit { .. }
+                | Self::Denied(_)
         )
     }
 
@@ -126,6 +130,7 @@ impl Error {
             Self::Corrupt(_) => "storage_corrupt",
             Self::NewerDatabase { .. } => "newer_database",
             Self::InUse(_) => "database_in_use",
+            Self::Denied(_) => "denied",
         }
     }
 

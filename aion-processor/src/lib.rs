@@ -49,6 +49,7 @@
 //! - `sqlite` (default): `SqliteTaskStore`, one file in WAL mode behind one writer that commits in
 //!   groups.
 //! - `postgres`: `PostgresTaskStore`, for several processes at once.
+//! - `client`: `HttpTaskStore`, the store of an `aion-processor-server`.
 //! - `testkit`: the conformance suite for implementations of [`TaskStore`].
 //!
 //! # Reading order
@@ -70,6 +71,7 @@ mod store;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 mod webhook;
+pub mod wire;
 
 pub use engine::machine;
 pub use error::{Cause, Error, Result};
@@ -87,6 +89,8 @@ pub use query::{
 };
 pub use replay::{Replay, Replayed};
 pub use store::{DueReport, MemTaskStore, SchemaInfo, TaskStore, Wake};
+#[cfg(feature = "client")]
+pub use store::{HttpOptions, HttpTaskStore};
 #[cfg(feature = "postgres")]
 pub use store::{PostgresOptions, PostgresTaskStore};
 #[cfg(feature = "sqlite")]

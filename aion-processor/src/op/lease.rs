@@ -49,13 +49,16 @@ pub enum ClaimOrder {
 
 /// A wish for work.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ClaimReq {
     /// Who asks.
     pub handler: HandlerId,
     /// Queues to look in; all of them if empty.
+    #[serde(default)]
     pub queues: Vec<String>,
     /// Kinds to take; all of them if empty. A handler of one kind finds it fastest in a queue of
     /// its own, or without naming queues.
+    #[serde(default)]
     pub kinds: Vec<String>,
     /// Only this task.
     pub task: Option<TaskId>,
@@ -63,11 +66,26 @@ pub struct ClaimReq {
     #[serde(default)]
     pub order: ClaimOrder,
     /// How many tasks at most.
+    #[serde(default = "one")]
     pub max: u32,
     /// How long the lease lasts.
+    #[serde(default = "default_lease_ms")]
     pub lease_ms: u64,
     /// What the claim must survive; a lost claim is made again, so the process is enough.
+    #[serde(default = "process")]
     pub durability: Durability,
+}
+
+const fn one() -> u32 {
+    1
+}
+
+const fn default_lease_ms() -> u64 {
+    60_000
+}
+
+const fn process() -> Durability {
+    Durability::Process
 }
 
 impl ClaimReq {
@@ -79,9 +97,9 @@ impl ClaimReq {
             kinds: Vec::new(),
             task: None,
             order: ClaimOrder::Priority,
-            max: 1,
-            lease_ms: 60_000,
-            durability: Durability::Process,
+            max: one(),
+            lease_ms: default_lease_ms(),
+            durability: process(),
         }
     }
 

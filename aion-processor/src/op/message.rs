@@ -7,12 +7,14 @@ use serde::{Deserialize, Serialize};
 ///
 /// Appending it again with the same key gives the message that was written first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct NewMessage {
     /// Who speaks.
     pub role: Role,
     /// What is said.
     pub content: String,
     /// Calls that the model asked for.
+    #[serde(default)]
     pub tool_calls: Vec<ToolCall>,
     /// Which call this answers.
     pub tool_call_id: Option<String>,

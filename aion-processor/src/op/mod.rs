@@ -35,7 +35,7 @@ pub enum Durability {
 
 /// One change of a store.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Op {
     /// Creates a task; gives [`Done::Record`].
@@ -262,6 +262,7 @@ fn weight(value: &Json) -> usize {
 
 /// An operation and what it must survive.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(from = "crate::wire::WriteForm")]
 pub struct Write {
     /// The operation.
     pub op: Op,

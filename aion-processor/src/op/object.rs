@@ -20,12 +20,14 @@ pub enum Expect {
 
 /// A new version of an object.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PutObject {
     /// Its name in the store.
     pub name: String,
     /// What it holds.
     pub body: Json,
     /// Which version is replaced.
+    #[serde(default)]
     pub expect: Expect,
     /// The holder's proof, if a task writes it.
     pub fence: Option<Fence>,
@@ -98,12 +100,14 @@ pub enum CallMode {
 
 /// A call of an object: a task whose payload is `{"object": {"name", "version"}, "input"}`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Call {
     /// The object.
     pub object: String,
     /// The version that the caller has seen; none takes the newest.
     pub version: Option<u64>,
     /// Whether it shares the object.
+    #[serde(default)]
     pub mode: CallMode,
     /// The holder's proof, if a task calls; the new task is its child then.
     pub fence: Option<Fence>,

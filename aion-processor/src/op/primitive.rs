@@ -108,15 +108,21 @@ pub struct Primitive {
 /// assert_eq!((want.primitive.as_str(), want.units), ("gpu", 2));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Want {
     /// The holder's proof.
     pub fence: Fence,
     /// The name of the primitive.
     pub primitive: String,
     /// Units of a semaphore; 1 for everything else.
+    #[serde(default = "one")]
     pub units: u32,
     /// Waits no longer than this; a moment that has passed means not to wait at all.
     pub until: Option<Timestamp>,
+}
+
+const fn one() -> u32 {
+    1
 }
 
 impl Want {
@@ -155,9 +161,19 @@ pub struct Grant {
     /// Units of a semaphore; 1 for everything else.
     pub units: u32,
     /// The item of a queue.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
     pub item: Option<Json>,
     /// Since when.
     pub since: Timestamp,
+}
+
+/// A value that is there, even if it is null.
+fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Json>, D::Error> {
+    Json::deserialize(deserializer).map(Some)
 }
 
 /// What becomes of a grant that is given back.

@@ -27,11 +27,17 @@ pub struct NewSchedule {
     /// as well.
     pub cron: String,
     /// Time zone by its IANA name, such as `Europe/Berlin`.
+    #[serde(default = "default_zone")]
     pub zone: String,
     /// What if the last one has not ended.
+    #[serde(default)]
     pub overlap: Overlap,
     /// The task that is made; every one of them gets an id and a key of its own.
     pub task: NewTask,
+}
+
+fn default_zone() -> String {
+    "UTC".to_owned()
 }
 
 impl NewSchedule {
@@ -40,7 +46,7 @@ impl NewSchedule {
         Self {
             name: name.into(),
             cron: cron.into(),
-            zone: "UTC".to_owned(),
+            zone: default_zone(),
             overlap: Overlap::Allow,
             task,
         }

@@ -30,6 +30,7 @@ pub enum Start {
 /// assert_eq!((task.queue.as_str(), task.max_attempts), ("default", 3));
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct NewTask {
     /// Its id, chosen by the creator.
     pub id: TaskId,
@@ -38,21 +39,27 @@ pub struct NewTask {
     /// What kind of work it is, such as `agent.run`.
     pub kind: String,
     /// The queue that it waits in.
+    #[serde(default = "default_queue")]
     pub queue: String,
     /// One line for people.
     pub title: String,
     /// What is to be done, in words.
+    #[serde(default)]
     pub spec: String,
     /// Input for the handler.
+    #[serde(default)]
     pub payload: Json,
     /// Larger is claimed earlier.
+    #[serde(default)]
     pub priority: i32,
     /// When it may start.
+    #[serde(default)]
     pub start: Start,
     /// Latest end. A task past it is overdue, which counts as fatigue of its parent; it is not
     /// ended for it.
     pub deadline: Option<Timestamp>,
     /// How many attempts it may take, at least 1.
+    #[serde(default = "default_attempts")]
     pub max_attempts: u32,
     /// Idempotency key, unique among the children of the parent (or among the roots).
     pub key: Option<String>,
@@ -70,6 +77,14 @@ pub struct Concurrency {
     pub max: u32,
 }
 
+fn default_queue() -> String {
+    "default".to_owned()
+}
+
+const fn default_attempts() -> u32 {
+    3
+}
+
 impl NewTask {
     /// A root task in the queue `default`, ready at once, with three attempts.
     pub fn new(id: TaskId, kind: impl Into<String>, title: impl Into<String>) -> Self {
@@ -77,14 +92,14 @@ impl NewTask {
             id,
             parent: None,
             kind: kind.into(),
-            queue: "default".to_owned(),
+            queue: default_queue(),
             title: title.into(),
             spec: String::new(),
             payload: Json::Null,
             priority: 0,
             start: Start::Now,
             deadline: None,
-            max_attempts: 3,
+            max_attempts: default_attempts(),
             key: None,
             concurrency: None,
         }

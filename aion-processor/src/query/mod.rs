@@ -30,7 +30,7 @@ pub enum Order {
 /// A search by text or time looks at a bounded number of tasks, so its pages may be short, and even
 /// empty, before the last one.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct TaskQuery {
     /// Children of this task.
     pub parent: Option<TaskId>,
@@ -150,7 +150,7 @@ impl TaskQuery {
 
 /// Which page of a task's messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct MessageQuery {
     /// From which end.
     pub order: Order,
@@ -190,7 +190,7 @@ impl MessageQuery {
 
 /// Which page of a task's steps, in the order in which they were recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct StepQuery {
     /// The `seq` to go on from, not included; 0 begins at the first step.
     pub after: u64,
@@ -200,7 +200,7 @@ pub struct StepQuery {
 
 /// Which page of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct EventQuery {
     /// The `seq` to go on from, not included; 0 begins at the first event.
     pub after: u64,
@@ -212,7 +212,7 @@ pub struct EventQuery {
 
 /// Which page of a list by name.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct NameQuery {
     /// The name to go on from, not included; none begins at the first.
     pub after: Option<String>,

@@ -2,6 +2,8 @@
 
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) mod group;
+#[cfg(feature = "client")]
+pub(crate) mod http;
 pub(crate) mod memory;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
@@ -19,6 +21,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ClaimReq, Done, Lease, Page, Query, Result, Write};
 
+#[cfg(feature = "client")]
+pub use http::{HttpOptions, HttpTaskStore};
 pub use memory::MemTaskStore;
 #[cfg(feature = "postgres")]
 pub use postgres::{PostgresOptions, PostgresTaskStore};
@@ -109,7 +113,7 @@ pub struct DueReport {
 }
 
 /// Something was committed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Wake {
     /// The last event in the log.
     pub last_seq: u64,
