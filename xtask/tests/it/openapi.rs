@@ -14,16 +14,21 @@ fn machine() -> String {
     aion_machine_server::service(options).unwrap().openapi_json()
 }
 
+fn router() -> String {
+    aion_router_server::openapi_json().unwrap()
+}
+
 /// A service and what writes its document.
 type Service = (&'static str, fn() -> String);
 
 /// Every service.
-const SERVICES: [Service; 5] = [
+const SERVICES: [Service; 6] = [
     ("processor", aion_processor_server::openapi_json),
     ("machine", machine),
     ("market", aion_market_server::openapi_json),
     ("loop", aion_loop_server::openapi_json),
     ("llm", aion_llm_server::openapi_json),
+    ("router", router),
 ];
 
 fn committed(name: &str) -> PathBuf {
