@@ -3,7 +3,7 @@
 //!
 //! ```
 //! use aion_market::alarm::{Alarm, AlarmOptions};
-//! use aion_market::{Forecast, Market, OpenMarket, Resolution};
+//! use aion_market::{Forecast, Market, MarketFilter, OpenMarket, Resolution};
 //! use aion_types::{ForecasterId, MarketId, PpmDist, Timestamp};
 //!
 //! # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
@@ -16,8 +16,8 @@
 //!     market.forecast(id, &Forecast::new(ForecasterId::new(name)?, sure.clone())).await?;
 //! }
 //! market.resolve(id, &Resolution::outcome(1)).await?;
-//! let alarms = market.alarms(&AlarmOptions::default(), 10).await?;
-//! assert!(matches!(alarms[0].alarms[..], [Alarm::Surprised { .. }]));
+//! let page = market.alarms(&AlarmOptions::default(), &MarketFilter::default(), 10).await?;
+//! assert!(matches!(page.markets[0].alarms[..], [Alarm::Surprised { .. }]));
 //! # Ok::<(), aion_market::Error>(())
 //! # })?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -33,6 +33,9 @@ use crate::maker::MICRO;
 use crate::market::Market;
 use crate::resolution::Target;
 use crate::store::{MarketFilter, MarketStatus, MarketView};
+
+/// Markets that one page looks at.
+const MAX_LOOKED_AT: usize = 1_000;
 
 /// When a market deserves a look.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -211,25 +214,46 @@ fn surprise(view: &MarketView, target: &Target, options: &AlarmOptions) -> Resul
     Ok((bits >= options.surprise_bits).then_some(Alarm::Surprised { bits }))
 }
 
+/// Some of the markets that deserve a look.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AlarmPage {
+    /// The newest first.
+    pub markets: Vec<Alarms>,
+    /// The last market that was looked at, to [go on](MarketFilter::with_before) after; none if there is
+    /// no other.
+    pub next: Option<MarketId>,
+}
+
 impl Market {
-    /// The newest markets that deserve a look, among the `limit` (at most 1,000) newest open ones and
-    /// as many resolved ones.
+    /// The newest markets of a filter that deserve a look, at most `limit` of them (and 1,000), with those
+    /// that were looked at in search of them: one page reads 1,000 markets at most.
     ///
     /// # Errors
     /// [`crate::Error::Store`] if the store fails.
-    pub async fn alarms(&self, options: &AlarmOptions, limit: usize) -> Result<Vec<Alarms>> {
+    pub async fn alarms(
+        &self,
+        options: &AlarmOptions,
+        filter: &MarketFilter,
+        limit: usize,
+    ) -> Result<AlarmPage> {
         let now = self.clock().now();
-        let mut found = Vec::new();
-        for status in [MarketStatus::Open, MarketStatus::Resolved] {
-            let filter = MarketFilter::default().with_status(status);
-            for view in self.list(&filter, limit).await? {
-                let events = match Alarms::needs_events(&view, options) {
-                    true => self.events(view.id).await?,
-                    false => Vec::new(),
-                };
-                found.extend(Alarms::of(&view, &events, options, now)?);
+        let views = self.list(filter, MAX_LOOKED_AT).await?;
+        let (mut markets, mut last) = (Vec::new(), None);
+        for view in &views {
+            let events = match Alarms::needs_events(view, options) {
+                true => self.events(view.id).await?,
+                false => Vec::new(),
+            };
+            markets.extend(Alarms::of(view, &events, options, now)?);
+            last = Some(view.id);
+            if markets.len() >= limit {
+                break;
             }
         }
-        Ok(found)
+        let all = views.len() < MAX_LOOKED_AT && last == views.last().map(|view| view.id);
+        Ok(AlarmPage {
+            markets,
+            next: last.filter(|_| !all),
+        })
     }
 }

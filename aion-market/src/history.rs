@@ -1,14 +1,10 @@
 //! What past markets tell: base rates of a kind, calibration of a forecaster.
 
-use std::collections::HashMap;
-
-use aion_types::{ForecasterId, MarketId, PPM_ONE, PpmDist};
+use aion_types::{ForecasterId, PPM_ONE, PpmDist};
 use serde::Serialize;
 
 use crate::Result;
-use crate::compare::{Comparison, Options, Verdict};
 use crate::reliability::{Murphy, Reliability};
-use crate::score::{Brier, ScoringRule};
 use crate::store::ScoreRow;
 
 /// How markets of one kind ended.
@@ -108,23 +104,4 @@ pub(crate) fn calibration_of(
         loss_bits: nats / std::f64::consts::LN_2 / p.len() as f64,
         reliability,
     }))
-}
-
-/// The Brier scores of two forecasters compared, over the markets that both have a score in, in the
-/// order in which they ended.
-pub(crate) fn comparison_of(a: &[ScoreRow], b: &[ScoreRow], options: Options) -> Result<Verdict> {
-    let of_b: HashMap<MarketId, &ScoreRow> = b.iter().map(|row| (row.market, row)).collect();
-    let both = a.iter().filter_map(|row| Some((row, *of_b.get(&row.market)?)));
-    let mut both: Vec<(&ScoreRow, &ScoreRow)> = both.collect();
-    both.sort_by_key(|(row, _)| (row.resolved_at, row.market));
-    let loss = |row: &ScoreRow| {
-        let q = row.last.parts().iter();
-        let q: Vec<f64> = q.map(|part| f64::from(*part) / f64::from(PPM_ONE)).collect();
-        Brier.against(&q, &row.target)
-    };
-    let mut comparison = Comparison::new(options);
-    for (a, b) in both {
-        comparison.push(-loss(a)?, -loss(b)?)?;
-    }
-    Ok(comparison.verdict())
 }

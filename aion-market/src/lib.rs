@@ -41,6 +41,7 @@ pub mod batch;
 pub mod calibration;
 pub mod clip;
 pub mod compare;
+mod contest;
 pub mod diagram;
 pub mod divergence;
 mod draft;
@@ -70,6 +71,7 @@ pub mod store;
 pub mod testkit;
 
 pub use calibration::{Calibration, Calibrator};
+pub use contest::{Contest, Reach};
 pub use error::{Error, Result, SUM_TOLERANCE};
 pub use feed::{FeedError, TaskFeed, TaskView};
 pub use history::{CalibrationReport, History};

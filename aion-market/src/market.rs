@@ -8,12 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use aion_types::{Clock, ForecasterId, MarketId, PpmDist, Prob, SystemClock, TaskId, Timestamp};
 
 use crate::Result;
-use crate::compare::{Options, Verdict};
 use crate::draft::Draft;
 use crate::engine::{Decision, MarketState, Snapshot};
 use crate::error::Error;
 use crate::event::StoredEvent;
-use crate::history::{CalibrationReport, History, calibration_of, comparison_of};
+use crate::history::{CalibrationReport, History, calibration_of};
 use crate::ledger::Entry;
 use crate::maker::MakerSpec;
 use crate::order::{Fill, Forecast, Order, Quote, Trade};
@@ -22,14 +21,13 @@ use crate::resolution::Resolution;
 use crate::spec::{Defaults, OpenMarket, Prior, check_text, market_of_task};
 use crate::store::{
     Batch, CursorMove, MarketFilter, MarketStatus, MarketStore, MarketView, MarketWrite, MemoryMarketStore,
-    ScoreRow, Standing, StoreError,
+    ScoreOrder, ScoreRow, Standing, StoreError,
 };
 
 /// How often a change is tried again when somebody else was first.
 const MAX_ATTEMPTS: usize = 16;
 const EVENTS_PER_READ: usize = 1_000;
 const CACHED_STATES: usize = 256;
-const COMPARED_SCORES: usize = 10_000;
 
 /// How a [`Market`] opens and lists.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -333,12 +331,12 @@ impl Market {
         Ok(History::of(kind, counts))
     }
 
-    /// Forecasters by what they gained, in bits.
+    /// Forecasters by what they gained, in bits; [`MarketStore::standings`] gives the pages after this one.
     ///
     /// # Errors
     /// [`Error::Store`] if the store fails.
     pub async fn leaderboard(&self, limit: usize) -> Result<Vec<Standing>> {
-        Ok(self.0.store.standings(limit.min(EVENTS_PER_READ)).await?)
+        Ok(self.0.store.standings(None, limit.min(EVENTS_PER_READ)).await?)
     }
 
     /// The latest scores of a forecaster.
@@ -346,10 +344,11 @@ impl Market {
     /// # Errors
     /// [`Error::Store`] if the store fails.
     pub async fn scores(&self, forecaster: &ForecasterId, limit: usize) -> Result<Vec<ScoreRow>> {
-        Ok(self.0.store.scores(forecaster, limit).await?)
+        Ok(self.0.store.scores(forecaster, ScoreOrder::Latest, limit).await?)
     }
 
-    /// How well a forecaster's last forecasts matched what happened; `None` without a resolved one.
+    /// How well a forecaster's last forecasts matched what happened, over as many of the latest markets as a
+    /// base rate looks at; `None` without a resolved one.
     ///
     /// # Errors
     /// [`Error`] for 0 or too many bins, or if the store fails.
@@ -358,20 +357,8 @@ impl Market {
         forecaster: &ForecasterId,
         bins: usize,
     ) -> Result<Option<CalibrationReport>> {
-        let rows = self.0.store.scores(forecaster, self.0.options.history).await?;
+        let rows = self.scores(forecaster, self.0.options.history).await?;
         calibration_of(forecaster, &rows, bins)
-    }
-
-    /// Which of two forecasters is better, by the Brier scores of their last forecasts in the markets
-    /// that both have a score in, in the order in which these ended. At most the latest 10,000 scores of
-    /// each count. With [`Options::brier`], or another range that holds `[-2, 2]`.
-    ///
-    /// # Errors
-    /// [`Error`] for a range that a difference falls out of, or if the store fails.
-    pub async fn compare(&self, a: &ForecasterId, b: &ForecasterId, options: Options) -> Result<Verdict> {
-        let of_a = self.0.store.scores(a, COMPARED_SCORES).await?;
-        let of_b = self.0.store.scores(b, COMPARED_SCORES).await?;
-        comparison_of(&of_a, &of_b, options)
     }
 
     /// The ledger rows of a market, at most 100,000.

@@ -10,7 +10,8 @@ use aion_types::{ForecasterId, ManualClock, MarketId, MicroBits, Ppm, PpmDist, T
 
 use crate::ledger::Asset;
 use crate::store::{
-    Batch, CursorMove, MarketFilter, MarketStatus, MarketStore, MarketView, MarketWrite, StoreError,
+    Batch, CursorMove, MarketFilter, MarketStatus, MarketStore, MarketView, MarketWrite, ScoreOrder,
+    ScoreRow, Standing, StoreError,
 };
 use crate::{Forecast, MakerSpec, Market, MarketOptions, OpenMarket, Order, Resolution, Trade};
 
@@ -35,6 +36,8 @@ macro_rules! market_store_tests {
             lists_are_newest_first_and_paged
             ledger_rows_of_a_market_sum_to_zero
             scores_and_standings_follow_resolutions
+            scores_are_read_both_ways_in_pages
+            standings_are_paged_and_add_up
             void_markets_score_nobody
             the_log_has_every_event_once_in_order
             a_batch_of_requests_is_one_transaction
@@ -113,8 +116,14 @@ pub async fn an_empty_store_knows_nothing(store: Arc<dyn MarketStore>) {
             .is_empty()
     );
     assert!(store.entries(id(1), 10).await.unwrap().is_empty());
-    assert!(store.scores(&who("a"), 10).await.unwrap().is_empty());
-    assert!(store.standings(10).await.unwrap().is_empty());
+    assert!(
+        store
+            .scores(&who("a"), ScoreOrder::Latest, 10)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    assert!(store.standings(None, 10).await.unwrap().is_empty());
     assert_eq!(store.cursor("tasks").await.unwrap(), 0);
 }
 
@@ -303,22 +312,114 @@ pub async fn scores_and_standings_follow_resolutions(store: Arc<dyn MarketStore>
             .await
             .unwrap();
     }
-    let scores = store.scores(&who("a"), 10).await.unwrap();
+    let scores = store.scores(&who("a"), ScoreOrder::Latest, 10).await.unwrap();
     assert_eq!(scores.len(), 3);
     assert_eq!(
         scores.iter().find(|row| row.market == id(1)).unwrap().gain,
         MicroBits::new(678_072)
     );
-    assert_eq!(store.scores(&who("a"), 2).await.unwrap().len(), 2);
-    let standings = store.standings(10).await.unwrap();
+    assert_eq!(
+        store
+            .scores(&who("a"), ScoreOrder::Latest, 2)
+            .await
+            .unwrap()
+            .len(),
+        2
+    );
+    let standings = store.standings(None, 10).await.unwrap();
     assert_eq!(standings.len(), 2);
     assert_eq!(standings[0].forecaster, who("a"));
     let total: i64 = scores.iter().map(|row| row.gain.get()).sum();
     assert_eq!((standings[0].gain.get(), standings[0].markets), (total, 3));
-    let house = store.scores(&ForecasterId::house(), 10).await.unwrap();
+    let house = store
+        .scores(&ForecasterId::house(), ScoreOrder::Latest, 10)
+        .await
+        .unwrap();
     let price = market.get(id(1)).await.unwrap().price;
     assert_eq!(house.iter().find(|row| row.market == id(1)).unwrap().last, price);
     assert_eq!(price.get(0), Some(Ppm::new(500_000).unwrap()));
+}
+
+/// Ten markets that end in the same moment, each with forecasts of some of five.
+async fn ten_ended(store: &Arc<dyn MarketStore>) -> Market {
+    let market = handle(store);
+    for n in 1..=10 {
+        opened(&market, n, "k").await;
+        for (i, name) in ["a", "b", "c", "d", "e"].into_iter().enumerate() {
+            if name == "a" || (usize::from(n) + i).is_multiple_of(3) {
+                let p = 300_000 + 50_000 * u32::from(n) + 30_000 * i as u32;
+                let forecast = Forecast::new(who(name), dist(p.min(990_000)));
+                market.forecast(id(n), &forecast).await.unwrap();
+            }
+        }
+        let end = Resolution::outcome(usize::from(n % 2));
+        market.resolve(id(n), &end).await.unwrap();
+    }
+    market
+}
+
+/// Pages of scores, forwards and backwards, are the whole, though all ends fall into one moment.
+pub async fn scores_are_read_both_ways_in_pages(store: Arc<dyn MarketStore>) {
+    ten_ended(&store).await;
+    let all = store.scores(&who("a"), ScoreOrder::Latest, 100).await.unwrap();
+    assert_eq!(all.len(), 10);
+    let (mut order, mut seen) = (ScoreOrder::Latest, Vec::new());
+    loop {
+        let page = store.scores(&who("a"), order, 3).await.unwrap();
+        let Some(last) = page.last() else { break };
+        order = ScoreOrder::Before(last.place());
+        seen.extend(page);
+    }
+    assert_eq!(seen, all);
+    let (mut order, mut seen) = (ScoreOrder::Oldest, Vec::new());
+    loop {
+        let page = store.scores(&who("a"), order, 4).await.unwrap();
+        let Some(last) = page.last() else { break };
+        order = ScoreOrder::After(last.place());
+        seen.extend(page);
+    }
+    seen.reverse();
+    assert_eq!(seen, all);
+}
+
+/// A standing is the sum of its scores, and pages of standings are the whole leaderboard.
+pub async fn standings_are_paged_and_add_up(store: Arc<dyn MarketStore>) {
+    ten_ended(&store).await;
+    let all = store.standings(None, 100).await.unwrap();
+    assert_eq!(all.len(), 5);
+    assert!(all.windows(2).all(|pair| pair[0].gain >= pair[1].gain));
+    let house = store.standing(&ForecasterId::house()).await.unwrap();
+    for standing in all.iter().chain(&house) {
+        let of = &standing.forecaster;
+        let scores = store.scores(of, ScoreOrder::Latest, 100).await.unwrap();
+        assert_sums(standing, &scores);
+        assert_eq!(store.standing(of).await.unwrap().as_ref(), Some(standing));
+    }
+    assert_eq!(house.unwrap().markets, 10);
+    assert_eq!(store.standing(&who("nobody")).await.unwrap(), None);
+    let mut seen: Vec<Standing> = Vec::new();
+    loop {
+        let page = store.standings(seen.last(), 2).await.unwrap();
+        if page.is_empty() {
+            break;
+        }
+        seen.extend(page);
+    }
+    assert_eq!(seen, all);
+}
+
+fn assert_sums(standing: &Standing, scores: &[ScoreRow]) {
+    let sum = |of: fn(&ScoreRow) -> i64| scores.iter().map(of).sum::<i64>();
+    assert_eq!(standing.gain.get(), sum(|row| row.gain.get()));
+    assert_eq!(standing.baseline.get(), sum(|row| row.baseline.get()));
+    assert_eq!(standing.markets, scores.len() as u64);
+    let forecasts: u64 = scores.iter().map(|row| row.forecasts).sum();
+    assert_eq!(standing.forecasts, forecasts);
+    let squares: f64 = scores
+        .iter()
+        .map(|row| (row.gain.get() as f64 / 1e6).powi(2))
+        .sum();
+    assert!((standing.squared_bits - squares).abs() < 1e-9);
 }
 
 /// Nobody gains from a question without an answer.
@@ -333,8 +434,14 @@ pub async fn void_markets_score_nobody(store: Arc<dyn MarketStore>) {
         .resolve(id(1), &Resolution::void("nobody looked"))
         .await
         .unwrap();
-    assert!(store.scores(&who("a"), 10).await.unwrap().is_empty());
-    assert!(store.standings(10).await.unwrap().is_empty());
+    assert!(
+        store
+            .scores(&who("a"), ScoreOrder::Latest, 10)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    assert!(store.standings(None, 10).await.unwrap().is_empty());
     let view = store.view(id(1)).await.unwrap().unwrap();
     assert_eq!(view.status, MarketStatus::Void);
 }

@@ -6,12 +6,27 @@
 //! (Ville). Stakes are cut at `1/(2m)` and `1/(2(1-m))`, so no bet costs more than half, and the
 //! capital falls (rises) with `m`: a grid loses nothing but its spacing.
 
+use serde::{Deserialize, Serialize};
+
+use crate::Result;
+use crate::error::{check, check_len};
 use crate::interval::Interval;
 
 /// Cells of the grid of means.
 const CELLS: usize = 1_024;
 /// The most of the capital that one bet may lose.
 const MOST: f64 = 0.5;
+
+/// What is kept of it between programs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Stakes {
+    sum: f64,
+    spread: f64,
+    alive: (usize, usize),
+    above: Vec<f64>,
+    below: Vec<f64>,
+    at_zero: (f64, f64),
+}
 
 #[derive(Debug, Clone)]
 pub(super) struct Betting {
@@ -47,6 +62,67 @@ impl Betting {
         }
     }
 
+    pub(super) fn into_stakes(self) -> Stakes {
+        Stakes {
+            sum: self.sum,
+            spread: self.spread,
+            alive: self.alive,
+            above: self.above,
+            below: self.below,
+            at_zero: self.at_zero,
+        }
+    }
+
+    /// Goes on after `n` events.
+    pub(super) fn resumed(range: Interval, alpha: f64, n: u64, stakes: Stakes) -> Result<Self> {
+        let Stakes {
+            sum,
+            spread,
+            alive,
+            above,
+            below,
+            at_zero,
+        } = stakes;
+        check_len("capital by mean", above.len(), CELLS + 1)?;
+        check_len("capital by mean", below.len(), CELLS + 1)?;
+        let capital = above.iter().chain(&below).chain([&at_zero.0, &at_zero.1]);
+        for capital in capital {
+            check("a capital", "finite and at least 0", *capital, {
+                (0.0..=f64::MAX).contains(capital)
+            })?;
+        }
+        let fits = alive.0 <= alive.1 && alive.1 <= CELLS;
+        check(
+            "the first mean that is not refuted",
+            "a cell up to the last",
+            alive.0 as f64,
+            fits,
+        )?;
+        let n = n as f64;
+        check(
+            "a sum",
+            "in the range of its events",
+            sum,
+            (0.5..=n + 0.5).contains(&sum),
+        )?;
+        check(
+            "a spread",
+            "finite and at least 1/4",
+            spread,
+            (0.25..=f64::MAX).contains(&spread),
+        )?;
+        Ok(Self {
+            n,
+            sum,
+            spread,
+            alive,
+            above,
+            below,
+            at_zero,
+            ..Self::new(range, alpha)
+        })
+    }
+
     fn scaled(&self, d: f64) -> f64 {
         ((d - self.range.lower) / self.range.width()).clamp(0.0, 1.0)
     }
@@ -57,12 +133,12 @@ impl Betting {
         let (first, last) = self.alive;
         for cell in first..=last {
             let m = mean_of(cell);
-            self.above[cell] *= factor(stake, x, m);
-            self.below[cell] *= factor(stake, 1.0 - x, 1.0 - m);
+            win(&mut self.above[cell], factor(stake, x, m));
+            win(&mut self.below[cell], factor(stake, 1.0 - x, 1.0 - m));
         }
         let zero = self.scaled(0.0);
-        self.at_zero.0 *= factor(stake, x, zero);
-        self.at_zero.1 *= factor(stake, 1.0 - x, 1.0 - zero);
+        win(&mut self.at_zero.0, factor(stake, x, zero));
+        win(&mut self.at_zero.1, factor(stake, 1.0 - x, 1.0 - zero));
         self.n += 1.0;
         self.sum += x;
         self.spread += (x - self.sum / (self.n + 1.0)).powi(2);
@@ -99,6 +175,11 @@ impl Betting {
             upper: end(self.alive.1),
         }
     }
+}
+
+/// A capital stays finite: what is beyond all numbers is thrown away, which only makes it less.
+fn win(capital: &mut f64, factor: f64) {
+    *capital = (*capital * factor).min(f64::MAX);
 }
 
 fn mean_of(cell: usize) -> f64 {

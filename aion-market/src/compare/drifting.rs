@@ -6,6 +6,8 @@
 //! `exp(s x - (-ln(1 - s) - s) x^2) <= 1 + s x` for `x >= -1` (Fan, Grama and Liu 2015). A mean of
 //! such over several stakes is one too, and Ville's inequality bounds how high it ever gets.
 
+use crate::Result;
+use crate::error::check;
 use crate::interval::Interval;
 
 /// How many stakes are mixed; each is smaller than the one before by the square root of 2.
@@ -41,6 +43,23 @@ impl Drifting {
         }
     }
 
+    /// Goes on after `n` events that sum to `sum`.
+    pub(super) fn resumed(range: Interval, n: u64, sum: f64, spread: f64) -> Result<Self> {
+        let spread = check("a spread", "finite and at least 0", spread, {
+            (0.0..=f64::MAX).contains(&spread)
+        })?;
+        Ok(Self {
+            n: n as f64,
+            sum,
+            spread,
+            ..Self::new(range)
+        })
+    }
+
+    pub(super) const fn spread(&self) -> f64 {
+        self.spread
+    }
+
     pub(super) fn push(&mut self, d: f64) {
         let guess = self.sum / (self.n + 1.0);
         self.spread += (d - guess).powi(2);
@@ -65,7 +84,7 @@ impl Drifting {
     /// Capital of who bets on `a`, and on `b`.
     pub(super) fn evidence(&self) -> (f64, f64) {
         let (a, b) = (self.ln_capital(self.sum).0, self.ln_capital(-self.sum).0);
-        (a.exp(), b.exp())
+        (a.exp().min(f64::MAX), b.exp().min(f64::MAX))
     }
 
     /// Both sides at half of alpha.

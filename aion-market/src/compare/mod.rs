@@ -29,8 +29,9 @@
 
 mod betting;
 mod drifting;
+mod saved;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::error::check;
@@ -39,7 +40,8 @@ use betting::Betting;
 use drifting::Drifting;
 
 /// What is assumed of the events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Assumption {
     /// Nothing: the expected difference may change from event to event, and the interval is about its
@@ -143,7 +145,11 @@ impl Verdict {
 }
 
 /// Two forecasters on the same events, as they come.
-#[derive(Debug, Clone)]
+///
+/// It can be stored, and goes on where it was after it is read back: a comparison need not see an event
+/// twice. What is read back is checked, whoever wrote it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(into = "saved::Saved", try_from = "saved::Saved")]
 pub struct Comparison {
     options: Options,
     n: u64,

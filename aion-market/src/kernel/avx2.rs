@@ -253,6 +253,19 @@ impl Vector for F64x4 {
             Self(_mm256_sub_pd(sum, magic))
         }
     }
+
+    #[inline(always)]
+    unsafe fn load_i64(_: Proof, at: *const i64, count: usize) -> Self {
+        // SAFETY: there is a proof, the caller vouches for `count` integers, and no other is touched.
+        unsafe {
+            let first = _mm256_cmpgt_epi64(_mm256_set1_epi64x(count as i64), _mm256_set_epi64x(3, 2, 1, 0));
+            let whole = _mm256_maskload_epi64(at, first);
+            // 1.5 2^52 + k holds k in its low bits.
+            let magic = _mm256_set1_pd(1.5 * (1_u64 << 52) as f64);
+            let sum = _mm256_add_epi64(whole, _mm256_castpd_si256(magic));
+            Self(_mm256_sub_pd(_mm256_castsi256_pd(sum), magic))
+        }
+    }
 }
 
 impl F64x4 {

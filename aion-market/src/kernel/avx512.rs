@@ -244,6 +244,21 @@ impl Vector for F64x8 {
         unsafe { Self(_mm512_cvtepu32_pd(_mm256_loadu_si256(at.cast()))) }
     }
 
+    #[inline(always)]
+    unsafe fn load_i64(_: Proof, at: *const i64, count: usize) -> Self {
+        // SAFETY: there is a proof, the caller vouches for `count` integers, and no other is touched.
+        unsafe {
+            let first = ((1_u32 << count) - 1) as __mmask8;
+            Self(_mm512_cvtepi64_pd(_mm512_maskz_loadu_epi64(first, at)))
+        }
+    }
+
+    #[inline(always)]
+    fn sum(self) -> f64 {
+        // SAFETY: a vector exists.
+        unsafe { _mm512_reduce_add_pd(self.0) }
+    }
+
     /// `ln(m 2^e) = e ln 2 - ln c + ln(1 + r)` with `c` near `1/m` from a table and `r = m c - 1`.
     #[inline(always)]
     fn ln(self) -> Self {

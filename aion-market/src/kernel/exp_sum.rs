@@ -5,7 +5,8 @@ use super::{Float, SimdLevel, Vector, Work, dispatch};
 /// Fewer outcomes than this are summed one by one: a vector would be mostly empty.
 const FEW: usize = 4;
 
-/// `sum exp((q_k + d_k - most) / b)`, for sums `q_k + d_k` that do not overflow; allocates nothing.
+/// `sum exp((q_k + d_k - most) / b)` for numbers within `2^51` of 0, the largest `q_k + d_k` being
+/// `most`; allocates nothing.
 ///
 /// Adding the same to all `q` and to `most` changes no bit of it.
 ///
@@ -47,21 +48,33 @@ impl Work<f64> for ExpSum<'_> {
 
     #[inline(always)]
     fn run<V: Vector<Scalar = f64>>(self, proof: V::Proof) -> f64 {
-        let b = V::splat(proof, self.b);
+        let (b, most) = (V::splat(proof, self.b), V::splat(proof, self.most as f64));
+        // The largest term is 1, beside which e^-700 is nothing; below it lie numbers that take a
+        // processor a hundred cycles.
+        let nothing = V::splat(proof, -700.0);
         let mut sum = V::splat(proof, 0.0);
         for (shares, order) in self.shares.chunks(V::LANES).zip(self.order.chunks(V::LANES)) {
-            // A lane without an outcome lies infinitely far below, and counts nothing.
-            let mut below = [f64::NEG_INFINITY; 16];
-            for ((below, q), d) in below.iter_mut().zip(shares).zip(order) {
-                *below = (q + d - self.most) as f64;
-            }
-            // SAFETY: no vector has more than 16 lanes.
-            let below = unsafe { V::load(proof, below.as_ptr()) };
-            sum = sum + <f64 as Float>::exp(below / b);
+            let count = shares.len();
+            // SAFETY: these are the lengths of the chunks, and no vector has more lanes than there are numbers.
+            let (q, d, lane) = unsafe {
+                (
+                    V::load_i64(proof, shares.as_ptr(), count),
+                    V::load_i64(proof, order.as_ptr(), count),
+                    V::load(proof, LANE.as_ptr()),
+                )
+            };
+            let x = (((q + d) - most) / b).max(nothing);
+            let is_outcome = lane.lt(b.same(count as f64));
+            sum = sum + <f64 as Float>::exp(V::select(is_outcome, x, nothing));
         }
         sum.sum()
     }
 }
+
+/// The number of each lane.
+const LANE: [f64; 16] = [
+    0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0, 13.0, 14.0, 15.0,
+];
 
 #[cfg(test)]
 mod tests {

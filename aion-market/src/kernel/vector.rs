@@ -83,6 +83,20 @@ pub trait Vector:
     /// They are readable.
     unsafe fn load_u32(proof: Self::Proof, at: *const u32) -> Self;
 
+    /// `count` integers as numbers, exact within `2^51` of 0 in double precision; 0 in the lanes after them.
+    ///
+    /// # Safety
+    /// They are readable, and no more than `LANES`.
+    unsafe fn load_i64(proof: Self::Proof, at: *const i64, count: usize) -> Self {
+        let mut lanes = [Self::Scalar::ZERO; 16];
+        for (i, lane) in lanes.iter_mut().enumerate().take(count) {
+            // SAFETY: the caller vouches for these integers.
+            *lane = Self::Scalar::from_f64(unsafe { *at.add(i) } as f64);
+        }
+        // SAFETY: no vector has more than 16 lanes.
+        unsafe { Self::load(proof, lanes.as_ptr()) }
+    }
+
     /// Writes the lanes.
     ///
     /// # Safety

@@ -269,5 +269,7 @@ fn potential(shares: &[i64], liquidity_micro: u64) -> i64 {
 }
 
 fn ceiling(most: i64, b: f64, sum: f64) -> i64 {
-    most + (b * sum.ln()).ceil() as i64
+    let above = b * sum.ln();
+    let whole = above as i64;
+    most + whole + i64::from((whole as f64) < above)
 }

@@ -1,14 +1,16 @@
 //! The store in memory: for tests, examples and programs that keep nothing.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use aion_types::{ForecasterId, MarketId};
 use async_trait::async_trait;
 
 use super::{
-    Batch, CursorMove, Logged, MarketFilter, MarketStore, MarketView, MarketWrite, ScoreRow, Standing,
-    StoreError,
+    Batch, CursorMove, Logged, MarketFilter, MarketStore, MarketView, MarketWrite, ScoreOrder, ScorePlace,
+    ScoreRow, Standing, StoreError,
 };
 use crate::engine::Snapshot;
 use crate::event::StoredEvent;
@@ -21,7 +23,8 @@ pub struct MemoryMarketStore(Mutex<Tables>);
 #[derive(Debug, Default)]
 struct Tables {
     markets: BTreeMap<MarketId, Row>,
-    scores: Vec<ScoreRow>,
+    scores: BTreeMap<ForecasterId, BTreeMap<ScorePlace, ScoreRow>>,
+    standings: BTreeMap<ForecasterId, Standing>,
     cursors: BTreeMap<String, u64>,
     /// Market and number of every event, in the order of the batches.
     log: Vec<(MarketId, u64)>,
@@ -89,7 +92,18 @@ impl Tables {
         if write.snapshot.is_some() {
             row.snapshot.clone_from(&write.snapshot);
         }
-        self.scores.extend(write.scores.iter().cloned());
+        write.scores.iter().for_each(|score| self.score(score));
+    }
+
+    fn score(&mut self, score: &ScoreRow) {
+        let who = &score.forecaster;
+        let of_who = self.scores.entry(who.clone()).or_default();
+        of_who.insert(score.place(), score.clone());
+        let one = Standing::of(score);
+        match self.standings.get_mut(who) {
+            Some(standing) => add(standing, &one),
+            None => drop(self.standings.insert(who.clone(), one)),
+        }
     }
 }
 
@@ -165,44 +179,51 @@ impl MarketStore for MemoryMarketStore {
         Ok(entries.iter().take(limit).cloned().collect())
     }
 
-    async fn scores(&self, forecaster: &ForecasterId, limit: usize) -> Result<Vec<ScoreRow>, StoreError> {
+    async fn scores(
+        &self,
+        forecaster: &ForecasterId,
+        order: ScoreOrder,
+        limit: usize,
+    ) -> Result<Vec<ScoreRow>, StoreError> {
         let tables = self.tables();
-        let mut rows: Vec<&ScoreRow> = tables
-            .scores
-            .iter()
-            .filter(|row| row.forecaster == *forecaster)
-            .collect();
-        rows.sort_by_key(|row| std::cmp::Reverse((row.resolved_at, row.market)));
-        Ok(rows.into_iter().take(limit).cloned().collect())
+        let Some(rows) = tables.scores.get(forecaster) else {
+            return Ok(Vec::new());
+        };
+        let after = |place| (Bound::Excluded(place), Bound::Unbounded);
+        let found: Box<dyn Iterator<Item = _>> = match order {
+            ScoreOrder::Latest => Box::new(rows.values().rev()),
+            ScoreOrder::Before(place) => Box::new(rows.range(..place).rev().map(|(_, row)| row)),
+            ScoreOrder::Oldest => Box::new(rows.values()),
+            ScoreOrder::After(place) => Box::new(rows.range(after(place)).map(|(_, row)| row)),
+        };
+        Ok(found.take(limit).cloned().collect())
     }
 
-    async fn standings(&self, limit: usize) -> Result<Vec<Standing>, StoreError> {
+    async fn standing(&self, forecaster: &ForecasterId) -> Result<Option<Standing>, StoreError> {
+        Ok(self.tables().standings.get(forecaster).cloned())
+    }
+
+    async fn standings(&self, after: Option<&Standing>, limit: usize) -> Result<Vec<Standing>, StoreError> {
         let tables = self.tables();
-        let mut by_id: BTreeMap<&ForecasterId, Standing> = BTreeMap::new();
-        for row in tables
-            .scores
-            .iter()
-            .filter(|row| row.forecaster != ForecasterId::house())
-        {
-            let standing = by_id.entry(&row.forecaster).or_insert_with(|| Standing {
-                forecaster: row.forecaster.clone(),
-                gain: aion_types::MicroBits::ZERO,
-                baseline: aion_types::MicroBits::ZERO,
-                markets: 0,
-                forecasts: 0,
-            });
-            standing.gain = standing.gain + row.gain;
-            standing.baseline = standing.baseline + row.baseline;
-            standing.markets += 1;
-            standing.forecasts += row.forecasts;
-        }
-        let mut standings: Vec<Standing> = by_id.into_values().collect();
-        standings.sort_by_key(|standing| std::cmp::Reverse(standing.gain));
-        standings.truncate(limit);
-        Ok(standings)
+        let house = ForecasterId::house();
+        let rank = |standing: &Standing| (Reverse(standing.gain), standing.forecaster.clone());
+        let mut standings: Vec<&Standing> = tables.standings.values().collect();
+        standings.retain(|standing| {
+            standing.forecaster != house && after.is_none_or(|after| rank(standing) > rank(after))
+        });
+        standings.sort_by_key(|standing| rank(standing));
+        Ok(standings.into_iter().take(limit).cloned().collect())
     }
 
     async fn cursor(&self, name: &str) -> Result<u64, StoreError> {
         Ok(self.tables().cursors.get(name).copied().unwrap_or(0))
     }
+}
+
+fn add(standing: &mut Standing, one: &Standing) {
+    standing.gain = standing.gain + one.gain;
+    standing.squared_bits += one.squared_bits;
+    standing.baseline = standing.baseline + one.baseline;
+    standing.markets += one.markets;
+    standing.forecasts += one.forecasts;
 }

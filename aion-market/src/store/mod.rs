@@ -7,13 +7,19 @@ mod memory;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod row;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod statement;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod write;
 
 use std::fmt::Debug;
 
-use aion_types::{ForecasterId, MarketId, MicroBits, PpmDist, Timestamp};
+use aion_types::{Bits, ForecasterId, MarketId, MicroBits, PpmDist, Timestamp};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
@@ -290,19 +296,74 @@ impl ScoreRow {
     }
 }
 
-/// One line of the leaderboard.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+impl ScoreRow {
+    /// Its place among the scores of its forecaster.
+    pub const fn place(&self) -> ScorePlace {
+        ScorePlace {
+            resolved_at: self.resolved_at,
+            market: self.market,
+        }
+    }
+}
+
+/// The place of a score among those of its forecaster: by the end of its market, then by its id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ScorePlace {
+    /// When it was known how the market ended.
+    pub resolved_at: Timestamp,
+    /// The market.
+    pub market: MarketId,
+}
+
+/// From where, and which way, scores are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScoreOrder {
+    /// The latest first.
+    Latest,
+    /// Those before a place, the latest first.
+    Before(ScorePlace),
+    /// The oldest first.
+    Oldest,
+    /// Those after a place, the oldest first.
+    After(ScorePlace),
+}
+
+/// What the scores of one forecaster add up to: one line of the leaderboard.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Standing {
     /// Who.
     pub forecaster: ForecasterId,
     /// All scores added up.
     pub gain: MicroBits,
+    /// The squares of all scores added up, in bits squared.
+    pub squared_bits: f64,
     /// All last forecasts against the uniform one, added up.
     pub baseline: MicroBits,
     /// In how many resolved markets.
     pub markets: u64,
     /// With how many forecasts.
     pub forecasts: u64,
+}
+
+impl Standing {
+    /// That of somebody with one score.
+    pub fn of(score: &ScoreRow) -> Self {
+        Self {
+            forecaster: score.forecaster.clone(),
+            gain: score.gain,
+            squared_bits: Bits::from(score.gain).get().powi(2),
+            baseline: score.baseline,
+            markets: 1,
+            forecasts: score.forecasts,
+        }
+    }
+
+    /// The standard error of the mean score, in bits; none for fewer than two markets.
+    pub fn mean_gain_se_bits(&self) -> Option<f64> {
+        let (n, sum) = (self.markets as f64, Bits::from(self.gain).get());
+        let spread = (self.squared_bits - sum * sum / n).max(0.0);
+        Some((spread / (n - 1.0) / n).sqrt()).filter(|_| self.markets > 1)
+    }
 }
 
 /// Which markets to list, newest first.
@@ -472,17 +533,30 @@ pub trait MarketStore: Debug + Send + Sync + 'static {
     /// [`StoreError`] if the store fails.
     async fn entries(&self, market: MarketId, limit: usize) -> Result<Vec<Entry>, StoreError>;
 
-    /// The scores of one forecaster, latest resolution first.
+    /// Scores of one forecaster, in this order.
     ///
     /// # Errors
     /// [`StoreError`] if the store fails.
-    async fn scores(&self, forecaster: &ForecasterId, limit: usize) -> Result<Vec<ScoreRow>, StoreError>;
+    async fn scores(
+        &self,
+        forecaster: &ForecasterId,
+        order: ScoreOrder,
+        limit: usize,
+    ) -> Result<Vec<ScoreRow>, StoreError>;
 
-    /// Forecasters by what they gained, largest first, then by id; without `house`.
+    /// What the scores of a forecaster add up to; `house` has a standing as well. It is kept up to date
+    /// with the scores, so that asking costs one row.
     ///
     /// # Errors
     /// [`StoreError`] if the store fails.
-    async fn standings(&self, limit: usize) -> Result<Vec<Standing>, StoreError>;
+    async fn standing(&self, forecaster: &ForecasterId) -> Result<Option<Standing>, StoreError>;
+
+    /// Forecasters by what they gained, largest first, then by id; without `house`. `after` is the last
+    /// line of the page before: its gain and its name are where this page begins.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store fails.
+    async fn standings(&self, after: Option<&Standing>, limit: usize) -> Result<Vec<Standing>, StoreError>;
 
     /// Where a cursor stands; 0 if it never moved.
     ///

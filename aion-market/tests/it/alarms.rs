@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use aion_market::alarm::{Alarm, AlarmOptions, Alarms};
 use aion_market::{
-    Forecast, Market, MarketOptions, MemoryMarketStore, OpenMarket, Resolution, market_of_task,
+    Forecast, Market, MarketFilter, MarketOptions, MarketStatus, MemoryMarketStore, OpenMarket, Resolution,
+    market_of_task,
 };
 use aion_types::{ForecasterId, ManualClock, MarketId, Ppm, PpmDist, TaskId, Timestamp};
 
@@ -38,7 +39,8 @@ async fn say(market: &Market, id: MarketId, p: u32) {
 }
 
 async fn alarms(market: &Market, options: &AlarmOptions) -> Vec<(MarketId, Vec<Alarm>)> {
-    let found: Vec<Alarms> = market.alarms(options, 100).await.unwrap();
+    let page = market.alarms(options, &MarketFilter::default(), 100).await;
+    let found: Vec<Alarms> = page.unwrap().markets;
     found.into_iter().map(|one| (one.market, one.alarms)).collect()
 }
 
@@ -131,6 +133,32 @@ async fn a_market_that_was_sure_of_what_did_not_happen_is_told() {
     );
     let strict = options().with_surprise_bits(0.5).unwrap();
     assert_eq!(alarms(&market, &strict).await.len(), 2);
+}
+
+#[tokio::test]
+async fn pages_of_alarms_are_all_of_them() {
+    let (market, _) = market();
+    for n in 1..=12 {
+        let id = open(&market, n).await;
+        say(&market, id, 950_000).await;
+        let end = Resolution::outcome(usize::from(n % 3 == 0));
+        market.resolve(id, &end).await.unwrap();
+    }
+    let all = alarms(&market, &options()).await;
+    let told: Vec<MarketId> = all.iter().map(|(id, _)| *id).collect();
+    assert_eq!(told, [12, 9, 6, 3].map(|n| market_of_task(task(n))));
+    let resolved = MarketFilter::default().with_status(MarketStatus::Resolved);
+    let (mut filter, mut seen) = (resolved, Vec::new());
+    loop {
+        let page = market.alarms(&options(), &filter, 1).await.unwrap();
+        seen.extend(page.markets.iter().map(|one| one.market));
+        let Some(next) = page.next else { break };
+        filter = filter.with_before(next);
+    }
+    assert_eq!(seen, told);
+    let open = MarketFilter::default().with_status(MarketStatus::Open);
+    let none = market.alarms(&options(), &open, 10).await.unwrap();
+    assert!(none.markets.is_empty() && none.next.is_none());
 }
 
 #[test]

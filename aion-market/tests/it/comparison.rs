@@ -170,7 +170,13 @@ fn extremes_stay_numbers() {
                 comparison.push(difference, 0.0).unwrap();
             }
             let verdict = comparison.verdict();
-            assert!(!verdict.e_value.is_nan() && !verdict.p_value.is_nan());
+            assert!(verdict.e_value.is_finite() && !verdict.p_value.is_nan());
+            // A capital beyond all numbers would not survive being stored.
+            let stored = serde_json::to_string(&comparison).unwrap();
+            assert!(
+                serde_json::from_str::<Comparison>(&stored).is_ok(),
+                "{assumption:?}"
+            );
             assert!(
                 verdict.interval.contains(difference),
                 "{assumption:?} {verdict:?}"
@@ -180,7 +186,74 @@ fn extremes_stay_numbers() {
     }
 }
 
+/// The verdicts are the same to the last digits that JSON may lose.
+fn close(a: f64, b: f64) -> bool {
+    (a - b).abs() <= 1e-9 * (1.0 + a.abs())
+}
+
+#[test]
+fn what_was_stored_and_changed_is_refused() {
+    for assumption in ASSUMPTIONS {
+        let mut comparison = comparison(assumption, 0.05);
+        for _ in 0..50 {
+            comparison.push(0.6, 0.5).unwrap();
+        }
+        let sound = serde_json::to_value(&comparison).unwrap();
+        assert!(serde_json::from_value::<Comparison>(sound.clone()).is_ok());
+        let mut changes: Vec<(&str, serde_json::Value)> = vec![
+            ("/least", 1.0.into()),
+            ("/alpha", 0.0.into()),
+            ("/n", (u64::MAX).into()),
+            ("/n", 1.into()),
+            ("/sum", 1e9.into()),
+            ("/best_e", 0.5.into()),
+            ("/best_e", serde_json::Value::Null),
+        ];
+        changes.extend(match assumption {
+            Assumption::Constant => vec![
+                ("/state/constant/above", serde_json::json!([1.0])),
+                ("/state/constant/below/3", (-1.0).into()),
+                ("/state/constant/alive", serde_json::json!([5, 4])),
+                ("/state/constant/alive", serde_json::json!([0, 1_025])),
+                ("/state/constant/sum", 51.0.into()),
+                ("/state/constant/spread", 0.0.into()),
+            ],
+            _ => vec![("/state/drifting/spread", (-1.0).into())],
+        });
+        for (pointer, value) in changes {
+            let mut changed = sound.clone();
+            *changed.pointer_mut(pointer).unwrap() = value;
+            let read = serde_json::from_value::<Comparison>(changed);
+            assert!(read.is_err(), "{assumption:?} {pointer}");
+        }
+    }
+}
+
 proptest! {
+    /// Stored anywhere and read back, a comparison comes to what it would have come to.
+    #[test]
+    fn a_comparison_goes_on_where_it_was(seed in 1_u64.., n in 1_usize..150, cut in 0_usize..150) {
+        for assumption in ASSUMPTIONS {
+            let mut stream = Stream(seed);
+            let (mut whole, mut parted) = (comparison(assumption, 0.05), comparison(assumption, 0.05));
+            for step in 0..n {
+                if step == cut.min(n - 1) {
+                    let stored = serde_json::to_string(&parted).unwrap();
+                    parted = serde_json::from_str(&stored).unwrap();
+                }
+                let (a, b) = (stream.next(), stream.next() * 0.5);
+                whole.push(a, b).unwrap();
+                parted.push(a, b).unwrap();
+            }
+            let (whole, parted) = (whole.verdict(), parted.verdict());
+            prop_assert_eq!(whole.n, parted.n);
+            prop_assert!(close(whole.mean, parted.mean) && close(whole.p_value, parted.p_value));
+            prop_assert!(close(whole.interval.lower, parted.interval.lower));
+            prop_assert!(close(whole.interval.upper, parted.interval.upper));
+            prop_assert!(close(whole.e_a_better, parted.e_a_better));
+        }
+    }
+
     /// Who swaps the two gets the mirrored verdict.
     #[test]
     fn swapping_mirrors_the_verdict(seed in 1_u64.., n in 1_usize..120) {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use aion_market::engine::{MarketState, Snapshot};
 use aion_market::event::StoredEvent;
 use aion_market::ledger::Entry;
-use aion_market::store::{Batch, Logged, ScoreRow};
+use aion_market::store::{Batch, Logged, ScoreOrder, ScoreRow};
 use aion_market::{
     Error, Forecast, MakerSpec, Market, MarketFilter, MarketOptions, MarketStore, MarketView,
     MemoryMarketStore, OpenMarket, Order, Report, Request, Resolution, Standing, StoreError, Trade,
@@ -106,12 +106,21 @@ impl MarketStore for Flaky {
         self.inner.entries(id, limit).await
     }
 
-    async fn scores(&self, who: &ForecasterId, limit: usize) -> Result<Vec<ScoreRow>, StoreError> {
-        self.inner.scores(who, limit).await
+    async fn scores(
+        &self,
+        who: &ForecasterId,
+        order: ScoreOrder,
+        limit: usize,
+    ) -> Result<Vec<ScoreRow>, StoreError> {
+        self.inner.scores(who, order, limit).await
     }
 
-    async fn standings(&self, limit: usize) -> Result<Vec<Standing>, StoreError> {
-        self.inner.standings(limit).await
+    async fn standing(&self, who: &ForecasterId) -> Result<Option<Standing>, StoreError> {
+        self.inner.standing(who).await
+    }
+
+    async fn standings(&self, after: Option<&Standing>, limit: usize) -> Result<Vec<Standing>, StoreError> {
+        self.inner.standings(after, limit).await
     }
 
     async fn cursor(&self, name: &str) -> Result<u64, StoreError> {

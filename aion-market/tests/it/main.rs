@@ -8,6 +8,7 @@ mod batch_bad_input;
 mod batch_golden;
 mod calibrators;
 mod comparison;
+mod contests;
 mod curves;
 mod diagram;
 mod faults;

@@ -59,7 +59,7 @@ mod postgres {
         change(&database, sql).await.unwrap();
         let newer = PostgresMarketStore::open(&options).await.unwrap_err();
         assert!(
-            matches!(newer, StoreError::NewerDatabase { found: 99, newest: 1 }),
+            matches!(newer, StoreError::NewerDatabase { found: 99, newest: 2 }),
             "{newer:?}"
         );
         store.close().await;
@@ -176,7 +176,7 @@ async fn a_newer_database_is_refused() {
     run_sql(&path, "PRAGMA user_version = 99").await;
     let refused = open(&path).await.unwrap_err();
     assert!(
-        matches!(refused, StoreError::NewerDatabase { found: 99, newest: 3 }),
+        matches!(refused, StoreError::NewerDatabase { found: 99, newest: 4 }),
         "{refused:?}"
     );
 }
@@ -322,6 +322,31 @@ async fn old_file(path: &std::path::Path) -> (Report, MarketId, Vec<aion_market:
             .await
             .unwrap();
     }
+    for score in market
+        .store()
+        .scores(
+            &ForecasterId::new("a").unwrap(),
+            aion_market::store::ScoreOrder::Latest,
+            9,
+        )
+        .await
+        .unwrap()
+    {
+        sqlx::query(
+            "INSERT INTO score (forecaster, resolved_at, market_id, gain, baseline, forecasts, body)
+             VALUES (?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(score.forecaster.as_str())
+        .bind(score.resolved_at.as_ms())
+        .bind(id.as_bytes().as_slice())
+        .bind(score.gain.get())
+        .bind(score.baseline.get())
+        .bind(i64::try_from(score.forecasts).unwrap())
+        .bind(serde_json::to_string(&score).unwrap())
+        .execute(&pool)
+        .await
+        .unwrap();
+    }
     let entries = market.ledger(id).await.unwrap();
     let (mut line, mut seq) = (0, 0);
     for entry in &entries {
@@ -358,6 +383,14 @@ async fn a_file_of_an_older_schema_keeps_its_markets_and_its_ledger() {
     assert_eq!(market.report(id).await.unwrap(), report);
     assert_eq!(market.ledger(id).await.unwrap(), entries);
     assert_eq!(market.store().log(0, 100).await.unwrap().len(), 5);
+    // What scores add up to was not kept then.
+    let anna = ForecasterId::new("a").unwrap();
+    let standing = market.store().standing(&anna).await.unwrap().unwrap();
+    let did = report.forecaster(&anna).unwrap();
+    assert_eq!((standing.gain, standing.markets), (did.gain, 1));
+    let bits = did.gain.get() as f64 / 1e6;
+    assert!((standing.squared_bits - bits * bits).abs() < 1e-9);
+    assert_eq!(market.leaderboard(9).await.unwrap(), [standing]);
 }
 
 #[tokio::test]

@@ -1,7 +1,6 @@
 //! [`Follower`]: the observer of the service, with the feed that it reads and the predictors that it asks.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aion_market::{Market, Observer, ObserverOptions, Predictor, TaskFeed};
@@ -25,8 +24,6 @@ struct Inner {
     predictors: Vec<Arc<dyn Predictor>>,
     options: ObserverOptions,
     observer: Observer,
-    /// The place in the feed that was reached.
-    reached: AtomicU64,
     told: Notify,
     training: Mutex<()>,
 }
@@ -51,7 +48,6 @@ impl Follower {
             predictors,
             options,
             observer,
-            reached: AtomicU64::new(0),
             told: Notify::new(),
             training: Mutex::new(()),
         }))
@@ -68,12 +64,15 @@ impl Follower {
     }
 
     /// Somebody told of the event with this number: whether it is new. It is read from the feed soon.
-    pub(crate) fn tell(&self, seq: u64) -> bool {
-        let new = seq > self.0.reached.load(Ordering::Relaxed);
+    ///
+    /// # Errors
+    /// Those of [`Observer::reached`].
+    pub(crate) async fn tell(&self, seq: u64) -> aion_market::Result<bool> {
+        let new = seq > self.0.observer.reached().await?;
         if new {
             self.0.told.notify_one();
         }
-        new
+        Ok(new)
     }
 
     /// Lets one predictor learn from the last `markets` tasks that ended. What it has learned already
@@ -119,7 +118,6 @@ impl Follower {
 
     async fn catch_up(&self, trust: &TrustLedger, streams: &Streams) -> aion_market::Result<()> {
         let observed = self.0.observer.catch_up().await?;
-        self.0.reached.fetch_max(observed.cursor, Ordering::Relaxed);
         for report in &observed.resolved {
             match trust.settle(report, &Vote::of_report(report)).await {
                 Ok(_) | Err(aion_trust::Error::SettledOtherwise(_)) => {}

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::Hooks;
 use crate::batch::unreadable;
+use crate::problem::in_body;
 use crate::wire::following::{Heard, Told};
 
 /// Takes note that something happened to a task. The event is then read from the processor itself, in the
@@ -52,7 +53,7 @@ pub(crate) async fn hear_processor(
     keys.verify(&headers, &body, now)
         .map_err(|error| refused(&error))?;
     let event = event(&body)?;
-    let heard = if follower.tell(event.seq) {
+    let heard = if follower.tell(event.seq).await.map_err(in_body)? {
         Heard::New
     } else {
         Heard::Known

@@ -20,6 +20,7 @@
 mod batch;
 mod chat;
 mod conditions;
+mod contests;
 mod feed;
 mod follow;
 mod hooks;

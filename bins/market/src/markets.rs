@@ -12,7 +12,7 @@ use crate::conditions::versioned;
 use crate::log::Streams;
 use crate::orders::header_key;
 use crate::own::refuse_own;
-use crate::problem::{in_body, in_trust, invalid};
+use crate::problem::{in_body, in_store, in_trust, invalid};
 use crate::wire::{
     CloseBody, ListMarkets, MakerChoice, MarketInfo, MarketList, OpenMarketBody, ReportView, ResolveBody,
     distribution,
@@ -121,8 +121,12 @@ pub(crate) async fn list_markets(
     filter.status = list.status.map(Into::into);
     filter.kind = list.kind;
     filter.before = list.before;
-    let views = market.list(&filter, limit).await.map_err(in_body)?;
-    let next = views.last().map(|view| view.id).filter(|_| views.len() == limit);
+    // One more than is shown, to know whether there is another page.
+    let found = market.store().views(&filter, limit + 1).await;
+    let mut views = found.map_err(in_store)?;
+    let more = views.len() > limit;
+    views.truncate(limit);
+    let next = views.last().map(|view| view.id).filter(|_| more);
     Ok(Json(MarketList {
         markets: views.into_iter().map(Into::into).collect(),
         next,

@@ -1,7 +1,7 @@
 //! Who forecasts on behalf of the service, and markets that deserve a look.
 
-use aion_market::Market;
 use aion_market::alarm::AlarmOptions;
+use aion_market::{Market, MarketFilter};
 use aion_service::{Json, Path, Problem, Query};
 use aion_types::ForecasterId;
 use axum::extract::State;
@@ -83,7 +83,8 @@ pub(crate) async fn train_predictor(
 }
 
 /// Lists markets that deserve a look: undecided for long, at odds with the persistence of their task, or
-/// sure of what did not happen.
+/// sure of what did not happen. A page looks at 1,000 markets at most, so that one with none of them may come
+/// before others.
 #[utoipa::path(
     get,
     path = "/v1/alarms",
@@ -91,7 +92,7 @@ pub(crate) async fn train_predictor(
     tag = "markets",
     params(AlarmsOf),
     responses(
-        (status = 200, description = "The markets, open ones first, newest first", body = AlarmList),
+        (status = 200, description = "The newest id first", body = AlarmList),
         (status = 422, description = "The limit is not valid", body = Problem, content_type = "application/problem+json"),
     ),
 )]
@@ -99,9 +100,15 @@ pub(crate) async fn list_alarms(
     State(market): State<Market>,
     Query(of): Query<AlarmsOf>,
 ) -> Result<Json<AlarmList>, Problem> {
-    let found = market.alarms(&AlarmOptions::default(), page(of.limit)?).await;
-    let markets = found.map_err(in_body)?.into_iter().map(MarketAlarms::from);
+    let limit = page(of.limit)?;
+    let mut filter = MarketFilter::default();
+    filter.status = of.status.map(Into::into);
+    filter.kind = of.kind;
+    filter.before = of.before;
+    let found = market.alarms(&AlarmOptions::default(), &filter, limit).await;
+    let found = found.map_err(in_body)?;
     Ok(Json(AlarmList {
-        markets: markets.collect(),
+        markets: found.markets.into_iter().map(MarketAlarms::from).collect(),
+        next: found.next,
     }))
 }

@@ -2,7 +2,7 @@
 
 use aion_market::diagram::{self, DiagramOptions};
 use aion_market::reliability::Reliability;
-use aion_market::{CalibrationReport, Market, compare, score};
+use aion_market::{CalibrationReport, Market, Standing, score};
 use aion_service::{Json, Problem, Query};
 use aion_trust::TrustLedger;
 use aion_types::ForecasterId;
@@ -10,6 +10,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, header};
 
+use crate::contests::Contests;
 use crate::markets::page;
 use crate::problem::{in_body, in_store, in_trust, invalid};
 use crate::standings::no_scores;
@@ -18,14 +19,14 @@ use crate::wire::{
     CalibrationOf, CalibrationView, Leaderboard, ScoreBatchBody, ScoreBatchView, ScoreView, Top, TrustList,
 };
 
-/// Forecasters and accounts that lists reach down to.
+/// Accounts that the list of trust reaches down to.
 const MAX_LISTED: usize = 10_000;
 /// The media type of a picture.
 const SVG: &str = "image/svg+xml";
 /// The most rows of one batch.
 const MAX_ROWS: usize = 100_000;
 
-/// Lists forecasters by what they gained, in bits.
+/// Lists forecasters by what they gained, in bits, over all markets that ended.
 #[utoipa::path(
     get,
     path = "/v1/leaderboard",
@@ -42,8 +43,13 @@ pub(crate) async fn leaderboard(
     Query(top): Query<Top>,
 ) -> Result<Json<Leaderboard>, Problem> {
     let limit = page(top.limit)?;
-    let all = market.store().standings(MAX_LISTED).await.map_err(in_store)?;
-    let (forecasters, next) = paged(all, |standing| &standing.forecaster, top.after.as_ref(), limit)?;
+    let after = match &top.after {
+        None => None,
+        Some(id) => Some(standing_of(&market, id).await?.ok_or_else(no_such_place)?),
+    };
+    // One more than is shown, to know whether there is another page.
+    let found = market.store().standings(after.as_ref(), limit + 1).await;
+    let (forecasters, next) = page_of(found.map_err(in_store)?, |standing| &standing.forecaster, limit);
     Ok(Json(Leaderboard {
         forecasters: forecasters.into_iter().map(Into::into).collect(),
         next,
@@ -109,8 +115,9 @@ async fn calibration_of(market: &Market, of: &CalibrationOf) -> Result<Calibrati
 
 /// Says which of two forecasters is better, and how sure that is.
 ///
-/// What counts is the Brier scores of their last forecasts in the markets that both have a score in, at
-/// most the latest 10,000 of each. It may be asked for after every market and acted upon at once.
+/// What counts is the Brier scores of their last forecasts in the markets that both have a score in: all of
+/// them, in the order in which they ended. It may be asked for after every market and acted upon at once. An
+/// answer that is not `complete` stands for the markets up to `last_resolved_at`; asking again goes on.
 #[utoipa::path(
     get,
     path = "/v1/compare",
@@ -125,22 +132,17 @@ async fn calibration_of(market: &Market, of: &CalibrationOf) -> Result<Calibrati
 )]
 pub(crate) async fn compare(
     State(market): State<Market>,
+    State(contests): State<Contests>,
     Query(of): Query<Compared>,
 ) -> Result<Json<ComparisonView>, Problem> {
     if !(1e-6..=0.5).contains(&of.alpha) {
         return Err(Problem::unprocessable("invalid", "alpha must be in [0.000001, 0.5]").at("query:alpha"));
     }
     for who in [&of.a, &of.b] {
-        if market.scores(who, 1).await.map_err(in_body)?.is_empty() {
-            return Err(no_scores(who));
-        }
+        standing_of(&market, who).await?.ok_or_else(|| no_scores(who))?;
     }
-    let options = compare::Options::brier()
-        .with_assumption(of.assumption.into())
-        .with_alpha(of.alpha)
-        .map_err(in_body)?;
-    let verdict = market.compare(&of.a, &of.b, options).await.map_err(in_body)?;
-    Ok(Json(ComparisonView::new(of, &verdict)))
+    let (contest, reach) = contests.of(&market, &of).await.map_err(in_body)?;
+    Ok(Json(ComparisonView::new(of, &contest, reach)))
 }
 
 /// A picture, harmless even where it is opened as a page.
@@ -268,11 +270,32 @@ fn paged<T>(
             .iter()
             .position(|one| id(one) == after)
             .map(|at| at + 1)
-            .ok_or_else(|| Problem::unprocessable("invalid", "there is no such place").at("query:after"))?,
+            .ok_or_else(no_such_place)?,
     };
-    let mut shown = all.split_off(from);
-    let more = shown.len() > limit;
-    shown.truncate(limit);
-    let next = shown.last().filter(|_| more).map(|one| id(one).clone());
-    Ok((shown, next))
+    Ok(page_of(all.split_off(from), id, limit))
+}
+
+/// The first `limit`, and the cursor of the next page if there are more.
+fn page_of<T>(
+    mut found: Vec<T>,
+    id: impl Fn(&T) -> &ForecasterId,
+    limit: usize,
+) -> (Vec<T>, Option<ForecasterId>) {
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let next = found.last().filter(|_| more).map(|one| id(one).clone());
+    (found, next)
+}
+
+/// The answer to a cursor that was never given out.
+pub(crate) fn no_such_place() -> Problem {
+    Problem::unprocessable("invalid", "there is no such place").at("query:after")
+}
+
+/// What the scores of a forecaster add up to.
+pub(crate) async fn standing_of(
+    market: &Market,
+    forecaster: &ForecasterId,
+) -> Result<Option<Standing>, Problem> {
+    market.store().standing(forecaster).await.map_err(in_store)
 }

@@ -11,6 +11,7 @@ use aion_trust::TrustLedger;
 use axum::extract::FromRef;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+use crate::contests::Contests;
 use crate::log::Streams;
 use crate::{
     DEFAULT_PORT, Follower, batch, hooks, log, markets, orders, predictors, scores, standings, state,
@@ -26,6 +27,7 @@ pub struct MarketService {
     trust: TrustLedger,
     streams: Streams,
     hooks: Hooks,
+    contests: Contests,
 }
 
 /// Who tells of tasks, and whom that reaches.
@@ -53,6 +55,12 @@ impl FromRef<MarketService> for Streams {
     }
 }
 
+impl FromRef<MarketService> for Contests {
+    fn from_ref(service: &MarketService) -> Self {
+        service.contests.clone()
+    }
+}
+
 impl FromRef<MarketService> for Hooks {
     fn from_ref(service: &MarketService) -> Self {
         service.hooks.clone()
@@ -67,6 +75,7 @@ impl MarketService {
             trust,
             streams: Streams::new(),
             hooks: Hooks::default(),
+            contests: Contests::default(),
         }
     }
 

@@ -1,22 +1,21 @@
 //! Prices by id, and what one forecaster is worth.
 
-use aion_market::store::ScoreRow;
-use aion_market::{Error, Market};
+use aion_market::store::{ScoreOrder, ScorePlace, ScoreRow};
+use aion_market::{Error, Market, Standing};
 use aion_service::{Json, Path, Problem, Query};
-use aion_types::{Bits, ForecasterId, MarketId};
+use aion_types::{Bits, ForecasterId, MarketId, Timestamp};
 use axum::extract::State;
 use axum::response::Response;
 use http::HeaderMap;
 
 use crate::conditions::versioned;
 use crate::markets::page;
-use crate::problem::in_body;
+use crate::problem::{in_body, in_store};
+use crate::scores::{no_such_place, standing_of};
 use crate::wire::standing::{ForecasterScore, ListScores, MarketScore, ProbList, ProbView, ProbsOf};
 
 /// Ids in one request.
 const MAX_IDS: usize = 100;
-/// Scores of one forecaster that are added up.
-const MAX_SCORES: usize = 10_000;
 
 /// Gives the price of a market and nothing else.
 #[utoipa::path(
@@ -96,7 +95,7 @@ fn ids(text: &str) -> Result<Vec<MarketId>, Problem> {
     responses(
         (status = 200, description = "The scores", body = ForecasterScore),
         (status = 404, description = "No market with a forecast of theirs has ended", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "The limit is not valid", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The limit or the place is not valid", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn forecaster_score(
@@ -105,23 +104,19 @@ pub(crate) async fn forecaster_score(
     Query(list): Query<ListScores>,
 ) -> Result<Json<ForecasterScore>, Problem> {
     let limit = page(list.limit)?;
-    let rows = market.scores(&forecaster, MAX_SCORES).await.map_err(in_body)?;
-    if rows.is_empty() {
-        return Err(no_scores(&forecaster));
-    }
-    let from = match &list.after {
-        None => 0,
-        Some(cursor) => rows
-            .iter()
-            .position(|row| cursor_of(row) == *cursor)
-            .map(|at| at + 1)
-            .ok_or_else(|| Problem::unprocessable("invalid", "there is no such place").at("query:after"))?,
+    let order = match &list.after {
+        None => ScoreOrder::Latest,
+        Some(cursor) => ScoreOrder::Before(place_of(cursor).ok_or_else(no_such_place)?),
     };
-    let shown = &rows[from..rows.len().min(from + limit)];
-    let next = shown.last().filter(|_| from + limit < rows.len()).map(cursor_of);
-    let mut score = summary(forecaster, &rows);
-    score.scores = shown.iter().map(MarketScore::from).collect();
-    score.next = next;
+    let standing = standing_of(&market, &forecaster).await?;
+    let mut score = summary(standing.ok_or_else(|| no_scores(&forecaster))?);
+    // One more than is shown, to know whether there is another page.
+    let found = market.store().scores(&forecaster, order, limit + 1).await;
+    let mut rows = found.map_err(in_store)?;
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    score.next = rows.last().filter(|_| more).map(cursor_of);
+    score.scores = rows.iter().map(MarketScore::from).collect();
     Ok(Json(score))
 }
 
@@ -137,20 +132,24 @@ fn cursor_of(row: &ScoreRow) -> String {
     format!("{}.{}", row.resolved_at.as_ms(), row.market)
 }
 
-fn summary(forecaster: ForecasterId, rows: &[ScoreRow]) -> ForecasterScore {
-    let gains: Vec<f64> = rows.iter().map(|row| Bits::from(row.gain).get()).collect();
-    let n = gains.len() as f64;
-    let sum: f64 = gains.iter().sum();
-    let spread: f64 = gains.iter().map(|gain| (gain - sum / n).powi(2)).sum();
-    let error = (spread / (n - 1.0) / n).sqrt();
+fn place_of(cursor: &str) -> Option<ScorePlace> {
+    let (resolved_at, market) = cursor.split_once('.')?;
+    Some(ScorePlace {
+        resolved_at: Timestamp::from_ms(resolved_at.parse().ok()?),
+        market: market.parse().ok()?,
+    })
+}
+
+fn summary(standing: Standing) -> ForecasterScore {
+    let gain_bits = Bits::from(standing.gain).get();
     ForecasterScore {
-        forecaster,
-        markets: rows.len() as u64,
-        forecasts: rows.iter().map(|row| row.forecasts).sum(),
-        gain_bits: sum,
-        mean_gain_bits: sum / n,
-        mean_gain_se_bits: Some(error).filter(|error| error.is_finite()),
-        baseline_bits: rows.iter().map(|row| Bits::from(row.baseline).get()).sum(),
+        markets: standing.markets,
+        forecasts: standing.forecasts,
+        gain_bits,
+        mean_gain_bits: gain_bits / standing.markets as f64,
+        mean_gain_se_bits: standing.mean_gain_se_bits(),
+        baseline_bits: Bits::from(standing.baseline).get(),
+        forecaster: standing.forecaster,
         scores: Vec::new(),
         next: None,
     }

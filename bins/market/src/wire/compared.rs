@@ -1,6 +1,8 @@
 //! Two forecasters side by side, as it goes over the wire.
 
 use aion_market::compare::{Assumption, Verdict};
+use aion_market::store::ScorePlace;
+use aion_market::{Contest, Reach};
 use aion_types::ForecasterId;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -86,6 +88,12 @@ pub struct ComparisonView {
     pub b: ForecasterId,
     /// In how many markets they are compared.
     pub n: u64,
+    /// Whether these are all that both have a score in. If not there were too many for one request: ask again.
+    pub complete: bool,
+    /// When the first of them ended, in milliseconds since 1970.
+    pub first_resolved_at: Option<i64>,
+    /// When the last of them ended, in milliseconds since 1970.
+    pub last_resolved_at: Option<i64>,
     /// By how much the Brier score of `a`, from 0 to 2, is smaller in the mean: positive if `a` is better.
     pub mean: f64,
     /// Lower end of the interval of the expected mean.
@@ -109,14 +117,19 @@ pub struct ComparisonView {
 }
 
 impl ComparisonView {
-    /// The view of a verdict.
-    pub fn new(of: Compared, verdict: &Verdict) -> Self {
+    /// The view of a contest.
+    pub fn new(of: Compared, contest: &Contest, reach: Reach) -> Self {
+        let verdict = contest.verdict();
+        let at = |place: Option<ScorePlace>| place.map(|place| place.resolved_at.as_ms());
         // JSON has no infinity.
         let finite = |e: f64| e.min(f64::MAX);
         Self {
             a: of.a,
             b: of.b,
             n: verdict.n,
+            complete: reach == Reach::End,
+            first_resolved_at: at(contest.first()),
+            last_resolved_at: at(contest.last()),
             mean: verdict.mean,
             lower: verdict.interval.lower,
             upper: verdict.interval.upper,
@@ -126,7 +139,7 @@ impl ComparisonView {
             e_b_better: finite(verdict.e_b_better),
             e_value: finite(verdict.e_value),
             p_value: verdict.p_value,
-            better: Better::of(verdict),
+            better: Better::of(&verdict),
         }
     }
 }

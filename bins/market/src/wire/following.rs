@@ -6,6 +6,8 @@ use aion_types::{ForecasterId, MarketId};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::StatusChoice;
+
 /// What became of an event that the processor told of.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 pub struct Told {
@@ -91,12 +93,19 @@ pub struct Trained {
     pub markets: u64,
 }
 
-/// How many markets to look at.
-#[derive(Debug, Clone, Copy, Deserialize, IntoParams)]
+/// Which markets to look at.
+#[derive(Debug, Clone, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct AlarmsOf {
-    /// How many of the newest open and of the newest resolved markets are looked at.
+    /// Only of this status.
+    pub status: Option<StatusChoice>,
+    /// Only of this kind.
+    pub kind: Option<String>,
+    /// Only those made before this one: the `next` of the page before.
+    #[param(value_type = Option<String>, format = "uuid")]
+    pub before: Option<MarketId>,
+    /// How many at most.
     #[serde(default = "super::requests::fifty")]
     #[param(minimum = 1, maximum = 1000, default = 50)]
     pub limit: usize,
@@ -107,6 +116,9 @@ pub struct AlarmsOf {
 pub struct AlarmList {
     /// The markets.
     pub markets: Vec<MarketAlarms>,
+    /// Give this as `before` for the next page; absent on the last one.
+    #[schema(value_type = Option<String>, format = "uuid")]
+    pub next: Option<MarketId>,
 }
 
 /// A market that deserves a look.

@@ -75,7 +75,7 @@ pub struct ForecasterScore {
     /// Who.
     #[schema(value_type = String)]
     pub forecaster: ForecasterId,
-    /// In how many markets that ended; at most the latest 10,000 count.
+    /// In how many markets that ended: all of them count.
     pub markets: u64,
     /// With how many forecasts.
     pub forecasts: u64,

@@ -217,6 +217,50 @@ async fn a_webhook_makes_the_market_look_at_once() {
     );
 }
 
+/// Webhooks that come late, twice and in the wrong order make the markets that the log makes.
+#[tokio::test]
+async fn redelivered_and_reordered_webhooks_change_nothing() {
+    let world = World::new(NEVER).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let mut tasks = Vec::new();
+    for _ in 0..3 {
+        tasks.push(world.completed().await);
+    }
+    let events = world.tasks.get("/v1/events").await.1["events"]
+        .as_array()
+        .unwrap()
+        .clone();
+    for step in [1, 5, 7, 1] {
+        for i in 0..events.len() {
+            // Backwards, by steps that meet every event.
+            let event = &events[(events.len() * step - i * step - 1) % events.len()];
+            let (status, told) = world.market.ask(message(KEY, now(), &event.to_string())).await;
+            assert_eq!((status, &told["seq"]), (StatusCode::ACCEPTED, &event["seq"]));
+        }
+    }
+    let mut stories = Vec::new();
+    for task in &tasks {
+        world.until(task, "resolved").await;
+        let told = world.market.get(&format!("/v1/markets/{task}/events")).await.1;
+        let events = told["events"].as_array().unwrap();
+        stories.push(
+            events
+                .iter()
+                .map(|event| event["type"].clone())
+                .collect::<Vec<_>>(),
+        );
+    }
+    let story = stories.remove(0);
+    assert_eq!(
+        story.iter().filter(|kind| *kind == "market.forecast").count(),
+        2,
+        "{story:?}"
+    );
+    assert!(stories.iter().all(|other| *other == story), "{stories:?}");
+    let log = world.market.get("/v1/events?limit=1000").await.1;
+    assert_eq!(log["events"].as_array().unwrap().len(), 3 * story.len());
+}
+
 #[tokio::test]
 async fn messages_that_nobody_signed_are_not_believed() {
     let world = World::new(NEVER).await;

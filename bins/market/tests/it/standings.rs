@@ -267,6 +267,74 @@ async fn two_forecasters_are_compared_on_the_markets_that_both_were_in() {
 }
 
 #[tokio::test]
+async fn a_comparison_says_what_it_stands_for_and_goes_on() {
+    let client = scored(3).await;
+    let before = client.get("/v1/compare?a=anna&b=ben").await.1;
+    assert_eq!((&before["n"], &before["complete"]), (&json!(3), &json!(true)));
+    let at = |view: &Value, name: &str| view[name].as_i64().unwrap();
+    assert!(at(&before, "first_resolved_at") <= at(&before, "last_resolved_at"));
+    let path = client.opened("pseudo_count").await;
+    for (who, p) in [("anna", 0.2), ("ben", 0.9)] {
+        let body = json!({"forecaster": who, "probabilities": [p, 1.0 - p]});
+        client.ok(&format!("{path}/forecasts"), body).await;
+    }
+    client
+        .ok(&format!("{path}/resolve"), json!({"outcome": "YES"}))
+        .await;
+    let after = client.get("/v1/compare?a=anna&b=ben").await.1;
+    assert_eq!(
+        (&after["n"], &after["first_resolved_at"]),
+        (&json!(4), &before["first_resolved_at"])
+    );
+    // (3 * 0.9 - 1.26) / 4
+    assert!((after["mean"].as_f64().unwrap() - 0.36).abs() < 1e-9, "{after}");
+    let nobody = client.get("/v1/compare?a=anna&b=house&alpha=0.1").await.1;
+    assert_eq!(nobody["n"], 4);
+}
+
+#[tokio::test]
+async fn pages_of_markets_and_of_alarms_end_where_the_list_does() {
+    let client = Client::new();
+    let mut surprised = Vec::new();
+    for n in 0..5 {
+        let path = client.opened("pseudo_count").await;
+        for i in 0..9 {
+            let body = json!({"forecaster": format!("f{i}"), "probabilities": [0.99, 0.01]});
+            client.ok(&format!("{path}/forecasts"), body).await;
+        }
+        let outcome = if n % 2 == 0 { "NO" } else { "YES" };
+        client
+            .ok(&format!("{path}/resolve"), json!({"outcome": outcome}))
+            .await;
+        if n % 2 == 0 {
+            surprised.insert(0, path.rsplit('/').next().unwrap().to_owned());
+        }
+    }
+    for (path, id, expected) in [("/v1/alarms", "market_id", 3), ("/v1/markets", "id", 5)] {
+        let (mut before, mut seen, mut pages) = (String::new(), Vec::new(), 0);
+        loop {
+            let page = client
+                .get(&format!("{path}?limit=1&status=resolved{before}"))
+                .await
+                .1;
+            let markets = page["markets"].as_array().unwrap();
+            seen.extend(markets.iter().map(|one| one[id].as_str().unwrap().to_owned()));
+            pages += 1;
+            let Some(next) = page["next"].as_str() else { break };
+            before = format!("&before={next}");
+        }
+        assert_eq!((seen.len(), pages), (expected, expected), "{path}");
+        if expected == 3 {
+            assert_eq!(seen, surprised);
+        }
+    }
+    let none = client.get("/v1/alarms?status=open").await.1;
+    assert_eq!((&none["markets"], &none["next"]), (&json!([]), &Value::Null));
+    assert_eq!(client.get("/v1/alarms?limit=0").await.0.as_u16(), 422);
+    assert_eq!(client.get("/v1/alarms?before=odd").await.0.as_u16(), 400);
+}
+
+#[tokio::test]
 async fn forecasters_who_never_met_are_not_compared() {
     let client = scored(1).await;
     for who in ["carl", "dora"] {
