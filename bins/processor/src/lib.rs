@@ -31,6 +31,7 @@ mod problem;
 mod schedules;
 mod size;
 mod state;
+mod store;
 mod tasks;
 mod trees;
 pub mod wire;
@@ -86,7 +87,8 @@ pub fn service_with(processor: Processor, options: impl Into<ServiceOptions>) ->
     let routes = operations()
         .with_state(processor)
         .merge(tree_operations().with_state(retiring));
-    Service::new("processor", DEFAULT_PORT, routes, state)
+    let service = Service::new("processor", DEFAULT_PORT, routes, state);
+    store::with_limits(service)
         .with_path_limits("/v1/tasks", large())
         .with_path_limits("/v1/tasks/{task_id}/messages", large())
         .with_path_limits("/v1/tasks/{task_id}/complete", large())
@@ -123,6 +125,7 @@ fn operations() -> OpenApiRouter<Processor> {
         .routes(routes!(messages::append_message, messages::list_messages))
         .routes(routes!(events::list_events))
         .routes(routes!(events::stream_events))
+        .merge(store::operations())
         .routes(routes!(holding::complete_and_claim))
         .routes(routes!(
             primitives::declare_primitive,

@@ -98,6 +98,7 @@ fn problem(error: &Error, place: impl Fn(&str) -> String) -> Problem {
             tracing::error!(%cause, "the storage is not available");
             Problem::unavailable(code, detail)
         }
+        Error::Denied(_) => Problem::new(StatusCode::BAD_GATEWAY, code, detail),
         other => Problem::internal(other),
     }
 }

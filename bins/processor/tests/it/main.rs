@@ -3,6 +3,7 @@
 
 mod client;
 mod document;
+mod faults;
 mod inputs;
 mod keys;
 mod life;
@@ -10,5 +11,7 @@ mod objects;
 mod primitives;
 mod queues;
 mod schedules;
+mod served;
 mod size;
+mod store;
 mod trees;
