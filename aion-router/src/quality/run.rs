@@ -155,15 +155,14 @@ fn split<'a>(
         !question.relevant.is_empty() && question.relevant.iter().all(|id| ids.contains(id))
     };
     let mut all: Vec<&Question> = questions.iter().filter(answered).collect();
-    all.sort_by_cached_key(|question| (place(&question.text), question.text.clone()));
+    all.sort_by_cached_key(|question| place(&question.text));
     let (first, rest) = all.split_at(plan.training.min(all.len() / 2));
     (first.to_vec(), rest.iter().take(plan.asked).copied().collect())
 }
 
-/// By which questions are split.
-fn place(text: &str) -> u64 {
-    let fnv = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, fnv).rotate_left(32)
+/// By which questions are split: texts that are nearly the same are not near each other.
+fn place(text: &str) -> [u8; 32] {
+    *blake3::hash(text.as_bytes()).as_bytes()
 }
 
 fn embed_all<'a>(
