@@ -43,6 +43,7 @@ impl SimdLevel {
     }
 
     /// Whether the CPU has it.
+    #[inline]
     pub fn is_available(self) -> bool {
         match self {
             Self::Portable => true,

@@ -217,7 +217,8 @@ impl Lmsr {
     /// [`Error`] if `d` has another length or takes the shares out of their range.
     pub fn quote(&self, d: &[i64]) -> Result<i64> {
         let most = most_after(&self.shares, d)?;
-        let b = self.liquidity_micro as f64;
+        // It fits in both kinds of integers, and the signed kind takes one instruction.
+        let b = self.liquidity_micro as i64 as f64;
         let sum = exp_sum::exp_sum(&self.shares, d, most, b);
         Ok(ceiling(most, b, sum) - self.potential_micro)
     }
