@@ -20,6 +20,7 @@
 mod archive;
 mod conditions;
 mod copies;
+mod delivery;
 mod events;
 mod grants;
 mod holding;
@@ -34,6 +35,7 @@ mod state;
 mod store;
 mod tasks;
 mod trees;
+mod webhooks;
 pub mod wire;
 
 use std::sync::Arc;
@@ -45,6 +47,11 @@ use aion_processor::{Limits, MemTaskStore, Processor};
 use aion_service::{PathLimits, Service};
 use aion_types::SystemClock;
 use utoipa_axum::{router::OpenApiRouter, routes};
+
+pub use delivery::{
+    AddressRange, Deliverer, DelivererOptions, Delivering, HttpSender, Lookup, Outgoing, Patience, Plain, Sender,
+    SystemLookup, TargetArgs, TargetError, TargetPolicy,
+};
 
 /// The port of the processor.
 pub const DEFAULT_PORT: u16 = 9205;
@@ -63,9 +70,23 @@ pub fn service(processor: Processor) -> Service {
 #[derive(Debug, Clone, Default)]
 pub struct ServiceOptions {
     archive: Option<Archive>,
+    targets: TargetPolicy,
+}
+
+impl From<TargetPolicy> for ServiceOptions {
+    fn from(targets: TargetPolicy) -> Self {
+        Self::default().with_targets(targets)
+    }
 }
 
 impl ServiceOptions {
+    /// Lets webhooks go where this allows. [`Deliverer`] sends for them.
+    #[must_use]
+    pub fn with_targets(mut self, targets: TargetPolicy) -> Self {
+        self.targets = targets;
+        self
+    }
+
     /// Keeps removed trees here where that is asked for.
     #[must_use]
     pub fn with_archive(mut self, archive: Archive) -> Self {
@@ -85,8 +106,9 @@ pub fn service_with(processor: Processor, options: impl Into<ServiceOptions>) ->
         archive: options.archive,
     };
     let routes = operations()
-        .with_state(processor)
-        .merge(tree_operations().with_state(retiring));
+        .with_state(processor.clone())
+        .merge(tree_operations().with_state(retiring))
+        .merge(webhooks::operations(processor, options.targets));
     let service = Service::new("processor", DEFAULT_PORT, routes, state);
     store::with_limits(service)
         .with_path_limits("/v1/tasks", large())

@@ -6,8 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aion_processor::{Durability, Processor, SqliteOptions, SqliteTaskStore, TaskStore};
-use aion_processor_server::{Archive, DEFAULT_PORT, ServiceOptions, service_with};
+use aion_processor_server::{
+    Archive, DEFAULT_PORT, Deliverer, DelivererOptions, HttpSender, ServiceOptions, TargetArgs, service_with,
+};
 use aion_service::ServeArgs;
+use aion_types::HandlerId;
 use clap::{Parser, ValueEnum};
 
 /// How often leases and delayed starts are looked after.
@@ -47,6 +50,8 @@ struct Cli {
     )]
     durability: Survives,
     #[command(flatten)]
+    targets: TargetArgs,
+    #[command(flatten)]
     serve: ServeArgs,
 }
 
@@ -83,7 +88,8 @@ async fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> Result<(), Failure> {
     let serving = cli.serve.resolve(DEFAULT_PORT)?;
-    let mut options = ServiceOptions::default();
+    let targets = cli.targets.policy();
+    let mut options = ServiceOptions::default().with_targets(targets.clone());
     if let Some(folder) = &cli.archive {
         options = options.with_archive(made(folder)?);
     }
@@ -93,7 +99,10 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         let processor = processor.clone();
         async move { processor.keep_time(TICK).await }
     });
+    let sender = DelivererOptions::new(HandlerId::new(store.sender_name())?);
+    let delivering = Deliverer::new(processor.clone(), HttpSender::new(targets)?, sender).start();
     let served = aion_service::run(service_with(processor, options), serving).await;
+    delivering.stop().await;
     clock.abort();
     store.close().await;
     Ok(served?)
@@ -147,6 +156,19 @@ impl Store {
             Self::Sqlite(store) => store.clone(),
             #[cfg(feature = "postgres")]
             Self::Postgres(store) => store.clone(),
+        }
+    }
+
+    /// Who sends webhooks: of a file always the same one, also after a crash, for one process has it; of a server, which
+    /// many may share, this process.
+    fn sender_name(&self) -> String {
+        match self {
+            Self::Sqlite(_) => "aion-processor-server".to_owned(),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => format!(
+                "aion-processor-server-{}",
+                aion_types::TaskId::generate(aion_types::Clock::now(&aion_types::SystemClock))
+            ),
         }
     }
 

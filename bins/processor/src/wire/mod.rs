@@ -9,6 +9,7 @@ mod primitives;
 mod requests;
 mod schedules;
 mod trees;
+mod webhooks;
 
 pub use answers::{
     Event, EventList, Evidence, HeadView, HeartbeatView, LeaseList, LeaseView, Message, MessageList,
@@ -36,4 +37,9 @@ pub use schedules::{ConcurrencyBody, PlannedTask, PutSchedule, QueueWeight, Sche
 pub(crate) use trees::RootCursor;
 pub use trees::{
     ImportInto, Imported, ListEndedRoots, Removed, RetireTrees, Retired, StatusMetrics, StoreMetrics,
+};
+pub use webhooks::{
+    AttemptView, ChangeWebhook, CreateWebhook, DeliveryList, DeliveryView, FilterView, ListDeliveries,
+    ListWebhooks, PingView, ReplayWebhook, RetryLetters, RotateKey, WebhookList, WebhookStateName, WebhookView,
+    WebhookWithSecret,
 };

@@ -15,3 +15,4 @@ mod served;
 mod size;
 mod store;
 mod trees;
+mod webhooks;
