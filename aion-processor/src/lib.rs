@@ -33,6 +33,7 @@
 //! | what | where to begin |
 //! |---|---|
 //! | tasks: priorities, queues, delays, retries, deadlines, keys | [`NewTask`], [`Retry`], [`Backoff`] |
+//! | an async function for each kind, with steps that are done once | [`worker`] |
 //! | claims: leases, batches, long poll, fair shares of queues | [`ClaimReq`], [`Processor::claim_wait`], [`ClaimOrder`] |
 //! | so many of a kind at once | [`NewTask::with_concurrency`] |
 //! | waiting for tasks below | [`Processor::gather`], [`GatherPolicy`] |
@@ -72,6 +73,7 @@ mod store;
 pub mod testkit;
 mod webhook;
 pub mod wire;
+pub mod worker;
 
 pub use engine::machine;
 pub use error::{Cause, Error, Result};
