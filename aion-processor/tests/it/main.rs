@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used)]
 
 mod crash;
+mod enqueue;
 mod file;
 mod measure;
 mod model;
 mod postgres;
+mod worker;
 
 mod memory {
     use aion_processor::{MemTaskStore, task_store_tests, webhook_store_tests};

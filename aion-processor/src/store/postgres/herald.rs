@@ -13,7 +13,7 @@ use tokio::sync::broadcast::error::RecvError;
 use crate::Wake;
 
 /// One channel for all the stores of a database.
-const CHANNEL: &str = "aion_processor";
+pub(super) const CHANNEL: &str = "aion_processor";
 /// How long hints are gathered before they go out as one.
 const GATHER: Duration = Duration::from_millis(20);
 /// How long to rest after the server could not be reached.

@@ -2,6 +2,7 @@
 //! never wait for it.
 
 mod codec;
+mod enqueue;
 mod herald;
 mod hooks;
 mod lines;

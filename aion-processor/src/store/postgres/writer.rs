@@ -213,6 +213,6 @@ fn begin(at_least: Durability, units: &[Unit<'_>]) -> &'static str {
     }
 }
 
-async fn execute(conn: &mut PgConnection, sql: &'static str) -> Result<()> {
+pub(super) async fn execute(conn: &mut PgConnection, sql: &'static str) -> Result<()> {
     sqlx::raw_sql(sql).execute(conn).await.map(drop).map_err(storage)
 }

@@ -2,6 +2,7 @@
 //! for it.
 
 mod codec;
+mod enqueue;
 mod hooks;
 mod lines;
 #[cfg(test)]
@@ -17,6 +18,7 @@ mod writer;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use aion_types::{Clock, SystemClock, Timestamp};
@@ -107,6 +109,9 @@ pub struct SqliteTaskStore {
     wake: broadcast::Sender<Wake>,
     room: Arc<Room>,
     engine: String,
+    path: PathBuf,
+    /// Whether somebody else than the writer may have written to the log.
+    outside: Arc<AtomicBool>,
 }
 
 impl SqliteTaskStore {
@@ -125,15 +130,11 @@ impl SqliteTaskStore {
             .fetch_one(&mut conn)
             .await
             .map_err(storage)?;
-        let last_seq: i64 =
-            sqlx::query_scalar("SELECT ifnull(max(seq), 0) FROM sqlite_sequence WHERE name = 'event'")
-                .fetch_one(&mut conn)
-                .await
-                .map_err(storage)?;
-        let next_seq = last_seq.unsigned_abs() + 1;
+        let next_seq = writer::last_seq(&mut conn).await? + 1;
         let room = Arc::new(Room::default());
         let (inbox, jobs) = mpsc::channel(INBOX);
         let wake = broadcast::channel(64).0;
+        let outside = Arc::new(AtomicBool::new(false));
         let writer = Writer {
             conn,
             clock: options.clock.clone(),
@@ -144,6 +145,7 @@ impl SqliteTaskStore {
             wake: wake.clone(),
             room: room.clone(),
             probed: None,
+            outside: outside.clone(),
             owner,
         };
         tokio::spawn(writer.run(jobs));
@@ -157,6 +159,8 @@ impl SqliteTaskStore {
             wake,
             room,
             engine,
+            path: path.to_owned(),
+            outside,
         })
     }
 

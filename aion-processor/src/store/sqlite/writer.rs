@@ -61,6 +61,8 @@ pub(super) struct Writer {
     pub(super) room: Arc<Room>,
     /// When a claim was last let through to a full file.
     pub(super) probed: Option<Instant>,
+    /// Set by whoever else in this process writes to the log, while it keeps the writer out.
+    pub(super) outside: Arc<AtomicBool>,
     /// Keeps other processes out for as long as it is open.
     pub(super) owner: File,
 }
@@ -157,7 +159,10 @@ impl Writer {
     async fn transaction(&mut self, units: &[Unit<'_>]) -> Result<Vec<Result<Answer>>> {
         self.sync_for(units).await?;
         execute(&mut self.conn, "BEGIN IMMEDIATE").await?;
-        let made = self.work(units).await;
+        let made = match self.catch_up().await {
+            Ok(()) => self.work(units).await,
+            Err(error) => Err(error),
+        };
         let ended = match made {
             Ok(made) => execute(&mut self.conn, "COMMIT").await.map(|()| made),
             Err(error) => Err(error),
@@ -177,6 +182,22 @@ impl Writer {
                 Err(error)
             }
         }
+    }
+
+    /// Finds where the log ends if somebody else has written to it. Nobody does so now.
+    async fn catch_up(&mut self) -> Result<()> {
+        if !self.outside.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let next_seq = last_seq(&mut self.conn).await? + 1;
+        self.outside.store(false, Ordering::Release);
+        if next_seq > self.next_seq {
+            self.next_seq = next_seq;
+            let last_seq = next_seq - 1;
+            // Nobody listening is fine: the hint is only a hint.
+            let _ = self.wake.send(Wake { last_seq, ready: 1 });
+        }
+        Ok(())
     }
 
     async fn work(&mut self, units: &[Unit<'_>]) -> Result<(Vec<Result<Answer>>, Wake)> {
@@ -226,6 +247,13 @@ impl Writer {
     }
 }
 
-async fn execute(conn: &mut SqliteConnection, sql: &'static str) -> Result<()> {
+/// `seq` of the last event that there ever was.
+pub(super) async fn last_seq(conn: &mut SqliteConnection) -> Result<u64> {
+    let sql = "SELECT ifnull(max(seq), 0) FROM sqlite_sequence WHERE name = 'event'";
+    let last: i64 = sqlx::query_scalar(sql).fetch_one(conn).await.map_err(storage)?;
+    Ok(last.unsigned_abs())
+}
+
+pub(super) async fn execute(conn: &mut SqliteConnection, sql: &'static str) -> Result<()> {
     sqlx::query(sql).execute(conn).await.map(drop).map_err(storage)
 }
