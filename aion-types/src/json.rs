@@ -1,8 +1,10 @@
 //! A JSON value for records, so that this crate needs no JSON library.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 /// Any JSON value; object keys are kept in order, so equal values give equal bytes.
 ///
@@ -15,7 +17,7 @@ use serde::{Deserialize, Serialize};
 /// assert_eq!(serde_json::to_string(&value)?, r#"{"a":"x","b":[1,2.5,null]}"#);
 /// # Ok::<(), serde_json::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
 #[serde(untagged)]
 pub enum Json {
     /// `null`
@@ -80,6 +82,75 @@ impl Json {
     }
 }
 
+/// Straight from what is read: trying one variant after the other would hold every value twice.
+impl<'de> Deserialize<'de> for Json {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AnyValue)
+    }
+}
+
+struct AnyValue;
+
+impl<'de> Visitor<'de> for AnyValue {
+    type Value = Json;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Json, E> {
+        Ok(Json::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Json, E> {
+        Ok(Json::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Json, D::Error> {
+        Json::deserialize(deserializer)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Json, E> {
+        Ok(Json::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Json, E> {
+        Ok(Json::Int(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Json, E> {
+        Ok(i64::try_from(value).map_or(Json::UInt(value), Json::Int))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Json, E> {
+        Ok(Json::Float(value))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Json, E> {
+        Ok(Json::Text(text.to_owned()))
+    }
+
+    fn visit_string<E>(self, text: String) -> Result<Json, E> {
+        Ok(Json::Text(text))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Json, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(Json::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Json, A::Error> {
+        let mut map = BTreeMap::new();
+        while let Some((key, value)) = members.next_entry()? {
+            map.insert(key, value);
+        }
+        Ok(Json::Map(map))
+    }
+}
+
 impl From<&str> for Json {
     fn from(text: &str) -> Self {
         Self::Text(text.to_owned())
@@ -107,5 +178,40 @@ impl From<i64> for Json {
 impl From<f64> for Json {
     fn from(value: f64) -> Self {
         Self::Float(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every kind of value comes back as the variant that it was, however it is buffered on the way.
+    #[test]
+    fn values_come_back_as_they_went() {
+        let text = r#"{"a":[null,true,-7,9223372036854775808,1.0,2.5,"x",{}],"b":{"c":[[]]}}"#;
+        let value: Json = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_string(&value).unwrap(), text);
+        let list = value.get("a");
+        let Some(Json::List(items)) = list else {
+            panic!("{list:?}")
+        };
+        assert_eq!(
+            items[..5],
+            [
+                Json::Null,
+                Json::Bool(true),
+                Json::Int(-7),
+                Json::UInt(1 << 63),
+                Json::Float(1.0)
+            ]
+        );
+        let buffered: serde_json::Value = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::from_value::<Json>(buffered).unwrap(), value);
+    }
+
+    #[test]
+    fn depth_is_the_readers_to_bound() {
+        let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+        assert!(serde_json::from_str::<Json>(&deep).is_err());
     }
 }
