@@ -44,6 +44,7 @@
 //! | trees: cancel, search, export and import, removal | [`Processor::cancel_tree`], [`TaskQuery`], [`Processor::export`], [`Processor::retire`] |
 //! | the log, which replays | [`Processor::events`], [`Replay`] |
 //! | size and age | [`Processor::metrics`] |
+//! | the tasks of a server, over HTTP | `HttpTaskStore` (feature `client`), [`wire`] |
 //!
 //! # Features
 //!
