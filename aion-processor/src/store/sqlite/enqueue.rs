@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::codec::storage;
 use super::tx::Tx;
 use super::writer::{execute, last_seq};
-use super::{Job, SqliteTaskStore, file};
+use super::{Job, SqliteTaskStore};
 use crate::engine::apply::apply;
 use crate::{Done, Error, NewTask, Op, Result};
 
@@ -20,7 +20,7 @@ impl SqliteTaskStore {
     /// This process owns the file, so they must be opened here. Names of tables, indexes and triggers that
     /// begin with `app_` are never used by the store.
     pub fn connect_options(&self) -> SqliteConnectOptions {
-        file(&self.path)
+        self.further.clone()
     }
 
     /// Creates a task inside a transaction of yours on the same file: it is there, and is claimed, exactly
@@ -81,7 +81,7 @@ impl SqliteTaskStore {
         let sql = "SELECT file FROM pragma_database_list WHERE name = 'main'";
         let named: String = sqlx::query_scalar(sql).fetch_one(conn).await.map_err(storage)?;
         let theirs = tokio::fs::canonicalize(named).await.ok();
-        let ours = tokio::fs::canonicalize(&self.path).await.ok();
+        let ours = tokio::fs::canonicalize(self.further.get_filename()).await.ok();
         if ours.is_some() && theirs == ours {
             return Ok(());
         }

@@ -109,7 +109,8 @@ pub struct SqliteTaskStore {
     wake: broadcast::Sender<Wake>,
     room: Arc<Room>,
     engine: String,
-    path: PathBuf,
+    /// How to open further connections.
+    further: SqliteConnectOptions,
     /// Whether somebody else than the writer may have written to the log.
     outside: Arc<AtomicBool>,
 }
@@ -150,6 +151,7 @@ impl SqliteTaskStore {
         };
         tokio::spawn(writer.run(jobs));
         let readers = readers(path);
+        let further = file(path);
         let engine = format!("sqlite {version}");
         Ok(Self {
             inbox,
@@ -159,7 +161,7 @@ impl SqliteTaskStore {
             wake,
             room,
             engine,
-            path: path.to_owned(),
+            further,
             outside,
         })
     }
