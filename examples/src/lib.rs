@@ -4,6 +4,10 @@
 //! | name | what it shows |
 //! |---|---|
 //! | `durable_task` | a claim, a lost lease, and a task that survives it |
+//! | `worker_steps` | a function whose steps are done once, through a crash |
+//! | `gather` | children, and waiting for them without a slot |
+//! | `semaphore` | a bound on what runs at once |
+//! | `enqueue_in_transaction` | a task that comes with your own rows or not at all |
 //! | `lmsr_market` | trades, their cost, and the bits that they earn |
 //! | `score_forecasters` | a leaderboard of proper scores, its diagram, and trust that follows |
 //! | `calibrate` | what a forecast stands for, learned and tried on tasks that it has not seen |

@@ -30,6 +30,10 @@ fn example(name: &str) -> PathBuf {
 fn every_example_says_what_it_promises() {
     let promises = [
         ("durable_task", "a's late write: the lease"),
+        ("worker_steps", "COMPLETED: \"a teapot shipped for receipt 17\""),
+        ("gather", "COMPLETED: 35 words"),
+        ("semaphore", "at most 2 at once"),
+        ("enqueue_in_transaction", "COMPLETED: \"a teapot is on its way\""),
         ("lmsr_market", "anna  +0.678072 bits, profit +47.000363"),
         ("score_forecasters", "as granted: true"),
         ("calibrate", "saved and read back: the same, true"),
