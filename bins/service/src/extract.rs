@@ -97,6 +97,10 @@ where
 /// assert_eq!((problem.status().as_u16(), problem.pointer()), (422, Some("/1")));
 /// ```
 pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    // Keeping the path costs more than reading, so that it is kept only where something is wrong.
+    if let Ok(value) = serde_json::from_slice(body) {
+        return Ok(value);
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let pointer = pointer_of(error.path());
@@ -117,11 +121,12 @@ fn pointer_of(path: &ErrorPath) -> String {
     path.iter().fold(String::new(), |mut pointer, segment| {
         match segment {
             Segment::Seq { index } => pointer.push_str(&format!("/{index}")),
-            Segment::Map { key } => {
+            // A variant that holds something is written as an object with one member.
+            Segment::Map { key } | Segment::Enum { variant: key } => {
                 pointer.push('/');
                 pointer.push_str(&key.replace('~', "~0").replace('/', "~1"));
             }
-            Segment::Enum { .. } | Segment::Unknown => {}
+            Segment::Unknown => {}
         }
         pointer
     })

@@ -14,6 +14,7 @@ use http_body_util::BodyExt;
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
+use crate::client::Client;
 use crate::served::{Served, options};
 
 task_store_tests!(|clock, limits| served(clock, limits));
@@ -126,7 +127,6 @@ fn the_document_names_every_operation_and_question() {
     assert_eq!(documented("StoreDone"), known::<aion_processor::Done>());
 }
 
-/// The kit's own server works without a clock of the process: the time is the store's.
 #[tokio::test]
 async fn the_time_and_the_schema_are_the_servers() {
     use aion_processor::TaskStore;
@@ -137,4 +137,107 @@ async fn the_time_and_the_schema_are_the_servers() {
     let served = Served::over(store).await;
     assert_eq!(served.client().now().await.unwrap(), Timestamp::from_ms(77));
     assert_eq!(served.client().open_schema().await.unwrap().engine, "memory");
+}
+
+/// What a program in another language sends: members that have a default may be left out.
+#[tokio::test]
+async fn a_batch_by_hand_is_answered_one_by_one() {
+    let client = Client::new();
+    let id = "01893d0e-7c00-7abc-8def-0123456789ab";
+    let writes = json!({"writes": [
+        {"op": {"create": {"id": id, "kind": "demo", "title": "A task"}}},
+        {"op": {"start": id}},
+        {"op": {"declare": {"name": "gpu", "kind": "semaphore", "permits": 2}}, "durability": "process"},
+    ]});
+    let answer = client.ok("/v1/store/apply", writes).await;
+    assert_eq!(answer["results"][0]["done"]["record"]["status"], "READY");
+    let refused = &answer["results"][1]["error"];
+    assert_eq!(
+        (&refused["code"], &refused["from"]),
+        (&json!("illegal_transition"), &json!("READY"))
+    );
+    assert_eq!(refused["detail"], "a task that is READY cannot start");
+    assert_eq!(answer["results"][2]["done"]["primitive"]["permits"], 2);
+    let claims = json!({"claims": [{"handler": "a"}, {"handler": "b"}], "wait_ms": 1_000});
+    let answer = client.ok("/v1/store/claim", claims).await;
+    assert_eq!(answer["results"][0]["done"][0]["task"]["id"], id);
+    assert_eq!(answer["results"][1], json!({"done": []}));
+}
+
+#[tokio::test]
+async fn a_bad_operation_is_pointed_at() {
+    let client = Client::new();
+    let task =
+        json!({"create": {"id": "01893d0e-7c00-7abc-8def-0123456789ab", "kind": "demo", "title": "A task"}});
+    let with = |op: Value| json!({"writes": [{"op": task}, {"op": op}]});
+    let cases = [
+        (
+            with(json!({"create": {"id": "7", "kind": "demo", "title": "A task"}})),
+            "/writes/1/op/create/id",
+        ),
+        (
+            with(
+                json!({"heartbeat": {"fence": {"task": task["create"]["id"], "epoch": 2.5}, "lease_ms": 1}}),
+            ),
+            "/writes/1/op/heartbeat/fence/epoch",
+        ),
+        (
+            with(json!({"create": {"kindd": "demo"}})),
+            "/writes/1/op/create/kindd",
+        ),
+        (with(json!({"dance": {}})), "/writes/1/op"),
+        (json!({"writes": [], "more": 1}), "/more"),
+    ];
+    for (body, pointer) in cases {
+        let (status, problem) = client.post("/v1/store/apply", body.clone()).await;
+        assert_eq!(
+            (status.as_u16(), &problem["code"]),
+            (422, &json!("invalid_body")),
+            "{problem}"
+        );
+        assert_eq!(problem["pointer"], pointer, "{problem}");
+    }
+    let (_, tasks) = client.get("/v1/tasks").await;
+    assert_eq!(tasks["tasks"], json!([]), "nothing was done");
+}
+
+/// What the store refuses as a whole, it says twice: for people, and for programs.
+#[tokio::test]
+async fn refusals_are_problems_with_an_error() {
+    let client = Client::new();
+    let id = "01893d0e-7c00-7abc-8def-0123456789ab";
+    let many: Vec<_> = (0..1_001).map(|_| json!({"op": {"start": id}})).collect();
+    let cases = [
+        ("apply", json!({"writes": many}), 422, "over_limit"),
+        (
+            "claim",
+            json!({"claims": [], "wait_ms": 20_001}),
+            422,
+            "over_limit",
+        ),
+        (
+            "claim",
+            json!({"claims": vec![json!({"handler": "w"}); 257]}),
+            422,
+            "over_limit",
+        ),
+        ("read", json!({"query": {"children": id}}), 404, "task_not_found"),
+        (
+            "read",
+            json!({"query": {"tasks": {"limit": 1_001}}}),
+            422,
+            "over_limit",
+        ),
+        ("due", json!({"limit": 10_001}), 422, "over_limit"),
+    ];
+    for (path, body, wanted, code) in cases {
+        let (status, problem) = client.post(&format!("/v1/store/{path}"), body).await;
+        assert_eq!(
+            (status.as_u16(), &problem["code"]),
+            (wanted, &json!(code)),
+            "{problem}"
+        );
+        assert_eq!(problem["error"]["code"], code, "{problem}");
+        fits("StoreProblem", &problem);
+    }
 }
