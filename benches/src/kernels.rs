@@ -1,11 +1,11 @@
 //! The passes over the arrays that the suite `market` of `cargo xtask peers` measures.
 //!
-//! A batch checks its rows once, when it is made. Where a peer checks nothing, ours is made outside of the measured
-//! time; the works called `Checked..` make it within, for peers that check as well.
+//! A batch checks its rows once, when it is made, which is outside of the measured time. The works called `Checked..`
+//! check and score in one pass, all of it measured, for peers that check as well.
 
 use std::num::NonZeroUsize;
 
-use aion_market::batch::{BatchOptions, Binary, Categorical, DistPairs, Ensembles, Rows, Threads};
+use aion_market::batch::{BatchOptions, Binary, Categorical, DistPairs, Ensembles, Rows, SimdLevel, Threads};
 use aion_market::predict::logistic::{LogisticOptions, fit};
 use serde::Deserialize;
 
@@ -76,43 +76,60 @@ impl Kernels {
         &self.out
     }
 
-    /// Does the work `reps` times on `threads` threads. A fit has one thread.
+    /// Does the work `reps` times on `threads` threads with the instructions of `level`. A fit has one thread and the
+    /// best instructions.
     ///
     /// # Errors
     /// When the arrays are refused.
-    pub fn measure(&mut self, work: Work, threads: usize, reps: usize) -> Result<Times> {
+    pub fn measure(&mut self, work: Work, level: SimdLevel, threads: usize, reps: usize) -> Result<Times> {
         let threads = NonZeroUsize::new(threads).ok_or("no thread")?;
-        let options = BatchOptions::default().with_threads(match threads.get() {
-            1 => Threads::One,
-            _ => Threads::Count(threads),
-        });
+        let options = BatchOptions::default()
+            .with_level(level)
+            .with_threads(match threads.get() {
+                1 => Threads::One,
+                _ => Threads::Count(threads),
+            });
         let Self { arrays, targets, out } = self;
         out.resize(results_of(work, arrays), 0.0);
-        let pairs = || Binary::new(&arrays.p, &arrays.y, options);
-        let fours = || Categorical::new(Rows::new(&arrays.p4, OUTCOMES)?, &arrays.label4, options);
-        let both = || {
-            DistPairs::new(
-                Rows::new(&arrays.p4, OUTCOMES)?,
-                Rows::new(&arrays.q4, OUTCOMES)?,
-                options,
-            )
-        };
-        let ensembles = || Ensembles::new(Rows::new(&arrays.members, MEMBERS)?, &arrays.observed, options);
+        let Arrays {
+            p,
+            y,
+            label4,
+            observed,
+            ..
+        } = &*arrays;
+        let p4 = Rows::new(&arrays.p4, OUTCOMES)?;
+        let q4 = Rows::new(&arrays.q4, OUTCOMES)?;
+        let members = Rows::new(&arrays.members, MEMBERS)?;
+        let pairs = || Binary::new(p, y, options);
+        let fours = || Categorical::new(p4, label4, options);
+        let both = || DistPairs::new(p4, q4, options);
+        let ensembles = || Ensembles::new(members, observed, options);
         match work {
             Work::LogScore => timed(reps, pairs()?, |batch| batch.log_score_into(out)),
-            Work::CheckedLogScore => timed(reps, (), |()| pairs()?.log_score_into(out)),
+            Work::CheckedLogScore => timed(reps, (), |()| {
+                again(out, |out| Binary::log_score_onto(p, y, options, out))
+            }),
             Work::MeanLogScore => timed(reps, (), |()| {
                 out[0] = pairs()?.log_score_mean()?;
                 Ok(())
             }),
             Work::Kl => timed(reps, both()?, |batch| batch.kl_into(out)),
-            Work::CheckedKl => timed(reps, (), |()| both()?.kl_into(out)),
+            Work::CheckedKl => timed(reps, (), |()| {
+                again(out, |out| DistPairs::kl_onto(p4, q4, options, out))
+            }),
             Work::Brier => timed(reps, fours()?, |batch| batch.brier_into(out)),
-            Work::CheckedBrier => timed(reps, (), |()| fours()?.brier_into(out)),
+            Work::CheckedBrier => timed(reps, (), |()| {
+                again(out, |out| Categorical::brier_onto(p4, label4, options, out))
+            }),
             Work::Rps => timed(reps, fours()?, |batch| batch.rps_into(out)),
-            Work::CheckedRps => timed(reps, (), |()| fours()?.rps_into(out)),
+            Work::CheckedRps => timed(reps, (), |()| {
+                again(out, |out| Categorical::rps_onto(p4, label4, options, out))
+            }),
             Work::Crps => timed(reps, ensembles()?, |batch| batch.crps_into(out)),
-            Work::CheckedCrps => timed(reps, (), |()| ensembles()?.crps_into(out)),
+            Work::CheckedCrps => timed(reps, (), |()| {
+                again(out, |out| Ensembles::crps_onto(members, observed, options, out))
+            }),
             Work::Logistic => timed(reps, (), |()| {
                 let fitted = fit(&arrays.x, FEATURES, targets, &LogisticOptions::default())?;
                 out.copy_from_slice(&fitted.coefficients);
@@ -120,6 +137,15 @@ impl Kernels {
             }),
         }
     }
+}
+
+/// Clears the results and fills them again.
+fn again(
+    out: &mut Vec<f64>,
+    fill: impl FnOnce(&mut Vec<f64>) -> aion_market::Result<()>,
+) -> aion_market::Result<()> {
+    out.clear();
+    fill(out)
 }
 
 fn results_of(work: Work, arrays: &Arrays) -> usize {

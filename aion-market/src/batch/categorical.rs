@@ -2,7 +2,7 @@
 
 use super::events::check_label;
 use super::input::{self, Column, Rows};
-use super::{BatchOptions, Label, Real, scores};
+use super::{BatchOptions, Label, Real, onto, scores};
 use crate::error::Result;
 use crate::kernel::check::{Labelled, first_bad_block};
 use crate::kernel::rows::{Brier, Log, Rps, Spherical};
@@ -29,20 +29,45 @@ impl<'a, T: Real, L: Label> Categorical<'a, T, L> {
         y: impl Into<Column<'a, L>>,
         options: BatchOptions,
     ) -> Result<Self> {
-        let (q, y) = (q.into().0, y.into().0);
+        Self::shaped(q.into(), y.into(), options)?.checked()
+    }
+
+    /// Checks only how many there are.
+    fn shaped(q: Rows<'a, T>, y: Column<'a, L>, options: BatchOptions) -> Result<Self> {
+        let (q, y) = (q.0, y.0);
         input::check_rows(q.rows(), &[("labels", y.rows())])?;
         input::check_outcomes("the forecasts", q.cols())?;
-        let block = first_bad_block(&Labelled { p: q, y }, options.level(), options.threads().count());
-        input::name_first(block, q.rows(), |row| {
-            input::check_dist_row("the forecasts", &q, row)?;
-            check_label(&y, row, q.cols())
-        })?;
         Ok(Self { q, y, options })
+    }
+
+    fn checked(self) -> Result<Self> {
+        let Self { q, y, options } = &self;
+        let block = first_bad_block(&self.rule(), options.level(), options.threads().count());
+        input::name_first(block, q.rows(), |row| {
+            input::check_dist_row("the forecasts", q, row)?;
+            check_label(y, row, q.cols())
+        })?;
+        Ok(self)
+    }
+
+    const fn rule(&self) -> Labelled<'a, T, L> {
+        Labelled { p: self.q, y: self.y }
     }
 
     /// How many rows.
     pub const fn rows(&self) -> usize {
         self.q.rows()
+    }
+
+    onto! {
+        /// Checks every row and scores it as [`brier_into`](Self::brier_into), in one pass.
+        brier_onto like brier_into over (q: Rows<'a, T>, y: Column<'a, L>) =>
+            |batch| Brier { p: batch.q, y: batch.y }
+    }
+
+    onto! {
+        /// Checks every row and scores it as [`rps_into`](Self::rps_into), in one pass.
+        rps_onto like rps_into over (q: Rows<'a, T>, y: Column<'a, L>) => |batch| Rps { p: batch.q, y: batch.y }
     }
 
     scores! {

@@ -27,7 +27,36 @@ impl<'a, T: Real> Ensembles<'a, T> {
         observations: impl Into<Column<'a, T>>,
         options: BatchOptions,
     ) -> Result<Self> {
-        let (x, y) = (members.into().0, observations.into().0);
+        Self::shaped(members.into(), observations.into(), options)?.checked()
+    }
+
+    /// Checks every row and scores it as [`crps_into`](Self::crps_into), in one pass for 16 members.
+    ///
+    /// The numbers are appended to `out`; to use its memory again, clear it before.
+    ///
+    /// # Errors
+    /// As [`Self::new`]; then `out` is as before.
+    pub fn crps_onto(
+        members: impl Into<Rows<'a, T>>,
+        observations: impl Into<Column<'a, T>>,
+        options: BatchOptions,
+        out: &mut Vec<T>,
+    ) -> Result<()> {
+        let batch = Self::shaped(members.into(), observations.into(), options)?;
+        let (x, y) = (batch.x, batch.y);
+        let (level, threads) = (options.level(), options.threads().count());
+        if x.cols() == 16 && drive::map_onto(&Ensemble16 { x, y }, &batch.rule(), level, threads, out) {
+            return Ok(());
+        }
+        batch.checked()?;
+        let len = out.len();
+        out.resize(len + batch.rows(), T::default());
+        batch.crps_into(&mut out[len..])
+    }
+
+    /// Checks only how many there are.
+    fn shaped(members: Rows<'a, T>, observations: Column<'a, T>, options: BatchOptions) -> Result<Self> {
+        let (x, y) = (members.0, observations.0);
         input::check_rows(x.rows(), &[("observations", y.rows())])?;
         if x.cols() == 0 {
             return Err(Error::Shape {
@@ -36,12 +65,21 @@ impl<'a, T: Real> Ensembles<'a, T> {
                 expected: 1,
             });
         }
-        let block = first_bad_block(&Members { x, y }, options.level(), options.threads().count());
-        input::name_first(block, x.rows(), |row| {
-            input::check_finite_row("the ensembles", &x, row)?;
-            input::check_entry("observations", "finite", &y, row, f64::is_finite)
-        })?;
         Ok(Self { x, y, options })
+    }
+
+    fn checked(self) -> Result<Self> {
+        let Self { x, y, options } = &self;
+        let block = first_bad_block(&self.rule(), options.level(), options.threads().count());
+        input::name_first(block, x.rows(), |row| {
+            input::check_finite_row("the ensembles", x, row)?;
+            input::check_entry("observations", "finite", y, row, f64::is_finite)
+        })?;
+        Ok(self)
+    }
+
+    const fn rule(&self) -> Members<'a, T> {
+        Members { x: self.x, y: self.y }
     }
 
     /// How many rows.

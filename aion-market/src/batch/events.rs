@@ -1,7 +1,7 @@
 //! Forecasts of events that happen or do not.
 
 use super::input::{self, Column};
-use super::{BatchOptions, Label, Real, scores};
+use super::{BatchOptions, Label, Real, onto, scores};
 use crate::error::{Error, Result};
 use crate::kernel::check::{Events, first_bad_block};
 use crate::kernel::rows::{BinaryBrier, BinaryLog};
@@ -27,19 +27,42 @@ impl<'a, T: Real, L: Label> Binary<'a, T, L> {
         y: impl Into<Column<'a, L>>,
         options: BatchOptions,
     ) -> Result<Self> {
-        let (p, y) = (p.into().0, y.into().0);
+        Self::shaped(p.into(), y.into(), options)?.checked()
+    }
+
+    /// Checks only how many there are.
+    fn shaped(p: Column<'a, T>, y: Column<'a, L>, options: BatchOptions) -> Result<Self> {
+        let (p, y) = (p.0, y.0);
         input::check_rows(p.rows(), &[("labels", y.rows())])?;
-        let block = first_bad_block(&Events { p, y }, options.level(), options.threads().count());
-        input::name_first(block, p.rows(), |row| {
-            input::check_entry("forecasts", "in [0, 1]", &p, row, |x| (0.0..=1.0).contains(&x))?;
-            check_label(&y, row, 2)
-        })?;
         Ok(Self { p, y, options })
+    }
+
+    fn checked(self) -> Result<Self> {
+        let Self { p, y, options } = &self;
+        let block = first_bad_block(&self.rule(), options.level(), options.threads().count());
+        input::name_first(block, p.rows(), |row| {
+            input::check_entry("forecasts", "in [0, 1]", p, row, |x| (0.0..=1.0).contains(&x))?;
+            check_label(y, row, 2)
+        })?;
+        Ok(self)
+    }
+
+    const fn rule(&self) -> Events<'a, T, L> {
+        Events { p: self.p, y: self.y }
     }
 
     /// How many rows.
     pub const fn rows(&self) -> usize {
         self.p.rows()
+    }
+
+    onto! {
+        /// Checks every row and scores it as [`log_score_into`](Self::log_score_into), in one pass.
+        log_score_onto like log_score_into over (p: Column<'a, T>, y: Column<'a, L>) => |batch| BinaryLog {
+            p: batch.p,
+            y: batch.y,
+            scale: T::from_f64(batch.options.unit().per_nat()),
+        }
     }
 
     scores! {

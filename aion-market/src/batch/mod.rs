@@ -4,7 +4,7 @@
 //! any layout. Making one checks every row, and the error names the first bad one; from there on
 //! the scores cannot fail but for the length of `out`, so a batch that is refused has written
 //! nothing. The `_into` forms allocate nothing on one thread, except for ensembles of more than
-//! 256 members.
+//! 256 members. Where a batch is scored once, the `_onto` forms check and score in one pass.
 //!
 //! ```
 //! use aion_market::batch::{BatchOptions, Binary, Categorical, Rows, Unit};
@@ -81,3 +81,32 @@ macro_rules! scores {
     )*};
 }
 use scores;
+
+/// A score whose rows are checked in the same pass.
+macro_rules! onto {
+    ($(#[$doc:meta])* $onto:ident like $into:ident over ($($arg:ident: $of:ty),*) => |$batch:ident| $kernel:expr) => {
+        $(#[$doc])*
+        /// The numbers are appended to `out`; to use its memory again, clear it before. Memory is read
+        /// once, while [`Self::new`] and a score read it twice: worth it where a batch has one score.
+        ///
+        /// # Errors
+        /// As [`Self::new`]; then `out` is as before.
+        pub fn $onto(
+            $($arg: impl Into<$of>,)*
+            options: $crate::batch::BatchOptions,
+            out: &mut Vec<T>,
+        ) -> $crate::Result<()> {
+            let $batch = Self::shaped($($arg.into(),)* options)?;
+            let (level, threads) = (options.level(), options.threads().count());
+            if $crate::kernel::drive::map_onto(&$kernel, &$batch.rule(), level, threads, out) {
+                return Ok(());
+            }
+            $batch.checked()?;
+            // Never here: the check finds what held up the pass.
+            let len = out.len();
+            out.resize(len + $batch.rows(), T::default());
+            $batch.$into(&mut out[len..])
+        }
+    };
+}
+use onto;

@@ -1,7 +1,7 @@
 //! Divergences between rows of two matrices.
 
 use super::input::{self, Rows};
-use super::{BatchOptions, Real, scores};
+use super::{BatchOptions, Real, onto, scores};
 use crate::error::{Result, check_len};
 use crate::kernel::check::{self, first_bad_block};
 use crate::kernel::pairs::{CrossEntropy, JensenShannon, Kl};
@@ -23,20 +23,30 @@ impl<'a, T: Real> DistPairs<'a, T> {
     /// [`crate::Error::TooManyRows`], and for the first bad row [`crate::Error::BadCell`] or
     /// [`crate::Error::BadRow`] if a sum is further from 1 than [`Real::SUM_TOLERANCE`].
     pub fn new(p: impl Into<Rows<'a, T>>, q: impl Into<Rows<'a, T>>, options: BatchOptions) -> Result<Self> {
-        let (p, q) = (p.into().0, q.into().0);
+        Self::shaped(p.into(), q.into(), options)?.checked()
+    }
+
+    /// Checks only how many there are.
+    fn shaped(p: Rows<'a, T>, q: Rows<'a, T>, options: BatchOptions) -> Result<Self> {
+        let (p, q) = (p.0, q.0);
         input::check_rows(p.rows(), &[("q", q.rows())])?;
         input::check_outcomes("p", p.cols())?;
         check_len("a row of q", q.cols(), p.cols())?;
-        let block = first_bad_block(
-            &check::DistPairs { p, q },
-            options.level(),
-            options.threads().count(),
-        );
-        input::name_first(block, p.rows(), |row| {
-            input::check_dist_row("p", &p, row)?;
-            input::check_dist_row("q", &q, row)
-        })?;
         Ok(Self { p, q, options })
+    }
+
+    fn checked(self) -> Result<Self> {
+        let Self { p, q, options } = &self;
+        let block = first_bad_block(&self.rule(), options.level(), options.threads().count());
+        input::name_first(block, p.rows(), |row| {
+            input::check_dist_row("p", p, row)?;
+            input::check_dist_row("q", q, row)
+        })?;
+        Ok(self)
+    }
+
+    const fn rule(&self) -> check::DistPairs<'a, T> {
+        check::DistPairs { p: self.p, q: self.q }
     }
 
     /// How many rows.
@@ -46,6 +56,12 @@ impl<'a, T: Real> DistPairs<'a, T> {
 
     fn scale(&self) -> T {
         T::from_f64(self.options.unit().per_nat())
+    }
+
+    onto! {
+        /// Checks every row and compares it as [`kl_into`](Self::kl_into), in one pass.
+        kl_onto like kl_into over (p: Rows<'a, T>, q: Rows<'a, T>) =>
+            |batch| Kl { p: batch.p, q: batch.q, scale: batch.scale() }
     }
 
     scores! {

@@ -1,8 +1,10 @@
 //! Runs a kernel over all rows: into a slice, as a sum, on some threads.
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::thread;
 
+use super::check::Rule;
 use super::elementary::Float;
 use super::{SimdLevel, Vector, Work, dispatch};
 
@@ -63,30 +65,102 @@ impl Runs {
 /// Above so many bytes the results of a call go past the caches, which they would only flush.
 const STREAM_BYTES: usize = 4 << 20;
 
+/// What rows must be to have a number.
+trait Guard<T: Float>: Copy + Send + Sync {
+    /// Whether all of a vector's rows are so.
+    fn lets_pass<V: Vector<Scalar = T>>(&self, proof: V::Proof, row: usize) -> bool;
+}
+
+/// All rows: they were checked before.
+#[derive(Debug, Clone, Copy)]
+struct Open;
+
+impl<T: Float> Guard<T> for Open {
+    #[inline(always)]
+    fn lets_pass<V: Vector<Scalar = T>>(&self, _: V::Proof, _: usize) -> bool {
+        true
+    }
+}
+
+/// Those that keep a rule, counted from `first`.
+#[derive(Debug, Clone, Copy)]
+struct Ruled<R> {
+    rule: R,
+    first: usize,
+}
+
+impl<R: Rule> Guard<R::Scalar> for Ruled<R> {
+    #[inline(always)]
+    fn lets_pass<V: Vector<Scalar = R::Scalar>>(&self, proof: V::Proof, row: usize) -> bool {
+        V::all(self.rule.keeps::<V>(proof, self.first + row))
+    }
+}
+
 /// Writes the number of each row, on `threads` threads.
 ///
 /// # Panics
 /// If `out` has another length than there are rows.
 pub(crate) fn map_into<K: RowKernel>(kernel: &K, level: SimdLevel, threads: usize, out: &mut [K::Scalar]) {
+    // SAFETY: only numbers are written there.
+    let out = unsafe { &mut *(std::ptr::from_mut(out) as *mut [MaybeUninit<K::Scalar>]) };
+    let passed = map_guarded(kernel, |_| Open, level, threads, out);
+    debug_assert!(passed, "nothing holds up a row");
+}
+
+/// Appends the number of each row, on `threads` threads, if all rows keep the rule; else `out` is as before.
+pub(crate) fn map_onto<K: RowKernel, R: Rule<Scalar = K::Scalar>>(
+    kernel: &K,
+    rule: &R,
+    level: SimdLevel,
+    threads: usize,
+    out: &mut Vec<K::Scalar>,
+) -> bool {
+    let rows = kernel.rows();
+    out.reserve(rows);
+    let guard = |first| Ruled { rule: *rule, first };
+    let passed = map_guarded(
+        kernel,
+        guard,
+        level,
+        threads,
+        &mut out.spare_capacity_mut()[..rows],
+    );
+    if passed {
+        // SAFETY: every row's number was written, as none was held up.
+        unsafe { out.set_len(out.len() + rows) };
+    }
+    passed
+}
+
+/// Writes the number of each row unless a guard holds one up; whether none did, and so all are written.
+fn map_guarded<K: RowKernel, G: Guard<K::Scalar>>(
+    kernel: &K,
+    guard: impl Fn(usize) -> G,
+    level: SimdLevel,
+    threads: usize,
+    out: &mut [MaybeUninit<K::Scalar>],
+) -> bool {
     assert_eq!(out.len(), kernel.rows());
     let stream = size_of_val(out) > STREAM_BYTES;
     let mut left = &mut *out;
     let shares = shares(kernel.rows(), threads).map(|rows| {
         let (share, rest) = std::mem::take(&mut left).split_at_mut(rows.len());
         left = rest;
+        let guard = guard(rows.start);
         let kernel = kernel.part(rows);
         move || {
             dispatch(
                 level,
                 MapInto {
                     kernel,
+                    guard,
                     out: share,
                     stream,
                 },
-            );
+            )
         }
     });
-    for_each_share(shares);
+    for_each_share(shares).into_iter().all(|passed| passed)
 }
 
 /// The sum of the numbers of all rows, on `threads` threads.
@@ -152,46 +226,51 @@ impl<R> IntoIterator for Results<R> {
     }
 }
 
-struct MapInto<'o, K: RowKernel> {
+struct MapInto<'o, K: RowKernel, G> {
     kernel: K,
-    out: &'o mut [K::Scalar],
+    guard: G,
+    out: &'o mut [MaybeUninit<K::Scalar>],
     stream: bool,
 }
 
-impl<K: RowKernel> Work<K::Scalar> for MapInto<'_, K> {
-    type Out = ();
+impl<K: RowKernel, G: Guard<K::Scalar>> Work<K::Scalar> for MapInto<'_, K, G> {
+    type Out = bool;
 
     #[inline(always)]
-    fn run<V: Vector<Scalar = K::Scalar>>(mut self, proof: V::Proof) {
+    fn run<V: Vector<Scalar = K::Scalar>>(mut self, proof: V::Proof) -> bool {
         let off = self.out.as_ptr().align_offset(size_of::<V>());
         if !self.stream || off >= V::LANES {
-            let row = self.runs::<V, false>(proof, 0);
-            return self.rest::<V>(proof, row);
+            let next = self.runs::<V, false>(proof, 0);
+            return next.is_some_and(|row| self.rest::<V>(proof, row..self.out.len()));
         }
         // A row's number does not depend on where it lies, so a few may come first by themselves.
-        if off > 0 {
-            partly(self.kernel.block::<V>(proof, 0), &mut self.out[..off]);
+        if !self.rest::<V>(proof, 0..off) {
+            return false;
         }
-        let row = self.runs::<V, true>(proof, off);
+        let next = self.runs::<V, true>(proof, off);
         fence();
-        self.rest::<V>(proof, row);
+        next.is_some_and(|row| self.rest::<V>(proof, row..self.out.len()))
     }
 }
 
-impl<K: RowKernel> MapInto<'_, K> {
-    /// All runs from `row` on; gives the first row after them. Streaming asks that `row` is aligned.
+impl<K: RowKernel, G: Guard<K::Scalar>> MapInto<'_, K, G> {
+    /// All runs from `row` on; gives the first row after them, unless a row is held up. Streaming asks
+    /// that `row` is aligned.
     #[inline(always)]
     fn runs<V: Vector<Scalar = K::Scalar>, const STREAM: bool>(
         &mut self,
         proof: V::Proof,
         row: usize,
-    ) -> usize {
+    ) -> Option<usize> {
         let runs = Runs::over(&(row..self.out.len()), V::LANES);
         assert!(runs.end() <= self.out.len());
-        let out = self.out.as_mut_ptr();
+        let out: *mut K::Scalar = self.out.as_mut_ptr().cast();
         for block in 0..runs.blocks {
             for run in 0..RUNS {
                 let row = runs.row(run, block);
+                if !self.guard.lets_pass::<V>(proof, row) {
+                    return None;
+                }
                 let numbers = self.kernel.block::<V>(proof, row);
                 // SAFETY: the vector ends before the runs do, and every one is as aligned as the first.
                 unsafe {
@@ -203,23 +282,24 @@ impl<K: RowKernel> MapInto<'_, K> {
                 }
             }
         }
-        runs.end()
+        Some(runs.end())
     }
 
-    /// The rows from `row` on, one vector after another.
+    /// Some rows, one vector after another, until one is held up; whether none is.
     #[inline(always)]
-    fn rest<V: Vector<Scalar = K::Scalar>>(self, proof: V::Proof, row: usize) {
-        let mut row = row;
-        let mut blocks = self.out[row..].chunks_exact_mut(V::LANES);
-        for block in &mut blocks {
-            // SAFETY: the block has as many scalars as the vector.
-            unsafe { self.kernel.block::<V>(proof, row).store(block.as_mut_ptr()) };
+    fn rest<V: Vector<Scalar = K::Scalar>>(&mut self, proof: V::Proof, rows: Range<usize>) -> bool {
+        let mut row = rows.start;
+        for out in self.out[rows].chunks_mut(V::LANES) {
+            if !self.guard.lets_pass::<V>(proof, row) {
+                return false;
+            }
+            let numbers = lanes_of(self.kernel.block::<V>(proof, row));
+            for (out, number) in out.iter_mut().zip(numbers) {
+                out.write(number);
+            }
             row += V::LANES;
         }
-        let tail = blocks.into_remainder();
-        if !tail.is_empty() {
-            partly(self.kernel.block::<V>(proof, row), tail);
-        }
+        true
     }
 }
 
@@ -232,13 +312,13 @@ fn fence() {
     }
 }
 
-/// Writes the first lanes.
+/// The lanes, and zeros after them.
 #[inline(always)]
-fn partly<V: Vector>(block: V, out: &mut [V::Scalar]) {
+fn lanes_of<V: Vector>(block: V) -> [V::Scalar; 16] {
     let mut lanes = [V::Scalar::ZERO; 16];
     // SAFETY: no vector has more than 16 lanes.
     unsafe { block.store(lanes.as_mut_ptr()) };
-    out.copy_from_slice(&lanes[..out.len()]);
+    lanes
 }
 
 struct SumOf<K: RowKernel> {
@@ -266,10 +346,9 @@ impl<K: RowKernel> Work<K::Scalar> for SumOf<K> {
             total += partial.into_iter().map(V::sum).sum::<f64>();
         }
         for row in (runs.end()..rows).step_by(V::LANES) {
-            let mut lanes = [K::Scalar::ZERO; 16];
+            let lanes = lanes_of(self.kernel.block::<V>(proof, row));
             let count = V::LANES.min(rows - row);
-            partly(self.kernel.block::<V>(proof, row), &mut lanes[..count]);
-            total += lanes.iter().map(|x| x.to_f64()).sum::<f64>();
+            total += lanes[..count].iter().map(|x| x.to_f64()).sum::<f64>();
         }
         total
     }

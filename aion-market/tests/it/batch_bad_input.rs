@@ -233,3 +233,108 @@ fn more_rows_than_32_bits_count_are_refused() {
     let refused = Categorical::new(forecasts, labels, BatchOptions::default());
     assert!(matches!(refused, Err(Error::TooManyRows { rows: found, .. }) if found == rows));
 }
+
+/// Checking and scoring in one pass is checking first and scoring then; what is refused leaves no trace.
+#[test]
+fn one_pass_appends_what_two_passes_write_or_nothing() {
+    for options in all_options() {
+        for rows in [0, 1, 7, 64, 300, 3_001] {
+            let share = |i: usize| (i * 7_919 % 1_000) as f64 / 1_000.0;
+            let mut p: Vec<f64> = (0..rows).map(share).collect();
+            let y: Vec<u8> = (0..rows).map(|i| (i % 2) as u8).collect();
+            let mut q: Vec<f64> = p
+                .iter()
+                .flat_map(|p| [p / 4.0, p / 2.0, p / 4.0, 1.0 - p])
+                .collect();
+            let mut members: Vec<f64> = (0..rows * 16).map(share).collect();
+            for bad in [None, Some(rows / 2), rows.checked_sub(1)] {
+                let bad = bad.filter(|_| rows > 0);
+                if let Some(bad) = bad {
+                    (p[bad], q[4 * bad + 2], members[16 * bad + 5]) = (1.5, -0.5, f64::NAN);
+                }
+                let q = || Rows::new(&q, 4).unwrap();
+                let members = || Rows::new(&members, 16).unwrap();
+                let pairs = [
+                    both(
+                        rows,
+                        Binary::new(&p, &y, options),
+                        Binary::log_score_into,
+                        |out| Binary::log_score_onto(&p, &y, options, out),
+                    ),
+                    both(
+                        rows,
+                        Categorical::new(q(), &y, options),
+                        Categorical::brier_into,
+                        |out| Categorical::brier_onto(q(), &y, options, out),
+                    ),
+                    both(
+                        rows,
+                        Categorical::new(q(), &y, options),
+                        Categorical::rps_into,
+                        |out| Categorical::rps_onto(q(), &y, options, out),
+                    ),
+                    both(
+                        rows,
+                        DistPairs::new(q(), q(), options),
+                        DistPairs::kl_into,
+                        |out| DistPairs::kl_onto(q(), q(), options, out),
+                    ),
+                    both(
+                        rows,
+                        Ensembles::new(members(), &p, options),
+                        Ensembles::crps_into,
+                        |out| Ensembles::crps_onto(members(), &p, options, out),
+                    ),
+                ];
+                for ((one_said, one), (two_said, two)) in pairs {
+                    assert_eq!(one_said, two_said);
+                    assert_eq!(one_said == "accepted", bad.is_none(), "{one_said}");
+                    assert_eq!(one, two);
+                }
+            }
+        }
+    }
+}
+
+/// An answer, and what lies in the results after it.
+type Told = (String, Vec<f64>);
+
+/// What one pass says and appends, and what two say and write; both find a number in the results.
+fn both<B>(
+    rows: usize,
+    batch: aion_market::Result<B>,
+    into: impl Fn(&B, &mut [f64]) -> aion_market::Result<()>,
+    onto: impl Fn(&mut Vec<f64>) -> aion_market::Result<()>,
+) -> (Told, Told) {
+    let mut one = vec![7.0];
+    let one_said = says(onto(&mut one));
+    let mut two = vec![7.0];
+    let two_said = says(batch.and_then(|batch| {
+        two.resize(1 + rows, 0.0);
+        into(&batch, &mut two[1..])
+    }));
+    ((one_said, one), (two_said, two))
+}
+
+/// Results that go past the caches: an odd place for the first, and a bad row in each quarter.
+#[test]
+fn one_pass_over_many_rows_is_two() {
+    let rows = (4 << 20) / 8 + 77;
+    let mut p: Vec<f64> = (0..rows).map(|i| (i * 7_919 % 1_000) as f64 / 1_000.0).collect();
+    let y = vec![1_u8; rows];
+    let options = BatchOptions::default();
+    let mut out = vec![0.5];
+    Binary::log_score_onto(&p, &y, options, &mut out).unwrap();
+    assert!(out.len() == rows + 1 && out[1] == f64::NEG_INFINITY);
+    assert!(
+        p.iter()
+            .zip(&out[1..])
+            .all(|(p, score)| (p.ln() - score).abs() <= 1e-15 * score.abs() || *p == 0.0)
+    );
+    for bad in [rows - 1, rows * 7 / 8, rows / 2, rows / 3, 0] {
+        p[bad] = -1.0;
+        let refused = says(Binary::log_score_onto(&p, &y, options, &mut out));
+        assert_eq!(refused, format!("forecasts[{bad}] must be in [0, 1], got -1"));
+        assert_eq!(out.len(), rows + 1);
+    }
+}

@@ -1,7 +1,7 @@
 //! Our market as a driver of `cargo xtask peers market`.
 //!
 //! One JSON object a line. `{"make": dir, "seed", ..}` writes the arrays and `{"load": dir}` reads them;
-//! `{"work", "threads", "reps", "out"}` is answered with the smallest `cpu_s` and `wall_s` of that many passes, and the
+//! `{"work", "simd", "threads", "reps", "out"}` is answered with the smallest `cpu_s` and `wall_s` of that many passes, and the
 //! results go to the file `out` where there is one; `{"probe_threads", "bytes"}` with what the memory can do;
 //! `{"quote_outcomes"}` with the `ns` of a quote; `{"replay", "bets"}` with the `seconds` of a recorded market.
 
@@ -12,8 +12,9 @@ use std::path::PathBuf;
 use aion_benches::arrays::{Arrays, Sizes, write_floats};
 use aion_benches::bets::{self, Bets};
 use aion_benches::driver;
-use aion_benches::kernels::{Kernels, Work};
+use aion_benches::kernels::{Kernels, Times, Work};
 use aion_benches::memory::{copy_bytes_per_s, fastest, read_bytes_per_s};
+use aion_market::batch::SimdLevel;
 use aion_market::maker::Lmsr;
 use aion_types::PpmDist;
 use serde::Deserialize;
@@ -37,6 +38,7 @@ enum Request {
     },
     Pass {
         work: Work,
+        simd: Option<Simd>,
         threads: usize,
         reps: usize,
         out: Option<PathBuf>,
@@ -52,6 +54,13 @@ enum Request {
         replay: Medium,
         bets: usize,
     },
+}
+
+/// Instructions other than the best.
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "lowercase")]
+enum Simd {
+    Avx2,
 }
 
 #[derive(Deserialize, Clone, Copy)]
@@ -93,12 +102,15 @@ fn answer(kernels: &mut Option<Kernels>, request: Request) -> Result<Value> {
         }
         Request::Pass {
             work,
+            simd,
             threads,
             reps,
             out,
         } => {
             let kernels = kernels.as_mut().ok_or("no arrays are loaded")?;
-            pass(kernels, work, threads, reps, out)
+            let level = simd.map_or_else(SimdLevel::detect, |Simd::Avx2| SimdLevel::Avx2);
+            let times = kernels.measure(work, level, threads, reps)?;
+            told(kernels, times, out)
         }
         Request::Probe { probe_threads, bytes } => Ok(json!({
             "read_bytes_per_s": read_bytes_per_s(probe_threads, bytes),
@@ -109,14 +121,7 @@ fn answer(kernels: &mut Option<Kernels>, request: Request) -> Result<Value> {
     }
 }
 
-fn pass(
-    kernels: &mut Kernels,
-    work: Work,
-    threads: usize,
-    reps: usize,
-    out: Option<PathBuf>,
-) -> Result<Value> {
-    let times = kernels.measure(work, threads, reps)?;
+fn told(kernels: &Kernels, times: Times, out: Option<PathBuf>) -> Result<Value> {
     if let Some(path) = out {
         write_floats(&path, kernels.results())?;
     }

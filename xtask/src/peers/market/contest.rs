@@ -22,6 +22,8 @@ pub(super) struct Plan {
 struct Request<'a> {
     work: &'a str,
     peer: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    simd: Option<&'a str>,
     threads: usize,
     reps: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -35,6 +37,17 @@ struct Answer {
     wall_s: f64,
 }
 
+/// Instructions of our side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Vectors {
+    /// The machine's best, with the goals for AVX-512.
+    Avx512,
+    /// The machine's best, with the goals for AVX2.
+    Best,
+    /// AVX2 on a machine that has more.
+    Avx2,
+}
+
 /// Where a contest is held.
 pub(super) struct Ring<'a> {
     /// Where results go to be compared.
@@ -43,8 +56,8 @@ pub(super) struct Ring<'a> {
     pub(super) threads: usize,
     /// How long.
     pub(super) plan: Plan,
-    /// Whether the goals for AVX-512 hold; else those for AVX2.
-    pub(super) wide: bool,
+    /// Which goals hold, and which instructions ours is told to use.
+    pub(super) vectors: Vectors,
 }
 
 impl Ring<'_> {
@@ -85,6 +98,7 @@ impl Ring<'_> {
         Request {
             work: work.name,
             peer: contest.peer,
+            simd: (self.vectors == Vectors::Avx2).then_some("avx2"),
             threads: self.threads,
             reps: self.plan.reps,
             out,
@@ -112,14 +126,24 @@ impl Ring<'_> {
             Unit::Millis(_) => Better::Lower,
         };
         let goal = contest.goals.filter(|_| self.threads == 1);
+        let title = match self.vectors {
+            Vectors::Avx2 => format!("{}, ours with AVX2", work.title),
+            Vectors::Avx512 | Vectors::Best => work.title.to_owned(),
+        };
         Row {
-            work: work.title.to_owned(),
+            work: title,
             unit: unit_name(work.unit),
             ours,
             peer,
             theirs: Some(theirs),
             ratio: Some(ratio(better, ours, theirs)),
-            goal_ratio: goal.map(|(avx512, avx2)| if self.wide { avx512 } else { avx2 }),
+            goal_ratio: goal.map(|(avx512, avx2)| {
+                if self.vectors == Vectors::Avx512 {
+                    avx512
+                } else {
+                    avx2
+                }
+            }),
             kept: None,
             limit: String::new(),
             agreement,

@@ -2,6 +2,7 @@
 //!
 //! Our driver makes the arrays from a seed and writes them to a directory; all sides read the same files. For one
 //! thread the processor time of the process counts, so that a busy machine disturbs little; for two, the wall time.
+//! Large blocks lie in large pages on all sides.
 //! A share of the memory's speed is beside the faster of reading and of copying, measured over as many bytes in the same
 //! run.
 
@@ -15,7 +16,7 @@ use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
-use self::contest::{Plan, Ring};
+use self::contest::{Plan, Ring, Vectors};
 use self::limit::Limit;
 use self::works::{Contest, Side, WORKS};
 use super::driver::Driver;
@@ -39,6 +40,8 @@ const THREAD_VARIABLES: [&str; 4] = [
     "NUMBA_NUM_THREADS",
     "RAYON_NUM_THREADS",
 ];
+/// Large blocks in large pages, as numpy asks for its own arrays: all sides see the same memory.
+const LARGE_PAGES: (&str, &str) = ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1");
 const SEED: u64 = 20_261_122;
 
 #[derive(Serialize)]
@@ -66,9 +69,10 @@ struct Nothing {}
 pub fn rows(root: &Path, machine: &Machine, effort: Effort) -> Result<Vec<Row>> {
     let plan = match effort {
         Effort::Quick => Plan { rounds: 3, reps: 1 },
-        Effort::Full => Plan { rounds: 15, reps: 3 },
+        Effort::Full => Plan { rounds: 11, reps: 2 },
     };
     let programs = Programs::prepare(root)?;
+    let wide = machine.simd.starts_with("avx512");
     let dir = Scratch::make()?;
     let mut rows = Vec::new();
     for threads in [1, 2].into_iter().filter(|threads| *threads <= machine.cores) {
@@ -81,9 +85,16 @@ pub fn rows(root: &Path, machine: &Machine, effort: Effort) -> Result<Vec<Row>> 
             dir: &dir.0,
             threads,
             plan,
-            wide: machine.simd.starts_with("avx512"),
+            vectors: if wide { Vectors::Avx512 } else { Vectors::Best },
         };
         rows.extend(sides.works(&ring)?);
+        if wide && threads == 1 {
+            let ring = Ring {
+                vectors: Vectors::Avx2,
+                ..ring
+            };
+            rows.extend(sides.works_with_two_goals(&ring)?);
+        }
     }
     let mut ours = programs.ours(1)?;
     rows.extend(alone::quotes(&mut ours, plan)?);
@@ -149,7 +160,7 @@ fn driver(command: &mut Command, threads: usize) -> Result<Driver> {
     for variable in THREAD_VARIABLES {
         command.env(variable, threads.to_string());
     }
-    Driver::start(command)
+    Driver::start(command.env(LARGE_PAGES.0, LARGE_PAGES.1))
 }
 
 /// Builds the Rust peers in their own workspace.
@@ -215,6 +226,22 @@ impl Sides {
                 row.limit = limit.words(work, row.ours);
             }
             rows.extend(contests);
+        }
+        Ok(rows)
+    }
+
+    /// Once more those works whose goals depend on the instructions.
+    fn works_with_two_goals(&mut self, ring: &Ring<'_>) -> Result<Vec<Row>> {
+        let depends = |contest: &&Contest| contest.goals.is_some_and(|(avx512, avx2)| avx512 != avx2);
+        let mut rows = Vec::new();
+        for work in &WORKS {
+            for contest in work.contests.iter().filter(depends) {
+                let row = ring.hold(work, contest, &mut self.ours, &mut self.python)?;
+                rows.push(Row {
+                    limit: "arithmetic".to_owned(),
+                    ..row
+                });
+            }
         }
         Ok(rows)
     }

@@ -159,7 +159,7 @@ pub const WORKS: [Work; 11] = [
             "rps",
             "RPS, K=4, theirs checked",
             FOURS,
-            &[python("scoringrules", None, SAME)],
+            &[python("scoringrules", both(30.0), SAME)],
         ),
         41,
     ),
