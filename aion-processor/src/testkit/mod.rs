@@ -8,6 +8,8 @@
 //! ```
 
 pub mod cases;
+pub mod clocks;
+pub mod endurance;
 pub mod gates;
 pub mod holding;
 pub mod lines;
@@ -243,6 +245,11 @@ macro_rules! task_store_tests {
         $crate::task_store_tests!(@in objects
             $make;
             objects_compare_and_set, objects_are_bounded, calls_make_tasks, exclusive_calls_take_turns,
+        );
+        $crate::task_store_tests!(@in clocks
+            $make;
+            a_clock_set_back_ends_nothing, a_clock_set_forth_fences_the_holder, schedules_repeat_no_time,
+            waits_survive_clocks,
         );
         $crate::task_store_tests!(@in trees
             $make;

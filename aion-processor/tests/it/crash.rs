@@ -1,112 +1,61 @@
 //! The process dies at any moment: nothing that was acknowledged is lost, everything else happened
 //! whole or not at all.
 
-use std::collections::BTreeSet;
-use std::fs::{File, OpenOptions};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aion_processor::{
-    Acquired, ClaimReq, Error, NewMessage, NewPrimitive, NewTask, PrimitiveKind, Processor, Want,
-};
-use aion_types::{Clock, HandlerId, Json, Role, Status, SystemClock, TaskId};
+use aion_processor::testkit::endurance::{Audit, Notes, Report, Work, settled, sound};
+use aion_processor::{PostgresOptions, PostgresTaskStore, Processor};
 
 use crate::file::assert_sound;
+use crate::postgres::database;
 
 /// Where the writer in the other process works; without it that test does nothing.
 const DIRECTORY: &str = "AION_PROCESSOR_CRASH_TEST";
-/// How long the killing goes on; longer where the machine is too busy to get much done.
-const LENGTH: Duration = Duration::from_secs(4);
-const LONGEST: Duration = Duration::from_secs(60);
+/// The database that it works on; without it on a file in the directory.
+const DATABASE: &str = "AION_PROCESSOR_CRASH_TEST_DATABASE";
+/// How long the killing goes on, in seconds; longer where the machine is too busy to get much done.
+const LENGTH: &str = "AION_KILL_SECONDS";
+const LENGTH_S: u64 = 4;
+const LONGEST: Duration = Duration::from_secs(90);
+/// Answers that must have come for the test to say something.
+const ENOUGH: u64 = 300;
 /// Leases of the writer; what it held when it died is free after that.
 const LEASE_MS: u64 = 200;
+/// Kills between two audits.
+const ROUND: u64 = 5;
 
 /// Works until it is killed, and notes each answer in a file right after it came.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "the other half of a_killed_process_loses_nothing, which starts it"]
+#[ignore = "the other half of the kill tests, which start it"]
 async fn writer() {
     let Some(directory) = std::env::var_os(DIRECTORY).map(PathBuf::from) else {
         return;
     };
-    let processor = Processor::open(directory.join("processor.db")).await.unwrap();
-    processor
-        .declare(NewPrimitive::new("two", PrimitiveKind::Semaphore { permits: 2 }))
-        .await
-        .unwrap();
-    let acks = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(directory.join("acks"))
-        .unwrap();
-    let acks = Arc::new(acks);
-    let workers: Vec<_> = (0..8)
-        .map(|n| tokio::spawn(work(processor.clone(), acks.clone(), n)))
-        .collect();
-    for worker in workers {
-        worker.await.unwrap();
-    }
+    let processor = match std::env::var(DATABASE) {
+        Ok(url) => open_postgres(&url).await,
+        Err(_) => Processor::open(directory.join("processor.db")).await.unwrap(),
+    };
+    let notes = Notes::open(&directory.join("notes")).unwrap();
+    let work = Work::default().with_lease_ms(LEASE_MS);
+    work.run(&processor, &notes).await.unwrap();
 }
 
-async fn work(processor: Processor, acks: Arc<File>, n: u32) {
-    let claim = ClaimReq::new(HandlerId::new(format!("worker-{n}")).unwrap()).with_lease_ms(LEASE_MS);
-    loop {
-        let new = NewTask::new(TaskId::generate(SystemClock.now()), "crash", "A task")
-            .with_payload("x".repeat(500).into());
-        let made = processor.create(new).await.unwrap();
-        note(&acks, "created", made.id, 0);
-        processor.tick().await.unwrap();
-        let Some(lease) = processor.claim(claim.clone()).await.unwrap().pop() else {
-            continue;
-        };
-        // Half of the tasks go on only when it is their turn.
-        let wants = n.is_multiple_of(2);
-        if wants {
-            match processor.acquire(Want::new(lease.fence(), "two")).await {
-                Ok(Acquired::Granted(_)) => {}
-                // Somebody else goes on with it when it is its turn, or when its lease is over.
-                Ok(_) | Err(Error::LeaseLost { .. }) => continue,
-                Err(error) => panic!("{error}"),
-            }
-        }
-        let message = NewMessage::new(Role::Assistant, "working").with_key("once");
-        // The lease may be lost when the machine is slow: then nothing was acknowledged.
-        if processor.append(lease.fence(), message).await.is_ok() {
-            note(&acks, "said", lease.task.id, lease.epoch);
-        }
-        if processor.complete(lease.fence(), Json::Null).await.is_ok() {
-            note(&acks, "completed", lease.task.id, lease.epoch);
-        }
-    }
+async fn open_postgres(url: &str) -> Processor {
+    let store = PostgresTaskStore::open(url, PostgresOptions::default()).await;
+    Processor::new(store.unwrap())
 }
 
-/// Only tasks that may still go on hold the semaphore, no more than fit, and nobody waits in vain.
-async fn assert_line(processor: &Processor) {
-    let waits = processor.waits(None).await.unwrap();
-    for holder in &waits.holders {
-        assert_eq!(processor.get(holder.task).await.unwrap().status, Status::Ready);
-    }
-    for waiter in &waits.waiters {
-        assert_eq!(processor.get(waiter.task).await.unwrap().status, Status::Blocked);
-    }
-    let two = processor.primitive("two").await.unwrap();
-    let counted = (two.held as usize, two.waiting as usize);
-    assert_eq!(counted, (waits.holders.len(), waits.waiters.len()));
-    assert!(two.held <= 2 && (two.waiting == 0 || two.held == 2), "{two:?}");
-}
-
-fn note(mut acks: &File, what: &str, task: TaskId, epoch: u64) {
-    acks.write_all(format!("{what} {task} {epoch}\n").as_bytes())
-        .unwrap();
-}
-
-fn spawn(directory: &Path) -> Child {
+fn spawn(directory: &Path, url: Option<&str>) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
         .args(["--exact", "crash::writer", "--ignored"])
-        .env(DIRECTORY, directory);
+        .env(DIRECTORY, directory)
+        .env_remove(DATABASE);
+    if let Some(url) = url {
+        command.env(DATABASE, url);
+    }
     command
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -114,73 +63,146 @@ fn spawn(directory: &Path) -> Child {
         .unwrap()
 }
 
-/// Kills the writer again and again. Acknowledged creates, messages and ends are all there, no task
-/// was completed under two epochs, the log rebuilds the tree, and what the dead held is free again.
-#[tokio::test]
-async fn a_killed_process_loses_nothing() {
-    let directory = tempfile::tempdir().unwrap();
-    let started = Instant::now();
-    let mut kills = 0_u64;
-    let acks = directory.path().join("acks");
-    let little_done = || std::fs::metadata(&acks).map_or(0, |acks| acks.len()) < 16_000;
-    while started.elapsed() < LENGTH || (little_done() && started.elapsed() < LONGEST) {
-        let mut child = spawn(directory.path());
-        let pause_ms = if started.elapsed() < LENGTH { 120 } else { 1_000 };
-        tokio::time::sleep(Duration::from_millis(pause_ms + kills * 37 % 200)).await;
-        child.kill().unwrap();
-        child.wait().unwrap();
-        kills += 1;
-    }
-    let path = directory.path().join("processor.db");
-    let processor = Processor::open(&path).await.unwrap();
-    assert_sound(&path, &processor).await;
-    let acks = std::fs::read_to_string(&acks).unwrap();
-    let mut completed = BTreeSet::new();
-    for line in acks.lines() {
-        let mut words = line.split(' ');
-        let (what, task, epoch) = (
-            words.next().unwrap(),
-            words.next().unwrap(),
-            words.next().unwrap(),
-        );
-        let task = processor.get(task.parse().unwrap()).await.unwrap();
-        match what {
-            "said" => assert_eq!(
-                processor
-                    .messages(task.id, Default::default())
-                    .await
-                    .unwrap()
-                    .messages
-                    .len(),
-                1
-            ),
-            "completed" => {
-                assert_eq!(
-                    (task.status, task.lease_epoch.to_string().as_str()),
-                    (Status::Completed, epoch)
-                );
-                assert!(completed.insert(task.id), "{} was completed twice", task.id);
-            }
-            _ => {}
+fn length() -> Duration {
+    let wanted = std::env::var(LENGTH).ok();
+    Duration::from_secs(wanted.map_or(LENGTH_S, |seconds| seconds.parse().unwrap()))
+}
+
+/// Kills the writer again and again, and audits the store in between.
+struct Killing {
+    directory: tempfile::TempDir,
+    started: Instant,
+    kills: u64,
+    read: usize,
+    audit: Audit,
+    total: Report,
+}
+
+impl Killing {
+    fn new() -> Self {
+        Self {
+            directory: tempfile::tempdir().unwrap(),
+            started: Instant::now(),
+            kills: 0,
+            read: 0,
+            audit: Audit::new(),
+            total: Report::default(),
         }
     }
-    assert!(
-        kills >= 5 && completed.len() > 20,
-        "{kills} kills, {} completed",
-        completed.len()
-    );
-    tokio::time::sleep(Duration::from_millis(LEASE_MS)).await;
-    while processor.tick().await.unwrap().more {}
-    assert_eq!(
-        processor.counts().await.unwrap().of(Status::Running),
-        0,
-        "orphans are reclaimed"
-    );
-    assert_line(&processor).await;
+
+    fn goes_on(&self) -> bool {
+        let (length, gone) = (length(), self.started.elapsed());
+        gone < length || (self.total.acknowledged < ENOUGH && gone < length + LONGEST)
+    }
+
+    async fn round(&mut self, url: Option<&str>) {
+        for _ in 0..ROUND {
+            let mut child = spawn(self.directory.path(), url);
+            let pause_ms = if self.started.elapsed() < length() {
+                120
+            } else {
+                1_000
+            };
+            tokio::time::sleep(Duration::from_millis(pause_ms + self.kills * 37 % 200)).await;
+            child.kill().unwrap();
+            child.wait().unwrap();
+            self.kills += 1;
+        }
+    }
+
+    async fn check(&mut self, processor: &Processor) {
+        let notes = std::fs::read_to_string(self.directory.path().join("notes")).unwrap_or_default();
+        let report = self.audit.check(processor, &notes[self.read..]).await.unwrap();
+        self.read = notes.len();
+        assert_eq!(report.faults, Vec::<String>::new());
+        self.total.acknowledged += report.acknowledged;
+        self.total.completed += report.completed;
+        self.total.unanswered_there += report.unanswered_there;
+        self.total.unanswered_absent += report.unanswered_absent;
+    }
+
+    /// After the last kill: what the dead held is free again, and the log rebuilds the tree.
+    async fn end(&self, processor: &Processor) {
+        assert_eq!(sound(processor).await.unwrap(), None);
+        tokio::time::sleep(Duration::from_millis(LEASE_MS)).await;
+        assert_eq!(settled(processor).await.unwrap(), None);
+        assert_eq!(sound(processor).await.unwrap(), None);
+        let Self { kills, total, .. } = self;
+        assert!(*kills >= 5 && total.completed > 20, "{kills} kills, {total:?}");
+        println!("{kills} kills, {total:?}");
+    }
+}
+
+/// Acknowledged creates, claims, messages and ends are all there, whatever was not acknowledged is whole or absent,
+/// no epoch was given twice and no task completed twice, the log rebuilds the tree, and what the dead held is free.
+#[tokio::test]
+async fn a_killed_process_loses_nothing() {
+    let mut killing = Killing::new();
+    let path = killing.directory.path().join("processor.db");
+    while killing.goes_on() {
+        killing.round(None).await;
+        let processor = Processor::open(&path).await.unwrap();
+        killing.check(&processor).await;
+    }
+    let processor = Processor::open(&path).await.unwrap();
     assert_sound(&path, &processor).await;
-    println!(
-        "{kills} kills, {} answers, {} completed",
-        acks.lines().count(),
-        completed.len()
+    killing.end(&processor).await;
+    assert_sound(&path, &processor).await;
+}
+
+/// The same of a process that writes to a server.
+#[tokio::test]
+async fn a_killed_process_loses_nothing_on_a_server() {
+    let Some(kept) = database().await else { return };
+    let url = kept.url();
+    let mut killing = Killing::new();
+    let processor = open_postgres(&url).await;
+    while killing.goes_on() {
+        killing.round(Some(&url)).await;
+        killing.check(&processor).await;
+    }
+    killing.end(&processor).await;
+}
+
+/// The audit finds what is broken: a lost task, a lost end, an epoch that two got.
+#[tokio::test]
+async fn the_audit_finds_what_is_broken() {
+    use aion_processor::testkit::endurance::Note;
+    use aion_processor::{Fence, Limits, MemTaskStore, NewTask};
+    use aion_types::{SystemClock, TaskId, Timestamp};
+
+    let id = |n| TaskId::from_parts(Timestamp::from_ms(1), [n; 10]);
+    let processor = Processor::new(MemTaskStore::new(SystemClock, Limits::default()));
+    let new = NewTask::new(id(1), "alone", "A task").with_payload("x".into());
+    processor.create(new).await.unwrap();
+    let asked = |task| Note::Asked { task, root: task };
+    let fence = Fence {
+        task: id(1),
+        epoch: 1,
+    };
+    let cases = [
+        (vec![asked(id(2)), Note::Created(id(2))], "is lost"),
+        (vec![asked(id(1)), Note::Claimed(fence)], "but 1 was given"),
+        (
+            vec![asked(id(1)), Note::Claimed(fence), Note::Claimed(fence)],
+            "given twice",
+        ),
+        (vec![asked(id(1)), Note::Completed(fence)], "which nobody got"),
+        (vec![asked(id(1)), Note::Said(fence)], "0 messages"),
+        (vec![Note::Created(id(1))], "was not asked for"),
+    ];
+    for (notes, wanted) in cases {
+        let text: String = notes.iter().map(|note| format!("{note}\n")).collect();
+        let report = Audit::new().check(&processor, &text).await.unwrap();
+        assert!(
+            report.faults.iter().any(|fault| fault.contains(wanted)),
+            "{wanted}: {report:?}"
+        );
+    }
+    let text = format!("{}\n{}\n{}\n", asked(id(1)), Note::Created(id(1)), asked(id(3)));
+    let report = Audit::new().check(&processor, &text).await.unwrap();
+    assert_eq!(
+        (report.faults, report.acknowledged, report.unanswered_absent),
+        (vec![], 1, 1)
     );
 }

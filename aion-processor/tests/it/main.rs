@@ -2,12 +2,16 @@
 //! and what only a file or a server can do.
 #![allow(clippy::unwrap_used)]
 
+mod abuse;
 mod crash;
 mod enqueue;
+mod exhaustive;
 mod file;
+mod full;
 mod measure;
 mod model;
 mod postgres;
+mod power;
 mod worker;
 
 mod memory {

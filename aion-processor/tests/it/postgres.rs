@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use aion_processor::{
     ClaimReq, Done, Error, EventPage, EventQuery, NewMessage, NewTask, Op, Page, PostgresOptions,
-    PostgresTaskStore, Processor, Query, Start, TaskStore, Write, task_store_tests,
-    webhook_store_tests,
+    PostgresTaskStore, Processor, Query, Start, TaskStore, Write, task_store_tests, webhook_store_tests,
 };
 use aion_sql::testkit::TestDatabase;
 use aion_types::{Clock, HandlerId, Json, Role, Status, SystemClock, TaskId};
@@ -14,7 +13,7 @@ use futures::StreamExt;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 /// Removes the database when the test ends, however it does.
-struct Kept(Option<TestDatabase>);
+pub(crate) struct Kept(Option<TestDatabase>);
 
 impl Drop for Kept {
     fn drop(&mut self) {
@@ -27,12 +26,12 @@ impl Drop for Kept {
     }
 }
 
-async fn database() -> Option<Kept> {
+pub(crate) async fn database() -> Option<Kept> {
     TestDatabase::create().await.map(|database| Kept(Some(database)))
 }
 
 impl Kept {
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         self.0.as_ref().unwrap().url()
     }
 

@@ -50,6 +50,16 @@ impl MemTaskStore {
         self
     }
 
+    /// A store of its own that holds the same: what is done to one does not show in the other.
+    pub async fn fork(&self) -> Self {
+        Self {
+            clock: self.clock.clone(),
+            limits: self.limits.clone(),
+            world: Mutex::new(self.world.lock().await.clone()),
+            wake: broadcast::channel(64).0,
+        }
+    }
+
     fn hint(&self, world: &mut World) {
         let ready = std::mem::take(&mut world.made_ready);
         let last_seq = world.last_seq();

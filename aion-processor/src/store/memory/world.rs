@@ -11,7 +11,7 @@ use crate::{ClaimReq, Delivery, Error, Result, StepRecord, Waiter};
 /// Rows of a store that was not told otherwise.
 const MAX_ROWS: usize = 10_000_000;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct World {
     /// By place of creation.
     pub(super) tasks: BTreeMap<u64, (Row, Body)>,

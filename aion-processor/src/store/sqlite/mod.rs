@@ -51,6 +51,7 @@ pub struct SqliteOptions {
     limits: Limits,
     durability: Durability,
     max_pages: Option<u32>,
+    vfs: Option<String>,
 }
 
 impl Default for SqliteOptions {
@@ -60,6 +61,7 @@ impl Default for SqliteOptions {
             limits: Limits::default(),
             durability: Durability::Process,
             max_pages: None,
+            vfs: None,
         }
     }
 }
@@ -91,6 +93,13 @@ impl SqliteOptions {
     #[must_use]
     pub fn with_max_pages(mut self, pages: u32) -> Self {
         self.max_pages = Some(pages);
+        self
+    }
+
+    /// Reaches the file by the VFS (the storage layer of SQLite) that was registered under this name.
+    #[must_use]
+    pub fn with_vfs(mut self, name: impl Into<String>) -> Self {
+        self.vfs = Some(name.into());
         self
     }
 }
@@ -150,8 +159,8 @@ impl SqliteTaskStore {
             owner,
         };
         tokio::spawn(writer.run(jobs));
-        let readers = readers(path);
-        let further = file(path);
+        let readers = readers(path, &options);
+        let further = file(path, &options);
         let engine = format!("sqlite {version}");
         Ok(Self {
             inbox,
@@ -224,16 +233,20 @@ impl TaskStore for SqliteTaskStore {
     }
 }
 
-fn file(path: &Path) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
+fn file(path: &Path, options: &SqliteOptions) -> SqliteConnectOptions {
+    let file = SqliteConnectOptions::new()
         .filename(path)
         .foreign_keys(true)
         .busy_timeout(Duration::from_secs(5))
-        .disable_statement_logging()
+        .disable_statement_logging();
+    match &options.vfs {
+        Some(vfs) => file.vfs(vfs.clone()),
+        None => file,
+    }
 }
 
 async fn connect(path: &Path, options: &SqliteOptions) -> Result<SqliteConnection> {
-    let mut file = file(path)
+    let mut file = file(path, options)
         .create_if_missing(true)
         .auto_vacuum(SqliteAutoVacuum::Incremental)
         .journal_mode(SqliteJournalMode::Wal)
@@ -245,10 +258,10 @@ async fn connect(path: &Path, options: &SqliteOptions) -> Result<SqliteConnectio
     file.connect().await.map_err(storage)
 }
 
-fn readers(path: &Path) -> SqlitePool {
+fn readers(path: &Path, options: &SqliteOptions) -> SqlitePool {
     SqlitePoolOptions::new()
         .max_connections(READERS)
-        .connect_lazy_with(file(path).read_only(true))
+        .connect_lazy_with(file(path, options).read_only(true))
 }
 
 /// Takes the file for this process: a lock on a file beside it, which ends with the process.

@@ -1,4 +1,5 @@
-//! For every sequence of operations, a store answers and holds what the store in memory does.
+//! For every sequence of operations, the stores on a file and on a server answer and hold what the store in
+//! memory does.
 
 mod acts;
 mod world;
@@ -6,8 +7,9 @@ mod world;
 use aion_processor::testkit::limits;
 use aion_processor::{
     Call, CallMode, ClaimOrder, ClaimReq, Durability, Error, Expect, Fence, GatherPolicy, MemTaskStore,
-    NewMessage, NewPrimitive, NewSchedule, NewTask, Op, Order, Overlap, PrimitiveKind, Processor, PutObject,
-    Retry, Signal, SqliteOptions, SqliteTaskStore, TaskQuery, Want, Write,
+    NewMessage, NewPrimitive, NewSchedule, NewTask, Op, Order, Overlap, PostgresOptions, PostgresTaskStore,
+    PrimitiveKind, Processor, PutObject, Retry, Signal, SqliteOptions, SqliteTaskStore, TaskQuery, Want,
+    Write,
 };
 use aion_types::{Clock, HandlerId, Json, ManualClock, Role, Status, TaskId, TaskRecord, Timestamp};
 use proptest::collection::vec;
@@ -17,6 +19,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use self::acts::{Act, Age, End, Fair, PRIMITIVES, START_MS, Step, Told, step};
 use self::world::World;
+use crate::postgres::{Kept, database};
 
 fn id(slot: u8) -> TaskId {
     TaskId::from_parts(Timestamp::from_ms(START_MS), [slot; 10])
@@ -26,16 +29,18 @@ fn name(prefix: &str, n: u8) -> String {
     format!("{prefix}-{n}")
 }
 
-/// Both stores under one clock.
-struct Pair {
+/// The store in memory and those that must agree with it, under one clock.
+struct Stores {
     clock: ManualClock,
     model: Processor,
-    sqlite: Processor,
+    others: Vec<Processor>,
     _directory: tempfile::TempDir,
+    _server: Option<Kept>,
 }
 
-impl Pair {
-    async fn new() -> Self {
+impl Stores {
+    /// With `server`, also a database of its own on a server.
+    async fn new(server: Option<Kept>) -> Self {
         let clock = ManualClock::at(Timestamp::from_ms(START_MS));
         let directory = tempfile::tempdir().unwrap();
         let options = SqliteOptions::default()
@@ -44,14 +49,24 @@ impl Pair {
         let sqlite = SqliteTaskStore::open(directory.path().join("p.db"), options)
             .await
             .unwrap();
-        let pair = Self {
+        let mut others = vec![Processor::new(sqlite)];
+        if let Some(server) = &server {
+            let options = PostgresOptions::default()
+                .with_clock(clock.clone())
+                .with_limits(limits())
+                .with_connections(3);
+            let postgres = PostgresTaskStore::open(&server.url(), options).await.unwrap();
+            others.push(Processor::new(postgres));
+        }
+        let stores = Self {
             model: Processor::new(MemTaskStore::new(clock.clone(), limits())),
-            sqlite: Processor::new(sqlite),
+            others,
             clock,
             _directory: directory,
+            _server: server,
         };
-        pair.furnish().await;
-        pair
+        stores.furnish().await;
+        stores
     }
 
     /// Primitives, an object and a schedule to work with.
@@ -266,15 +281,21 @@ impl Pair {
         }
     }
 
-    /// Does the operations in both stores; they must answer the same, and both must make sense.
+    /// Does the operations in all stores; they must answer the same, and it must make sense.
     async fn apply(&self, ops: Vec<Op>) {
         let writes: Vec<_> = ops
             .into_iter()
             .map(|op| Write::from(op).with_durability(Durability::Process))
             .collect();
         let model = self.model.store().apply(writes.clone()).await.unwrap();
-        let sqlite = self.sqlite.store().apply(writes.clone()).await.unwrap();
-        assert_eq!(format!("{model:?}"), format!("{sqlite:?}"), "{writes:?}");
+        for other in &self.others {
+            let answers = other.store().apply(writes.clone()).await.unwrap();
+            assert_eq!(
+                format!("{model:?}"),
+                format!("{answers:?}"),
+                "{writes:?} in {other:?}"
+            );
+        }
         for answer in &model {
             assert!(
                 answer.as_ref().err().is_none_or(Error::is_refusal),
@@ -285,11 +306,13 @@ impl Pair {
 
     async fn claim(&self, req: ClaimReq) -> Vec<Fence> {
         let model = self.model.claim(req.clone()).await.unwrap();
-        assert_eq!(model, self.sqlite.claim(req).await.unwrap());
+        for other in &self.others {
+            assert_eq!(model, other.claim(req.clone()).await.unwrap(), "{other:?}");
+        }
         model.iter().map(aion_processor::Lease::fence).collect()
     }
 
-    /// Does the step in both stores; gives how many operations that were.
+    /// Does the step in all stores; gives how many operations that were.
     async fn run(&self, step: &Step) -> usize {
         match step {
             Step::Apply(acts) => {
@@ -322,7 +345,9 @@ impl Pair {
             Step::Family { slot, policy, ends } => return self.family(*slot, *policy, ends).await,
             Step::Due(limit) => {
                 let model = self.model.store().due(*limit).await.unwrap();
-                assert_eq!(model, self.sqlite.store().due(*limit).await.unwrap());
+                for other in &self.others {
+                    assert_eq!(model, other.store().due(*limit).await.unwrap(), "{other:?}");
+                }
             }
             Step::Sleep(ms) => self.clock.advance_ms(*ms),
             Step::Purge(slot) => {
@@ -390,17 +415,22 @@ impl Pair {
         self.model.metrics().await.unwrap().last_seq
     }
 
-    /// Everything that both stores hold is the same, and it is sound.
+    /// Everything that the stores hold is the same, and it is sound.
     async fn check(&self) {
-        let world = World::read(&self.model).await;
-        assert_eq!(world, World::read(&self.sqlite).await);
-        world.check();
+        self.same().await.check();
         let req = ClaimReq::new(HandlerId::new("last").unwrap()).with_max(100);
         while !self.claim(req.clone()).await.is_empty() {}
-        let world = World::read(&self.model).await;
-        assert_eq!(world, World::read(&self.sqlite).await);
+        let world = self.same().await;
         world.check();
         world.check_idle();
+    }
+
+    async fn same(&self) -> World {
+        let world = World::read(&self.model).await;
+        for other in &self.others {
+            assert_eq!(world, World::read(other).await, "{other:?}");
+        }
+        world
     }
 }
 
@@ -448,42 +478,70 @@ proptest! {
     fn sqlite_agrees_with_memory(steps in vec(step(), 20..120)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let pair = Pair::new().await;
+            let stores = Stores::new(None).await;
             for step in &steps {
-                pair.run(step).await;
+                stores.run(step).await;
             }
-            pair.check().await;
+            stores.check().await;
         });
     }
 }
 
-/// Operations of [`sqlite_agrees_for_long`], unless the environment says otherwise: CI asks for
-/// 100,000.
+/// Operations of the long runs together, unless the environment says otherwise: CI asks for 100,000.
 const OPERATIONS: usize = 20_000;
+/// Of so many operations one is also done on a server, which takes its time; 1 for all of them.
+const ON_SERVER: usize = 10;
 /// Operations after which the world is looked at as a whole and begun anew.
 const WORLD: usize = 400;
 
-/// The same over a long run, with the same operations every time.
-#[test]
-fn sqlite_agrees_for_long() {
-    let wanted = std::env::var("AION_MODEL_OPERATIONS").ok();
-    let wanted = wanted.map_or(OPERATIONS, |n| n.parse().unwrap());
-    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+fn wanted(variable: &str, otherwise: usize) -> usize {
+    let wanted = std::env::var(variable).ok();
+    wanted.map_or(otherwise, |n| n.parse().unwrap())
+}
+
+/// So many operations, the same every time for a seed; gives how many they were. Without a server where one was
+/// wanted there are none.
+fn agree(operations: usize, seed: u8, with_server: bool) -> usize {
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[seed; 32]);
     let mut runner = TestRunner::new_with_rng(Config::default(), rng);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
     let (steps, mut done) = (step(), 0);
-    while done < wanted {
-        done += runtime.block_on(async {
-            let (pair, mut here) = (Pair::new().await, 0);
-            while here < WORLD {
+    while done < operations {
+        let here = runtime.block_on(async {
+            let server = if with_server {
+                Some(database().await?)
+            } else {
+                None
+            };
+            let (stores, mut here) = (Stores::new(server).await, 0);
+            while here < WORLD.min(operations) {
                 let step = steps.new_tree(&mut runner).unwrap().current();
-                here += pair.run(&step).await;
+                here += stores.run(&step).await;
             }
-            pair.check().await;
-            here
+            stores.check().await;
+            Some(here)
         });
+        let Some(here) = here else { break };
+        done += here;
     }
+    done
+}
+
+/// The same over a long run.
+#[test]
+fn sqlite_agrees_for_long() {
+    let operations = wanted("AION_MODEL_OPERATIONS", OPERATIONS);
+    let share = wanted("AION_MODEL_SERVER_SHARE", ON_SERVER).max(1);
+    println!("{} operations", agree(operations - operations / share, 1, false));
+}
+
+/// The same over a long run with all three stores.
+#[test]
+fn a_server_agrees_for_long() {
+    let operations = wanted("AION_MODEL_OPERATIONS", OPERATIONS);
+    let share = wanted("AION_MODEL_SERVER_SHARE", ON_SERVER).max(1);
+    println!("{} operations", agree(operations / share, 2, true));
 }

@@ -6,7 +6,7 @@ use aion_processor::{
     EventQuery, MessageQuery, NameQuery, ObjectHead, Primitive, PrimitiveKind, Processor, Query, Replay,
     Replayed, Schedule, TaskQuery, Waits,
 };
-use aion_types::{EventRecord, MessageRecord, Status, TaskId, TaskRecord};
+use aion_types::{EventKind, EventRecord, Json, MessageRecord, Status, TaskId, TaskRecord};
 
 /// Everything that a store holds.
 #[derive(Debug, PartialEq)]
@@ -46,6 +46,7 @@ impl World {
 
     pub(crate) fn check(&self) {
         self.check_log();
+        self.check_story();
         self.check_counters();
         self.check_waits();
         self.check_lines();
@@ -79,6 +80,25 @@ impl World {
             .collect();
         held.sort();
         assert_eq!(told, held, "the log tells of grants");
+    }
+
+    /// No epoch is given out twice, and whoever has ended stays so.
+    fn check_story(&self) {
+        let mut stories: BTreeMap<TaskId, (f64, bool)> = BTreeMap::new();
+        for event in &self.events {
+            let (epoch, ended) = stories.entry(event.task_id).or_default();
+            let aside = matches!(
+                event.kind,
+                EventKind::Returned | EventKind::Message | EventKind::Purged
+            );
+            assert!(aside || !*ended, "{event:?} after the end");
+            if event.kind == EventKind::Claimed {
+                let given = event.body.get("epoch").and_then(Json::as_f64).unwrap();
+                assert!(given > *epoch, "{event:?} after epoch {epoch}");
+                *epoch = given;
+            }
+            *ended |= event.kind.is_terminal();
+        }
     }
 
     fn check_counters(&self) {
