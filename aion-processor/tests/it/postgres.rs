@@ -282,6 +282,31 @@ async fn a_newer_or_foreign_schema_is_refused() {
     assert!(matches!(foreign, Err(Error::Corrupt(_))), "{foreign:?}");
 }
 
+/// A database of the first version is brought to the newest, and what is new works in it.
+#[tokio::test]
+async fn the_first_version_opens() {
+    let Some(kept) = database().await else { return };
+    let mut old = PgConnection::connect(&kept.url()).await.unwrap();
+    let stamp = "CREATE SCHEMA aion_processor; SET search_path = aion_processor; \
+                 CREATE TABLE schema_version (version BIGINT NOT NULL); INSERT INTO schema_version VALUES (1)";
+    tell(&mut old, stamp).await;
+    tell(
+        &mut old,
+        include_str!("../../src/store/postgres/migrations/0001_task_tree.sql"),
+    )
+    .await;
+    let store = kept.open().await;
+    assert!(store.open_schema().await.unwrap().version > 1);
+    let processor = Processor::new(store);
+    processor.create(task()).await.unwrap();
+    let lease = processor.claim(wish("new", 1)).await.unwrap().remove(0);
+    let step = processor
+        .step(lease.fence(), "charged", Json::Int(7))
+        .await
+        .unwrap();
+    assert_eq!((step.seq, step.result), (1, Json::Int(7)));
+}
+
 /// A server that has no room says so in a statement, and the whole transaction is undone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_server_stops_claims_until_it_has_room() {
