@@ -49,8 +49,8 @@ use aion_types::SystemClock;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub use delivery::{
-    AddressRange, Deliverer, DelivererOptions, Delivering, HttpSender, Lookup, Outgoing, Patience, Plain, Sender,
-    SystemLookup, TargetArgs, TargetError, TargetPolicy,
+    AddressRange, Deliverer, DelivererOptions, Delivering, HttpSender, Lookup, Outgoing, Patience, Plain,
+    Sender, SenderError, SystemLookup, TargetArgs, TargetError, TargetPolicy,
 };
 
 /// The port of the processor.

@@ -47,6 +47,10 @@ impl TaskState {
         state.insert("counts".to_owned(), counts.into());
         state.insert("running".to_owned(), running.iter().map(line).collect());
         state.insert("ended".to_owned(), ended.iter().map(line).collect());
+        let troubled = crate::webhooks::troubled(&self.processor).await?;
+        if !troubled.is_empty() {
+            state.insert("webhooks".to_owned(), troubled.into());
+        }
         Ok(json!({ "processor": state }))
     }
 }

@@ -8,6 +8,7 @@ use axum::extract::{FromRef, State};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, StatusCode, header};
+use serde_json::{Value, json};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -359,6 +360,20 @@ async fn retry_webhook_dead_letters(
 ) -> Result<Tagged, Problem> {
     let again = processor.retry_dead_letters(name, body.seq).await;
     again.map(tagged).map_err(in_body)
+}
+
+/// Webhooks that need somebody to look after them, in a few members, at most ten.
+pub(crate) async fn troubled(processor: &Processor) -> aion_processor::Result<Vec<Value>> {
+    let webhooks = processor.webhooks(NameQuery::default()).await?;
+    let needs = |webhook: &Webhook| {
+        !webhook.is_active() || webhook.is_held_back() || webhook.failing_since.is_some() || webhook.dead > 0
+    };
+    let views = webhooks.into_iter().filter(needs).map(WebhookView::from);
+    let brief = views.map(|view| {
+        json!({ "name": view.name, "state": view.state, "parked": view.parked, "dead": view.dead,
+            "failing_since": view.failing_since })
+    });
+    Ok(brief.take(10).collect())
 }
 
 type Tagged = ([(http::HeaderName, String); 1], Json<WebhookView>);

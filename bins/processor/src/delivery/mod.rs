@@ -28,7 +28,7 @@ use self::kinds::Kinds;
 pub use self::args::TargetArgs;
 pub use self::message::Outgoing;
 pub use self::resolver::{Lookup, SystemLookup};
-pub use self::sender::{HttpSender, Patience, Sender};
+pub use self::sender::{HttpSender, Patience, Sender, SenderError};
 pub use self::target::{AddressRange, Plain, TargetError, TargetPolicy};
 
 /// How long to wait for more hints after one.

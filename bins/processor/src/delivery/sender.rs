@@ -9,6 +9,7 @@ use aion_service::webhook::{ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER};
 use async_trait::async_trait;
 use http::{HeaderMap, StatusCode, header};
 use reqwest::redirect::Policy;
+use thiserror::Error;
 
 use super::message::Outgoing;
 use super::resolver::{Guard, Lookup, SystemLookup};
@@ -25,6 +26,11 @@ pub trait Sender: fmt::Debug + Send + Sync + 'static {
     /// Sends a message once and says what came of it.
     async fn send(&self, message: &Outgoing) -> Outcome;
 }
+
+/// Nothing can be sent at all.
+#[derive(Debug, Error)]
+#[error("webhooks cannot be sent, for TLS cannot be set up")]
+pub struct SenderError(#[source] reqwest::Error);
 
 /// How long a receiver may take.
 #[derive(Debug, Clone, Copy)]
@@ -56,20 +62,20 @@ impl HttpSender {
     /// Resolves names as this host does.
     ///
     /// # Errors
-    /// Where TLS cannot be set up.
-    pub fn new(policy: TargetPolicy) -> Result<Self, reqwest::Error> {
+    /// [`SenderError`].
+    pub fn new(policy: TargetPolicy) -> Result<Self, SenderError> {
         Self::with(policy, SystemLookup, Patience::default())
     }
 
     /// Resolves names by `lookup`, and waits as long as it is told.
     ///
     /// # Errors
-    /// Where TLS cannot be set up.
+    /// [`SenderError`].
     pub fn with(
         policy: TargetPolicy,
         lookup: impl Lookup,
         patience: Patience,
-    ) -> Result<Self, reqwest::Error> {
+    ) -> Result<Self, SenderError> {
         // Fails only where a provider is set already, and then that one is used.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let policy = Arc::new(policy);
@@ -85,7 +91,8 @@ impl HttpSender {
             .pool_max_idle_per_host(4)
             .pool_idle_timeout(Duration::from_secs(30))
             .user_agent(concat!("aion-processor/", env!("CARGO_PKG_VERSION")))
-            .build()?;
+            .build()
+            .map_err(SenderError)?;
         Ok(Self {
             client,
             policy,

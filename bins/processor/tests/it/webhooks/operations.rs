@@ -133,6 +133,11 @@ async fn deliveries_are_seen_and_sent_again() {
         client.clock.advance_ms(2 * 86_400_000);
         client.ok("/v1/webhooks/hook/resume", json!({})).await;
     }
+    let troubled = client.get("/state").await.1["processor"]["webhooks"][0].clone();
+    assert_eq!(
+        (&troubled["name"], &troubled["dead"]),
+        (&json!("hook"), &json!(1))
+    );
     let letters = client.get("/v1/webhooks/hook/dead-letters").await.1;
     assert_eq!(letters["deliveries"][0]["attempts"], 18);
     assert_eq!(letters["deliveries"][0]["event"]["kind"], "created");

@@ -88,7 +88,8 @@ async fn other_tasks_go_on() {
     broken.store(false, Ordering::Relaxed);
     world.skip().await;
     deliverer.catch_up().await.unwrap();
-    let (accepted, events) = (accepted.lock().unwrap().clone(), log(&world.processor).await);
+    let events = log(&world.processor).await;
+    let accepted = accepted.lock().unwrap().clone();
     assert_complete(&accepted, &events);
     assert_eq!(accepted.len(), events.len(), "each once");
 }
@@ -269,7 +270,8 @@ async fn clocks_may_jump() {
     broken.store(false, Ordering::Relaxed);
     world.task().await;
     deliverer.catch_up().await.unwrap();
-    let (accepted, events) = (accepted.lock().unwrap().clone(), log(&world.processor).await);
+    let events = log(&world.processor).await;
+    let accepted = accepted.lock().unwrap().clone();
     assert_complete(&accepted, &events);
 }
 
@@ -328,7 +330,8 @@ async fn too_much_holds_the_cursor_back() {
         }
         deliverer.catch_up().await.unwrap();
     }
-    let (accepted, events) = (accepted.lock().unwrap().clone(), log(&world.processor).await);
+    let events = log(&world.processor).await;
+    let accepted = accepted.lock().unwrap().clone();
     assert_complete(&accepted, &events);
 }
 
