@@ -110,6 +110,7 @@ fn write(name: &str, title: &str, p: &[f64], o: &[f64]) -> Result<(), Box<dyn st
         .nth(1)
         .map_or_else(std::env::temp_dir, PathBuf::from);
     let curve = Reliability::binned(p, o, Binning::EqualMass(10))?;
+    std::fs::create_dir_all(&folder)?;
     let path = folder.join(format!("aion-calibrate-{name}"));
     std::fs::write(&path, diagram::reliability(&curve, &DiagramOptions::new(title)))?;
     println!("wrote {}", path.display());

@@ -5,14 +5,17 @@
 //! runs that this program makes up. The runs are written to a processor in the order of their trials;
 //! then an observer reads its log, opens a market for each, asks the predictors and resolves it. All
 //! trials but the last are history; the last one is scored. Every forecast knows only what had ended
-//! before the task was made. Expect: a table of bits, each with what it gains on the base rate, and that
-//! not one byte of the processor's database has changed.
+//! before the task was made. How strong the regressions' ridge is, the history alone decides, by a replay
+//! of its own last trial. Expect: that choice, a table of bits, each with what it gains on the base rate, and
+//! that not one byte of the processor's database has changed.
 #![allow(clippy::print_stdout)]
 
 #[path = "replay_agent_runs/predictors.rs"]
 mod predictors;
 #[path = "replay_agent_runs/record.rs"]
 mod record;
+#[path = "replay_agent_runs/ridge.rs"]
+mod ridge;
 #[path = "replay_agent_runs/runs.rs"]
 mod runs;
 
@@ -22,6 +25,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use aion_market::evaluate::{PairedInterval, losses_bits, paired_bootstrap, price_losses_bits};
+use aion_market::predict::logistic::Ridge;
 use aion_market::{
     FeedError, Market, MarketOptions, Observer, ObserverOptions, Report, SqliteMarketStore, TaskFeed,
 };
@@ -66,6 +70,9 @@ async fn main() -> Result<(), Failure> {
     runs.sort_by_key(|run| (run.trial, run.task));
     let dir = tempfile::tempdir()?;
     let database = dir.path().join("processor.db");
+    let last = runs.iter().map(|run| run.trial).max().unwrap_or_default();
+    let history = runs.partition_point(|run| run.trial < last);
+    let ridge = ridge::choose(dir.path(), &runs[..history]).await?;
 
     let started = Instant::now();
     let (processor, tasks) = record::record(&database, &runs).await?;
@@ -79,7 +86,7 @@ async fn main() -> Result<(), Failure> {
     let before = digest(dir.path())?;
     let started = Instant::now();
     let feed = Arc::new(Feed(Processor::over(processor.clone())));
-    let reports = observe(feed, &dir.path().join("market.db"), &tasks, &runs).await?;
+    let reports = observe(feed, &dir.path().join("market.db"), &tasks, &runs, ridge).await?;
     println!("observed in {:.1} s", started.elapsed().as_secs_f64());
     assert_eq!(before, digest(dir.path())?, "the observer has no way to write");
     println!("the processor's database is unchanged: {}", &before[..16]);
@@ -112,6 +119,7 @@ async fn observe(
     database: &Path,
     tasks: &[TaskId],
     runs: &[Run],
+    ridge: Ridge,
 ) -> Result<Vec<Report>, Failure> {
     let store = SqliteMarketStore::open(database).await?;
     let clock = Arc::new(SystemClock);
@@ -124,7 +132,7 @@ async fn observe(
     let observer = Observer::new(
         market.clone(),
         feed,
-        predictors::all(&market, &Arc::new(lengths))?,
+        predictors::all(&market, &Arc::new(lengths), ridge)?,
         ObserverOptions::default(),
     );
     let seen = observer.catch_up().await?;

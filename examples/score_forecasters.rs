@@ -73,10 +73,14 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = std::env::args()
         .nth(1)
         .map_or_else(std::env::temp_dir, PathBuf::from);
+    std::fs::create_dir_all(&folder)?;
     let path = folder.join("aion-score-forecasters.svg");
     std::fs::write(
         &path,
-        diagram::reliability(&first.4, &DiagramOptions::new(first.0)),
+        diagram::reliability(
+            &first.4,
+            &DiagramOptions::new(format!("Calibration of {}", first.0)),
+        ),
     )?;
     println!("wrote {}", path.display());
     settle_in_trust().await

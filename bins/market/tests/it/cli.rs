@@ -215,7 +215,7 @@ fn an_impossible_event_that_happened_is_an_infinite_loss_unless_clipped() {
 fn bad_files_are_refused_by_file_line_and_column() {
     let dir = tempfile::tempdir().unwrap();
     let head = "forecaster,probability,outcome\na,0.5,1\n";
-    let cases: [(&str, Vec<u8>, &str); 12] = [
+    let cases: [(&str, Vec<u8>, &str); 18] = [
         (
             "range.csv",
             format!("{head}a,1.2,0\n").into(),
@@ -274,7 +274,33 @@ fn bad_files_are_refused_by_file_line_and_column() {
         (
             "sum.jsonl",
             b"{\"probability\": [0.5, 0.4], \"outcome\": 1}\n".to_vec(),
-            "line 1",
+            "line 1, column \"probability\": a forecast must be a distribution that sums to 1, got 0.9",
+        ),
+        (
+            "huge.csv",
+            format!("{head}a,1e400,0\n").into(),
+            "line 3, column \"probability\": 1e400 is not in [0, 1]",
+        ),
+        (
+            "twice.csv",
+            b"probability,outcome,probability\n0.5,1,0.5\n".to_vec(),
+            "line 1, column \"probability\": the header has two columns of this name",
+        ),
+        ("nothing.csv", Vec::new(), "nothing.csv has no rows"),
+        (
+            "list.jsonl",
+            b"[0.5, 1]\n".to_vec(),
+            "line 1: the line is no JSON object",
+        ),
+        (
+            "bytes.jsonl",
+            b"{\"probability\": 0.5, \"outcome\": 1, \"forecaster\": \"\xff\"}\n".to_vec(),
+            "line 1: byte 51 is not UTF-8 text",
+        ),
+        (
+            "broken.jsonl",
+            b"{\"probability\": 0.5\n".to_vec(),
+            "line 1: EOF while parsing an object at byte 19",
         ),
     ];
     for (name, bytes, expected) in cases {

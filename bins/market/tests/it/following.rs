@@ -7,10 +7,11 @@ use std::time::Duration;
 use aion_market::{BaseRate, BetaHistory, Market, ObserverOptions, Predictor, TaskFeed, TaskHistory};
 use aion_market_server::{Follower, HttpFeed, MarketService};
 use aion_processor::{MemTaskStore, Processor};
+use aion_processor_server::{Deliverer, DelivererOptions, HttpSender, Plain, TargetPolicy};
 use aion_service::webhook::WebhookKeys;
 use aion_service::{Limits, ServeOptions, Server, Service};
 use aion_trust::TrustLedger;
-use aion_types::{SystemClock, TaskId};
+use aion_types::{HandlerId, SystemClock, TaskId};
 use axum::Router;
 use axum::body::Body;
 use http::{Request, StatusCode};
@@ -52,6 +53,7 @@ fn router(service: Service) -> Router {
 
 /// A processor on a socket, and a market that follows it.
 struct World {
+    tree: Processor,
     tasks: Client,
     market: Client,
     processor: Served,
@@ -67,7 +69,8 @@ impl Drop for World {
 impl World {
     async fn new(every: Duration) -> Self {
         let store = MemTaskStore::new(SystemClock, aion_processor::Limits::default());
-        let tasks = router(aion_processor_server::service(Processor::new(store)));
+        let tree = Processor::new(store);
+        let tasks = router(aion_processor_server::service_with(tree.clone(), here()));
         let processor = serve(tasks.clone()).await;
         let feed = Arc::new(HttpFeed::new(&format!("http://{}/", processor.addr)).unwrap());
         let market = Market::in_memory();
@@ -83,6 +86,7 @@ impl World {
             .with_webhook_keys(WebhookKeys::new(&keys).unwrap());
         let following = tokio::spawn(service.follow(every));
         Self {
+            tree,
             tasks: Client::over(tasks),
             market: Client::over(router(service.into_service())),
             processor,
@@ -215,6 +219,34 @@ async fn a_webhook_makes_the_market_look_at_once() {
         market,
         "telling twice changes nothing"
     );
+}
+
+/// Webhooks may go to this host, by http.
+fn here() -> TargetPolicy {
+    let range = "127.0.0.1".parse().unwrap();
+    TargetPolicy::default()
+        .with_plain(Plain::Allowed)
+        .with_range(range)
+}
+
+/// The webhooks of the processor itself, over sockets: the market believes them and looks.
+#[tokio::test]
+async fn webhooks_of_the_processor_wake_the_market() {
+    let world = World::new(NEVER).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let market = serve(world.market.router()).await;
+    let url = format!("http://{}/v1/hooks/processor", market.addr);
+    let hook = json!({"name": "market", "url": url, "secret": KEY});
+    world.tasks.ok("/v1/webhooks", hook).await;
+    let options = DelivererOptions::new(HandlerId::new("test").unwrap());
+    let sender = HttpSender::new(here()).unwrap();
+    let delivering = Deliverer::new(world.tree.clone(), sender, options).start();
+    let task = world.completed().await;
+    world.until(&task, "resolved").await;
+    delivering.stop().await;
+    let hook = world.tasks.get("/v1/webhooks/market").await.1;
+    assert!(hook["delivered"].as_u64().unwrap() >= 1, "{hook}");
+    assert_eq!((&hook["failed"], &hook["state"]), (&json!(0), &json!("active")));
 }
 
 /// Webhooks that come late, twice and in the wrong order make the markets that the log makes.

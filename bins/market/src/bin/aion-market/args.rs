@@ -134,6 +134,15 @@ pub(crate) struct Columns {
     pub(crate) base: Option<String>,
 }
 
+impl Columns {
+    /// All that are read if they are there.
+    pub(crate) fn used(&self) -> Vec<&str> {
+        let single = [&self.forecaster, &self.outcome].into_iter();
+        let all = single.chain(&self.probabilities).chain(&self.base);
+        all.map(String::as_str).collect()
+    }
+}
+
 impl InputArgs {
     /// The columns of one probability a row.
     pub(crate) fn columns(&self) -> Columns {

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use super::{Counted, Fault, InputError, Place, Row, Rows, belief, outcome_of_text, probability};
+use super::{Counted, Fault, InputError, Place, Row, Rows, belief, outcome_of_text};
 
 /// Where the columns are.
 struct Header {
@@ -52,8 +52,16 @@ fn header(rows: &Rows, reader: &mut csv::Reader<impl Read>) -> Result<Header, In
         .headers()
         .map_err(|error| unreadable(rows, error, 1))?
         .clone();
+    if names.is_empty() {
+        return Err(InputError::Empty(rows.path.clone()));
+    }
     let find = |column: &str| names.iter().position(|name| name == column);
     let must = |column: &str| find(column).ok_or_else(|| rows.no_column(column, names.iter()));
+    let times = |column: &str| names.iter().filter(|name| *name == column).count();
+    if let Some(twice) = rows.columns.used().into_iter().find(|column| times(column) > 1) {
+        let fault = Fault::new(twice, "the header has two columns of this name");
+        return Err(rows.fault(Place::line(1), fault));
+    }
     let columns = &rows.columns;
     let probabilities = columns.probabilities.iter().map(|column| must(column));
     Ok(Header {
@@ -74,7 +82,7 @@ fn row(rows: &Rows, header: &Header, record: &csv::StringRecord) -> Result<Row, 
     let belief = belief(&columns.probabilities, &values)?;
     let base = header.base.map(&text).filter(|text| !text.is_empty());
     let named = columns.base.as_deref().unwrap_or_default();
-    let base = base.map(|text| probability(named, number(named, text)?));
+    let base = base.map(|text| number(named, text));
     Ok(Row {
         forecaster: header
             .forecaster
@@ -85,7 +93,13 @@ fn row(rows: &Rows, header: &Header, record: &csv::StringRecord) -> Result<Row, 
     })
 }
 
+/// A probability, shown as it is written where it is none.
 fn number(column: &str, text: &str) -> Result<f64, Fault> {
-    text.parse()
-        .map_err(|_| Fault::new(column, format!("{text:?} is not a number")))
+    let p: f64 = text
+        .parse()
+        .map_err(|_| Fault::new(column, format!("{text:?} is not a number")))?;
+    if (0.0..=1.0).contains(&p) {
+        return Ok(p);
+    }
+    Err(Fault::new(column, format!("{text} is not in [0, 1]")))
 }

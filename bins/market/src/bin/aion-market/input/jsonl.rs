@@ -42,7 +42,7 @@ pub(super) fn each(rows: &Rows, take: Counted<'_>) -> Result<(), InputError> {
 }
 
 fn row(columns: &Columns, line: &[u8]) -> Result<Row, Fault> {
-    let object: Map<String, Value> = serde_json::from_slice(line).map_err(|error| unreadable(&error))?;
+    let object = object_of(line.trim_ascii_end())?;
     let belief = belief_of(columns, &object)?;
     let outcome = match member(&object, &columns.outcome)? {
         Value::Bool(happened) => happened.to_string(),
@@ -66,6 +66,21 @@ fn row(columns: &Columns, line: &[u8]) -> Result<Row, Fault> {
         belief,
         base,
     })
+}
+
+fn object_of(line: &[u8]) -> Result<Map<String, Value>, Fault> {
+    let whole = |reason: &str| Fault {
+        column: None,
+        reason: reason.to_owned(),
+    };
+    let text = std::str::from_utf8(line).map_err(|error| {
+        let place = error.valid_up_to() + 1;
+        whole(&format!("byte {place} is not UTF-8 text"))
+    })?;
+    match serde_json::from_str(text).map_err(|error| unreadable(&error))? {
+        Value::Object(object) => Ok(object),
+        _ => Err(whole("the line is no JSON object")),
+    }
 }
 
 /// What serde says, with the place in the line only: it takes every line for the first.

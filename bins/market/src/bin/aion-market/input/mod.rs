@@ -47,7 +47,9 @@ pub(crate) enum InputError {
     #[cfg(not(feature = "parquet"))]
     #[error("{0}: this program was built without the feature `parquet`")]
     NoParquet(PathBuf),
-    #[error("{path}: there is no column {column:?}; there are {found}")]
+    #[error(
+        "{path}: there is no column {column:?}; there are {found}. Options such as --probability name the columns"
+    )]
     NoColumn {
         path: PathBuf,
         column: String,
@@ -119,6 +121,14 @@ impl Fault {
     }
 }
 
+impl Fault {
+    /// What a score refuses lies in the forecast, if nothing else is named.
+    fn of_forecast(mut self, columns: &Columns) -> Self {
+        self.column.get_or_insert_with(|| columns.probabilities.join(","));
+        self
+    }
+}
+
 impl From<aion_market::Error> for Fault {
     fn from(error: aion_market::Error) -> Self {
         Self {
@@ -177,7 +187,8 @@ impl Rows {
                     limit: max_rows,
                 });
             }
-            row.and_then(&mut *sink).map_err(|fault| self.fault(place, fault))
+            row.and_then(|row| sink(row).map_err(|fault| fault.of_forecast(&self.columns)))
+                .map_err(|fault| self.fault(place, fault))
         };
         match self.kind {
             Kind::Csv => csv::each(self, &mut counted),
