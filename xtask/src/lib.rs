@@ -1,10 +1,11 @@
-//! Every rule of the repository as a program: `cargo xtask ci | check | openapi | peers SUITE`.
+//! Every rule of the repository as a program: `cargo xtask ci | check | openapi | peers SUITE | soak`.
 //!
 //! - [`house`]: rules over manifests and sources (layers, sizes, openings, licences), also run as tests;
 //! - [`ci`]: the stages that a change must pass, in order, with their times;
 //! - [`openapi`]: writes the committed API documents;
 //! - [`fuzz_http`]: generated requests to every server, held against its own document;
 //! - [`peers`]: comparisons with other programs, ours and theirs taking turns;
+//! - [`soak`]: workers that are killed for hours, while the store's promises are checked;
 //! - [`machine`]: what the numbers were measured on.
 //!
 //! ```
@@ -21,5 +22,6 @@ pub mod house;
 pub mod machine;
 pub mod openapi;
 pub mod peers;
+pub mod soak;
 
 pub use error::{Error, Result};

@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{ci, command, house, openapi, peers};
+use xtask::{ci, command, house, openapi, peers, soak};
 
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", about = "Every rule of the repository as a program")]
@@ -23,6 +23,8 @@ enum Task {
     Openapi,
     /// Measure ours beside others in the same run
     Peers(peers::PeersArgs),
+    /// Kill workers of the task store again and again, and see that it keeps its promises
+    Soak(soak::SoakArgs),
 }
 
 fn main() -> ExitCode {
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
         Task::Check => house::report(&root),
         Task::Openapi => openapi::write(&root),
         Task::Peers(args) => peers::run(&root, &args),
+        Task::Soak(args) => soak::run(&root, &args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
