@@ -125,16 +125,14 @@ impl<T: DeserializeOwned + Mend + Send + 'static> Joiner<T> {
             return Ok(None);
         }
         line.flights += 1;
-        Ok(Some(Flight(Arc::clone(self))))
+        Ok(Some(Flight {
+            joiner: Arc::clone(self),
+            landed: Landed::No,
+        }))
     }
 
     fn line(&self) -> MutexGuard<'_, Line<T>> {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn next_load(&self) -> Vec<Part<T>> {
-        let options = self.calls.options();
-        self.line().load(options.max_items, options.max_bytes)
     }
 
     fn body(&self, load: &[Part<T>]) -> Bytes {
@@ -216,27 +214,53 @@ pub(super) enum Repeat {
 }
 
 /// Sends what waits until nothing does.
-struct Flight<T>(Arc<Joiner<T>>);
+struct Flight<T> {
+    joiner: Arc<Joiner<T>>,
+    landed: Landed,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Landed {
+    No,
+    Yes,
+}
 
 impl<T: DeserializeOwned + Mend + Send + 'static> Flight<T> {
-    async fn fly(self) {
+    async fn fly(mut self) {
         loop {
             // Whoever was woken by the last answers comes along.
             tokio::task::yield_now().await;
-            let load = self.0.next_load();
-            if load.is_empty() {
-                return;
-            }
-            self.0.deliver(load).await;
+            let Some(load) = self.next_load() else { return };
+            self.joiner.deliver(load).await;
         }
+    }
+
+    /// The next parts. Without any it lands in the same moment, so that nobody counts on it any more.
+    fn next_load(&mut self) -> Option<Vec<Part<T>>> {
+        let options = self.joiner.calls.options();
+        let mut line = self.joiner.line();
+        let load = line.load(options.max_items, options.max_bytes);
+        if load.is_empty() {
+            line.flights -= 1;
+            self.landed = Landed::Yes;
+            return None;
+        }
+        Some(load)
     }
 }
 
 impl<T> Drop for Flight<T> {
-    /// Also when the runtime ends: another one may go on.
+    /// A flight that ends with its runtime leaves nobody waiting for it.
     fn drop(&mut self) {
-        let mut line = self.0.line.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.landed == Landed::Yes {
+            return;
+        }
+        let mut line = self.joiner.line.lock().unwrap_or_else(PoisonError::into_inner);
         line.flights -= 1;
+        if line.flights == 0 {
+            line.parts.clear();
+            line.bytes = 0;
+        }
     }
 }
 

@@ -32,7 +32,7 @@ pub use options::HttpOptions;
 /// [`apply`](TaskStore::apply) is one commit.
 ///
 /// Requests that certainly did nothing (there was no connection, the server was too busy), and those
-/// that may be repeated (questions; creates; appends with a key; completions; heartbeats), are sent
+/// that may be repeated (questions; creates; steps; appends with a key; completions; heartbeats), are sent
 /// again a few times with growing pauses. Of everything else an unknown outcome is told:
 /// [`Error::Unavailable`], for which [`Error::is_unknown`] holds. A wrong key, and a server without a
 /// store, are [`Error::Denied`]. Whoever drops a call before it was sent has not made it.
@@ -167,6 +167,7 @@ fn is_repeatable(op: &Op) -> bool {
         Op::Create(_)
         | Op::Heartbeat { .. }
         | Op::Complete { .. }
+        | Op::Step { .. }
         | Op::Cancel { .. }
         | Op::CancelTree { .. }
         | Op::Declare(_)
@@ -174,7 +175,8 @@ fn is_repeatable(op: &Op) -> bool {
         | Op::PutSchedule(_)
         | Op::DropSchedule(_)
         | Op::Weigh { .. }
-        | Op::ImportMessages(_) => true,
+        | Op::ImportMessages(_)
+        | Op::ImportSteps(_) => true,
         _ => false,
     }
 }
