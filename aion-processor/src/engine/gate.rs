@@ -1,6 +1,6 @@
 //! What primitives are told, and whom they let through.
 
-use aion_types::Timestamp;
+use aion_types::{Json, Timestamp};
 
 use super::apply::Engine;
 use super::check;
@@ -21,6 +21,9 @@ pub(super) fn lets(primitive: &Primitive, units: u32, place: u64, now: Timestamp
         PrimitiveKind::Queue { .. } => primitive.items > 0,
     }
 }
+
+/// Keys of puts that a queue knows.
+const KEYS: usize = 64;
 
 impl<R: Rows> Engine<'_, R> {
     pub(super) async fn declare(&mut self, new: &NewPrimitive) -> Result<Done> {
@@ -71,11 +74,20 @@ impl<R: Rows> Engine<'_, R> {
                 primitive.until = Some(*until).filter(|until| *until > self.now);
             }
             (PrimitiveKind::Queue { capacity }, Signal::Put(item)) => {
-                check::json("item", item, self.limits.max_item_bytes)?;
-                check::at_most("items", u64::from(primitive.items) + 1, capacity.into())?;
-                primitive.ticket += 1;
-                primitive.items += 1;
-                self.rows.insert_item(name, primitive.ticket, item).await?;
+                self.put(&mut primitive, capacity, item).await?;
+            }
+            (PrimitiveKind::Queue { capacity }, Signal::PutOnce { key, item }) => {
+                check::name("key", key)?;
+                let put = (hash(key.as_bytes()), hash(&json_bytes(item)?));
+                match primitive.puts.iter().find(|before| before.0 == put.0) {
+                    Some(before) if *before == put => return Ok(Done::Primitive(primitive)),
+                    Some(_) => return Err(Error::Conflict(format!("the key {key} stands for another item"))),
+                    None => {}
+                }
+                self.put(&mut primitive, capacity, item).await?;
+                let old = (primitive.puts.len() + 1).saturating_sub(KEYS);
+                primitive.puts.drain(..old);
+                primitive.puts.push(put);
             }
             (kind, _) => {
                 let why = format!("{name} is a {}", kind.as_str());
@@ -85,6 +97,29 @@ impl<R: Rows> Engine<'_, R> {
         self.settle(primitive, LET_THROUGH).await?;
         self.primitive(name).await.map(Done::Primitive)
     }
+}
+
+impl<R: Rows> Engine<'_, R> {
+    /// Adds an item; the caller writes the primitive.
+    async fn put(&mut self, primitive: &mut Primitive, capacity: u32, item: &Json) -> Result<()> {
+        check::json("item", item, self.limits.max_item_bytes)?;
+        check::at_most("items", u64::from(primitive.items) + 1, capacity.into())?;
+        primitive.ticket += 1;
+        primitive.items += 1;
+        self.rows
+            .insert_item(&primitive.name, primitive.ticket, item)
+            .await
+    }
+}
+
+fn json_bytes(item: &Json) -> Result<Vec<u8>> {
+    serde_json::to_vec(item).map_err(|error| Error::invalid("item", error.to_string()))
+}
+
+fn hash(bytes: &[u8]) -> u64 {
+    let mut bits = [0; 8];
+    bits.copy_from_slice(&blake3::hash(bytes).as_bytes()[..8]);
+    u64::from_le_bytes(bits)
 }
 
 fn fresh(new: &NewPrimitive) -> Primitive {
@@ -99,5 +134,6 @@ fn fresh(new: &NewPrimitive) -> Primitive {
         until: None,
         passing: 0,
         moving: false,
+        puts: Vec::new(),
     }
 }

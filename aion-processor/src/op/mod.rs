@@ -202,7 +202,9 @@ impl Op {
         match self {
             Self::Heartbeat { .. } => Durability::Process,
             // What is lost of this is sent again.
-            Self::Webhook(op) if matches!(**op, WebhookOp::Take(_) | WebhookOp::Settle(_)) => Durability::Process,
+            Self::Webhook(op) if matches!(**op, WebhookOp::Take(_) | WebhookOp::Settle(_)) => {
+                Durability::Process
+            }
             _ => Durability::Power,
         }
     }

@@ -92,6 +92,9 @@ pub struct Primitive {
     pub passing: u64,
     /// Whether waiters are left that may pass now: [`due`](crate::TaskStore::due) lets them through.
     pub moving: bool,
+    /// Hashes of the last keys under which items were put, each with that of its item (queue).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub puts: Vec<(u64, u64)>,
 }
 
 /// What a holder wants of a primitive.
@@ -202,6 +205,13 @@ pub enum Signal {
     ShutUntil(Timestamp),
     /// Adds an item to a queue.
     Put(Json),
+    /// Adds an item to a queue unless it was added under this key before; the queue knows its last 64 keys.
+    PutOnce {
+        /// The idempotency key.
+        key: String,
+        /// The item.
+        item: Json,
+    },
 }
 
 /// A task that holds something.

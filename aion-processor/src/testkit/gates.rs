@@ -4,7 +4,7 @@ use aion_types::{Json, Status, Timestamp};
 
 use super::Bench;
 use super::lines::{again, declare, leases, status, take, wait};
-use crate::{Error, PrimitiveKind, Return, Signal};
+use crate::{Error, NewPrimitive, PrimitiveKind, Return, Signal};
 
 /// An event that is set lets everybody through until it is reset; a pulse lets through whoever waits.
 pub async fn events_are_set_and_pulsed(bench: Bench) {
@@ -118,6 +118,29 @@ pub async fn a_queue_hands_out_items(bench: Bench) {
         .expect("done");
     assert_eq!(status(&bench, all[3].task.id).await, Status::Blocked, "a is gone");
     assert_eq!(p.primitive("mail").await.expect("there").items, 0);
+    items_are_put_once(p).await;
+}
+
+/// Under a key that the queue knows an item is put once, and no other.
+async fn items_are_put_once(p: &crate::Processor) {
+    let kind = PrimitiveKind::Queue { capacity: 99 };
+    p.declare(NewPrimitive::new("post", kind))
+        .await
+        .expect("declared");
+    let put = async |key: &str, item: &str| {
+        let (key, item) = (key.to_owned(), item.into());
+        p.signal("post", Signal::PutOnce { key, item }).await
+    };
+    for _ in 0..3 {
+        assert_eq!(put("k", "a").await.expect("put").items, 1);
+    }
+    let other = put("k", "b").await;
+    assert!(matches!(other, Err(Error::Conflict(_))), "{other:?}");
+    for n in 0..64 {
+        put(&format!("k{n}"), "a").await.expect("put");
+    }
+    let full = put("k", "b").await.expect("forgotten by now");
+    assert_eq!((full.items, full.puts.len()), (66, 64));
 }
 
 /// An item that was not dealt with goes back to its place.

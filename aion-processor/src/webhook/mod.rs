@@ -16,6 +16,7 @@ mod record;
 
 pub use filter::WebhookFilter;
 pub use key::WebhookKey;
+pub(crate) use key::WebhookKeyring;
 pub use limits::WebhookLimits;
 pub use op::{
     NewWebhook, ParkedEvent, SettleWebhook, TakeWebhook, TakenWebhook, WebhookChange, WebhookOp, WebhookQuery,
@@ -23,4 +24,3 @@ pub use op::{
 pub use record::{
     Delivery, DeliveryQuery, DeliveryState, Disabled, Outcome, Ping, Webhook, WebhookState, Word,
 };
-pub(crate) use key::WebhookKeyring;

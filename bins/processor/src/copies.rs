@@ -18,6 +18,8 @@ use crate::wire::{ImportInto, Imported};
 
 /// The media type of an export.
 pub(crate) const LINES: &str = "application/x-ndjson";
+/// What an import may call its lines.
+const TYPES: [&str; 3] = [LINES, "application/jsonl", "application/octet-stream"];
 /// Bytes of an import in one request.
 pub(crate) const IMPORT_BYTES: usize = 256 << 20;
 /// Bytes of one line of an import.
@@ -96,7 +98,10 @@ fn parts(messages: Vec<MessageRecord>) -> Vec<Vec<MessageRecord>> {
     operation_id = "import_tree",
     tag = "trees",
     params(ImportInto),
-    request_body(content = String, content_type = "application/x-ndjson", description = "The lines of an export"),
+    request_body(
+        content((String = "application/x-ndjson"), (String = "application/octet-stream")),
+        description = "The lines of an export",
+    ),
     responses(
         (status = 200, description = "How many tasks it named", body = Imported),
         (status = 400, description = "A line is not JSON", body = Problem, content_type = "application/problem+json"),
@@ -132,14 +137,7 @@ fn require_lines(headers: &HeaderMap) -> Result<(), Problem> {
         .and_then(|value| value.split(';').next())
         .unwrap_or_default()
         .trim();
-    if [
-        "application/x-ndjson",
-        "application/jsonl",
-        "application/json-lines",
-    ]
-    .iter()
-    .any(|known| essence.eq_ignore_ascii_case(known))
-    {
+    if TYPES.iter().any(|known| essence.eq_ignore_ascii_case(known)) {
         return Ok(());
     }
     let detail = format!("this operation takes {LINES}, not {}", given.unwrap_or("none"));

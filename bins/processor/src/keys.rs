@@ -1,6 +1,7 @@
 //! `Idempotency-Key`: a repeat gives what the first request made, and another request under the same key is refused.
 //!
-//! The key lies with the task or the message that it made, so that it lives and goes with that and repeats grow nothing.
+//! The key lies with the task, the message or the queue that it was used on, so that it lives and goes with that and repeats
+//! grow nothing.
 
 use aion_processor::{Error, NewMessage, NewTask, Page, Processor, Query};
 use aion_service::Problem;
@@ -73,7 +74,7 @@ fn same_json(one: &Json, other: &Json) -> bool {
     serde_json::to_string(one).ok() == serde_json::to_string(other).ok()
 }
 
-fn used() -> Problem {
+pub(crate) fn used() -> Problem {
     let detail = "this Idempotency-Key was used for a request with another body";
     Problem::unprocessable("idempotency_key_used", detail).at("header:idempotency-key")
 }

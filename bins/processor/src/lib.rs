@@ -13,6 +13,23 @@
 //! assert!(aion_processor_server::openapi_json().contains("\"claim_tasks\""));
 //! ```
 //!
+//! # What there is
+//!
+//! | resource | requests |
+//! |---|---|
+//! | tasks | `POST GET /v1/tasks`, `GET DELETE /v1/tasks/{id}`, `GET ../children`, `GET ../evidence`, `POST ../start`, `POST ../cancel` (the task or its tree) |
+//! | claims | `POST /v1/claims` (long poll, by priority or in fair shares); of the holder: `POST ../heartbeat`, `../complete`, `../complete-and-claim`, `../fail`, `../release`, `../stop`, `../gather` |
+//! | messages | `POST GET /v1/tasks/{id}/messages` |
+//! | primitives | `GET /v1/primitives`, `PUT GET DELETE /v1/primitives/{name}`, `POST ../signal`, `GET ../waits`; `GET /v1/waits` (all of them, with deadlocks); of the holder: `POST /v1/tasks/{id}/acquire`, `../return`, `GET ../grants` |
+//! | objects | `GET /v1/objects`, `PUT GET DELETE /v1/objects/{name}` (`ETag`, `If-Match`, `If-None-Match`), `POST ../call` |
+//! | schedules | `GET /v1/schedules`, `PUT GET DELETE /v1/schedules/{name}`; `PUT /v1/queues/{queue}/weight` |
+//! | trees | `GET /v1/tasks/{id}/export`, `POST /v1/import` (lines of JSON), `GET /v1/ended-roots`, `POST /v1/retire`, `DELETE /v1/tasks/{id}` |
+//! | events | `GET /v1/events`, `GET /v1/events/stream` (server-sent, `Last-Event-ID`), `/v1/webhooks/..` (Standard Webhooks) |
+//! | storage | `GET /v1/metrics`; `/v1/store/..`: the storage trait over HTTP, for clients of the library |
+//!
+//! Whatever makes a task, a message or an item of a queue takes `Idempotency-Key`: a repeat gives what the first request
+//! made, and another body under the same key is refused with `idempotency_key_used`. Errors are problem documents with a stable `code`.
+//!
 //! # Reading order
 //! [`wire`] (what goes over the wire), then the operations: tasks, holding, messages, events, primitives, grants, objects,
 //! schedules, trees, copies, size, state; then what they share: conditions (entity tags), keys (idempotency), problem.
@@ -27,6 +44,7 @@ mod holding;
 mod keys;
 mod messages;
 mod objects;
+mod options;
 mod primitives;
 mod problem;
 mod schedules;
@@ -41,17 +59,17 @@ pub mod wire;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use archive::Archive;
-
 use aion_processor::{Limits, MemTaskStore, Processor};
 use aion_service::{PathLimits, Service};
 use aion_types::SystemClock;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+pub use archive::Archive;
 pub use delivery::{
     AddressRange, Deliverer, DelivererOptions, Delivering, HttpSender, Lookup, Outgoing, Patience, Plain,
     Sender, SenderError, SystemLookup, TargetArgs, TargetError, TargetPolicy,
 };
+pub use options::ServiceOptions;
 
 /// The port of the processor.
 pub const DEFAULT_PORT: u16 = 9205;
@@ -64,35 +82,6 @@ const TREE_TIMEOUT: Duration = Duration::from_secs(600);
 /// The service over `processor`.
 pub fn service(processor: Processor) -> Service {
     service_with(processor, ServiceOptions::default())
-}
-
-/// What a service has beside its tasks.
-#[derive(Debug, Clone, Default)]
-pub struct ServiceOptions {
-    archive: Option<Archive>,
-    targets: TargetPolicy,
-}
-
-impl From<TargetPolicy> for ServiceOptions {
-    fn from(targets: TargetPolicy) -> Self {
-        Self::default().with_targets(targets)
-    }
-}
-
-impl ServiceOptions {
-    /// Lets webhooks go where this allows. [`Deliverer`] sends for them.
-    #[must_use]
-    pub fn with_targets(mut self, targets: TargetPolicy) -> Self {
-        self.targets = targets;
-        self
-    }
-
-    /// Keeps removed trees here where that is asked for.
-    #[must_use]
-    pub fn with_archive(mut self, archive: Archive) -> Self {
-        self.archive = Some(archive);
-        self
-    }
 }
 
 /// The service over `processor`, with these options.

@@ -145,7 +145,7 @@ impl Store {
         let store = aion_processor::PostgresTaskStore::open(url, options)
             .await
             .map_err(|error| Opening {
-                what: "the Postgres database cannot be opened".to_owned(),
+                what: format!("the Postgres database {} cannot be opened", place_of(url)),
                 cause: error.into(),
             })?;
         Ok(Self::Postgres(Arc::new(store)))
@@ -179,6 +179,14 @@ impl Store {
             Self::Postgres(store) => store.close().await,
         }
     }
+}
+
+/// Host, port and database of a URL, without whoever connects and how.
+#[cfg(feature = "postgres")]
+fn place_of(url: &str) -> &str {
+    let place = url.rsplit('@').next().unwrap_or_default();
+    let place = place.rsplit("//").next().unwrap_or_default();
+    place.split('?').next().unwrap_or_default()
 }
 
 /// Something that the server needs is not to be had.

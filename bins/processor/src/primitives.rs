@@ -1,10 +1,11 @@
 //! Primitives: declared, told, looked at.
 
-use aion_processor::{NameQuery, NewPrimitive, Processor};
+use aion_processor::{Error, NameQuery, NewPrimitive, Processor};
 use aion_service::{Json, Path, Problem, Query};
 use axum::extract::State;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 
+use crate::keys::{self, idempotency_key};
 use crate::problem::{in_query, named};
 use crate::tasks::at_least_one;
 use crate::wire::{DeclarePrimitive, ListNames, PrimitiveList, PrimitiveView, SignalPrimitive, WaitsView};
@@ -119,24 +120,33 @@ pub(crate) fn next_name<T>(limit: u32, found: &[T], name: impl Fn(&T) -> &String
     path = "/v1/primitives/{name}/signal",
     operation_id = "signal_primitive",
     tag = "primitives",
-    params(("name" = String, Path, description = "Its name")),
+    params(
+        ("name" = String, Path, description = "Its name"),
+        ("idempotency-key" = Option<String>, Header, description = "An item is put once under it, as long as it is among the last 64 keys of the queue; refuses another item"),
+    ),
     request_body = SignalPrimitive,
     responses(
         (status = 200, description = "The primitive as it stands then", body = PrimitiveView),
         (status = 404, description = "There is no such primitive", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "The queue is full", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The item is too large", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "A primitive of this kind does not understand it, or a value is not valid", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "A primitive of this kind does not understand it, a value is not valid, or the key was used for another item", body = Problem, content_type = "application/problem+json"),
         (status = 507, description = "The storage is full", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn signal_primitive(
     State(processor): State<Processor>,
     Path(name): Path<String>,
+    headers: HeaderMap,
     Json(signal): Json<SignalPrimitive>,
 ) -> Result<Json<PrimitiveView>, Problem> {
-    let signal = signal.into_signal()?;
-    let primitive = processor.signal(name, signal).await.map_err(named("name"))?;
+    let signal = signal.into_signal(idempotency_key(&headers)?)?;
+    let told = processor.signal(name, signal).await;
+    let primitive = told.map_err(|error| match error {
+        // Nothing else about a signal is a conflict.
+        Error::Conflict(_) => keys::used(),
+        error => named("name")(error),
+    })?;
     Ok(Json(primitive.into()))
 }
 

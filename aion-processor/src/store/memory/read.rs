@@ -175,7 +175,12 @@ impl World {
         found.iter().map(|(_, text)| read(text)).collect()
     }
 
-    pub(super) fn names<T: DeserializeOwned>(&self, space: Space, query: &NameQuery, max: u32) -> Result<Vec<T>> {
+    pub(super) fn names<T: DeserializeOwned>(
+        &self,
+        space: Space,
+        query: &NameQuery,
+        max: u32,
+    ) -> Result<Vec<T>> {
         let limit = page_size(query.limit, max)?;
         let after = query.after.as_deref().unwrap_or_default();
         let all = self.named.iter();

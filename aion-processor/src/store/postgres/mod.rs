@@ -20,13 +20,13 @@ mod writer;
 
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aion_types::{Clock, Timestamp};
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions, PgPool};
+use sqlx::{ConnectOptions, Connection, PgPool};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::AbortHandle;
 
@@ -40,6 +40,9 @@ use crate::{ClaimReq, Done, Durability, Error, Lease, Limits, Page, Query, Resul
 
 /// Jobs that may wait for the writer.
 const INBOX: usize = 4_096;
+
+/// How long the server may take to answer when a store is opened.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What every connection is set to. Each statement of this store walks one index and follows ids from there, so
 /// the planner is kept from other plans, which it would choose by statistics that a queue makes old in seconds.
@@ -255,9 +258,18 @@ impl TaskStore for PostgresTaskStore {
 
 async fn connect_pool(connect: PgConnectOptions, connections: u32) -> Result<PgPool> {
     let connect = connect.disable_statement_logging().options(SETTINGS);
+    reach(&connect).await?;
     let options = aion_sql::PostgresOptions::to(connect).with_connections(connections);
     let pool = schema::SCHEMA.open_postgres(&options).await;
     pool.map_err(|error| schema::refused(error, storage))
+}
+
+/// Asks the server once: a pool would only say that it has waited long enough.
+async fn reach(connect: &PgConnectOptions) -> Result<()> {
+    let asked = tokio::time::timeout(PATIENCE, connect.connect()).await;
+    let late = |_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
+    let connection = asked.map_err(late).flatten().map_err(storage)?;
+    connection.close().await.map_err(storage)
 }
 
 /// What no other store is called: it only has to tell its own hints from those of others.

@@ -84,7 +84,10 @@ async fn hot_statements_walk_their_index() {
             "SEARCH waiter USING INDEX waiter_until (until>? AND until<?)",
         ),
         (sql::FIRST_ITEM, "SEARCH item USING PRIMARY KEY (queue=?)"),
-        (hooks::DELIVERY, "SEARCH delivery USING PRIMARY KEY (webhook=? AND seq=?)"),
+        (
+            hooks::DELIVERY,
+            "SEARCH delivery USING PRIMARY KEY (webhook=? AND seq=?)",
+        ),
         (
             hooks::FIRST_PARKED,
             "SEARCH delivery USING INDEX delivery_task (webhook=? AND task=?)",

@@ -40,6 +40,6 @@ pub use trees::{
 };
 pub use webhooks::{
     AttemptView, ChangeWebhook, CreateWebhook, DeliveryList, DeliveryView, FilterView, ListDeliveries,
-    ListWebhooks, PingView, ReplayWebhook, RetryLetters, RotateKey, WebhookList, WebhookStateName, WebhookView,
-    WebhookWithSecret,
+    ListWebhooks, PingView, ReplayWebhook, RetryLetters, RotateKey, WebhookList, WebhookStateName,
+    WebhookView, WebhookWithSecret,
 };

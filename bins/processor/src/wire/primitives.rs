@@ -137,11 +137,11 @@ pub struct SignalPrimitive {
 }
 
 impl SignalPrimitive {
-    /// The signal for the library.
+    /// The signal for the library; an item is put once under `key`.
     ///
     /// # Errors
     /// A member that is missing, or that the signal does not have.
-    pub fn into_signal(self) -> Result<Signal, Problem> {
+    pub fn into_signal(self, key: Option<String>) -> Result<Signal, Problem> {
         if self.until.is_some() && self.signal != SignalName::ShutUntil {
             return Err(needless("until", "shut_until"));
         }
@@ -156,8 +156,15 @@ impl SignalPrimitive {
                 let until = self.until.ok_or_else(|| missing("until", "shut_until"))?;
                 Signal::ShutUntil(Timestamp::from_ms(until))
             }
-            SignalName::Put => Signal::Put(self.item.unwrap_or_default()),
+            SignalName::Put => put(self.item.unwrap_or_default(), key),
         })
+    }
+}
+
+fn put(item: Json, key: Option<String>) -> Signal {
+    match key {
+        Some(key) => Signal::PutOnce { key, item },
+        None => Signal::Put(item),
     }
 }
 

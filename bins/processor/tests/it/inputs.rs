@@ -162,6 +162,42 @@ async fn holders_input_is_checked() {
 }
 
 #[tokio::test]
+async fn trees_have_a_depth_and_no_circles() {
+    let client = Client::new();
+    let mut ids = vec![client.task().await];
+    let below = |parent: &str| json!({"kind": "k", "title": "t", "parent_id": parent});
+    while ids.len() <= 64 {
+        let child = client.ok("/v1/tasks", below(&ids[ids.len() - 1])).await;
+        ids.push(child["id"].as_str().unwrap().to_owned());
+    }
+    assert_problem(
+        &client,
+        "/v1/tasks",
+        below(&ids[64]),
+        (422, "over_limit", "/parent_id"),
+    )
+    .await;
+    let own = "01893d0e-7c00-7abc-8def-0123456789ab";
+    let mut circle = below(own);
+    circle["id"] = own.into();
+    assert_problem(&client, "/v1/tasks", circle, (404, "task_not_found", "")).await;
+
+    let claim = json!({"handler_id": "w", "task_id": ids[3]});
+    let epoch = client.ok("/v1/claims", claim).await["leases"][0]["epoch"].clone();
+    let path = format!("/v1/tasks/{}/gather", ids[3]);
+    for waited in [&ids[3], &ids[2], &ids[0]] {
+        let gather = json!({"epoch": epoch, "tasks": [waited]});
+        assert_problem(&client, &path, gather, (422, "invalid", "/tasks")).await;
+    }
+    let many = json!({"epoch": epoch, "tasks": vec![&ids[4]; 10_001]});
+    assert_problem(&client, &path, many, (422, "over_limit", "/tasks")).await;
+    assert_eq!(
+        client.get(&format!("/v1/tasks/{}", ids[3])).await.1["status"],
+        "RUNNING"
+    );
+}
+
+#[tokio::test]
 async fn paths_and_queries_are_checked() {
     let client = Client::new();
     client.task().await;
@@ -198,6 +234,10 @@ async fn paths_and_queries_are_checked() {
         ),
         ("/v1/tasks?cursor=n1".to_owned(), (422, "invalid", "query:cursor")),
         ("/v1/events?after=-1".to_owned(), (400, "invalid_query", "query:")),
+        (
+            "/v1/tasks?text=%ff%fe".to_owned(),
+            (400, "invalid_query", "query:"),
+        ),
         ("/v1/nothing".to_owned(), (404, "unknown_route", "")),
     ];
     for (path, wanted) in cases {

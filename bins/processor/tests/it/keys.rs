@@ -81,6 +81,27 @@ async fn a_key_stands_for_one_request() {
 }
 
 #[tokio::test]
+async fn an_item_is_put_once_under_a_key() {
+    for client in Client::each().await {
+        client
+            .put("/v1/primitives/inbox", json!({"kind": "queue", "capacity": 1}))
+            .await;
+        let to = "/v1/primitives/inbox/signal";
+        let put = json!({"signal": "put", "item": [1]});
+        for _ in 0..3 {
+            let (status, inbox) = keyed(&client, to, &put, "once").await;
+            assert_eq!((status, &inbox["items"]), (StatusCode::OK, &json!(1)));
+        }
+        let other = json!({"signal": "put", "item": [2]});
+        assert_eq!(problem(keyed(&client, to, &other, "once").await), used());
+        assert_eq!(
+            problem(keyed(&client, to, &other, "twice").await),
+            wanted(409, "over_limit", "")
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_key_is_checked() {
     let client = Client::new();
     let body = json!({"kind": "k", "title": "t"});

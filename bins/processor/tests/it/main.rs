@@ -8,6 +8,8 @@ mod inputs;
 mod keys;
 mod life;
 mod objects;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod primitives;
 mod queues;
 mod schedules;

@@ -148,7 +148,8 @@ async fn gates_open_and_queues_hand_out() {
                 .1["items"],
             1
         );
-        let full = signal("inbox", json!({"signal": "put", "item": 2})).await;
+        let again = json!({"signal": "put", "item": 2});
+        let full = signal("inbox", again).await;
         assert_eq!(problem(full), wanted(409, "over_limit", ""));
         assert_eq!(
             acquire(&client, &task, "inbox").await["grant"]["item"],
