@@ -183,6 +183,11 @@ impl Stores {
                     message: Box::new(message),
                 }
             }
+            Act::Record(slot, age, step, n) => Op::Step {
+                fence: self.fence(*slot, *age).await,
+                name: name("step", *step),
+                result: Json::Int(*n),
+            },
             Act::Complete(slot, age) => Op::Complete {
                 fence: self.fence(*slot, *age).await,
                 result: Json::from("ok"),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use aion_processor::{
     EventQuery, MessageQuery, NameQuery, ObjectHead, Primitive, PrimitiveKind, Processor, Query, Replay,
-    Replayed, Schedule, TaskQuery, Waits,
+    Replayed, Schedule, StepQuery, StepRecord, TaskQuery, Waits,
 };
 use aion_types::{EventKind, EventRecord, Json, MessageRecord, Status, TaskId, TaskRecord};
 
@@ -14,6 +14,7 @@ pub(crate) struct World {
     tasks: Vec<TaskRecord>,
     keys: Vec<Option<(String, u32)>>,
     messages: Vec<MessageRecord>,
+    steps: Vec<StepRecord>,
     events: Vec<EventRecord>,
     counts: [u64; 7],
     primitives: Vec<Primitive>,
@@ -25,16 +26,19 @@ pub(crate) struct World {
 impl World {
     pub(crate) async fn read(processor: &Processor) -> Self {
         let tasks = all_tasks(processor).await;
-        let (mut messages, mut keys) = (Vec::new(), Vec::new());
+        let (mut messages, mut steps, mut keys) = (Vec::new(), Vec::new(), Vec::new());
         for task in &tasks {
             let query = MessageQuery::new().with_limit(1_000);
             messages.extend(processor.messages(task.id, query).await.unwrap().messages);
+            let all = processor.steps(task.id, StepQuery::default()).await.unwrap();
+            steps.extend(all.steps);
             keys.push(key_of(processor, task.id).await);
         }
         Self {
             tasks,
             keys,
             messages,
+            steps,
             events: all_events(processor).await,
             counts: processor.counts().await.unwrap().0,
             primitives: processor.primitives(NameQuery::default()).await.unwrap(),
