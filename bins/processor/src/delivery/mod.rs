@@ -13,7 +13,7 @@ mod round;
 mod sender;
 mod target;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -24,8 +24,8 @@ use futures::StreamExt;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use self::kinds::Kinds;
 pub use self::args::TargetArgs;
+use self::kinds::Kinds;
 pub use self::message::Outgoing;
 pub use self::resolver::{Lookup, SystemLookup};
 pub use self::sender::{HttpSender, Patience, Sender, SenderError};
@@ -111,6 +111,26 @@ struct Memory {
     probe_at: Timestamp,
 }
 
+/// Webhooks that have a worker, and whether somebody asked for another look since it began.
+#[derive(Debug, Default)]
+struct Busy(HashMap<String, bool>);
+
+impl Busy {
+    /// Whether it has no worker yet. One that has looks again when it is done.
+    fn begins(&mut self, name: &str) -> bool {
+        let asked = self.0.get_mut(name).map(|again| *again = true);
+        if asked.is_none() {
+            self.0.insert(name.to_owned(), false);
+        }
+        asked.is_none()
+    }
+
+    /// Whether to look again.
+    fn ends(&mut self, name: &str) -> bool {
+        self.0.remove(name).unwrap_or(false)
+    }
+}
+
 /// Whether there may be more to do at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Progress {
@@ -162,32 +182,28 @@ impl Deliverer {
 
     async fn run(self, mut stopped: watch::Receiver<()>) {
         let mut hints = self.processor.wake();
-        let mut busy = BTreeSet::new();
-        let mut workers = JoinSet::new();
+        let (mut busy, mut workers) = (Busy::default(), JoinSet::new());
+        let mut look = true;
         loop {
-            self.begin(&mut busy, &mut workers, &stopped).await;
+            if std::mem::take(&mut look) {
+                self.begin(&mut busy, &mut workers, &stopped).await;
+            }
             tokio::select! {
                 _ = stopped.changed() => break,
-                Some(done) = workers.join_next() => {
-                    if let Ok(name) = done {
-                        busy.remove(&name);
-                    }
-                }
+                Some(done) = workers.join_next() => look = done.is_ok_and(|name| busy.ends(&name)),
                 // A missed hint costs a wait of `poll` at most. Many at once are one.
-                Some(_) = hints.next(), if self.has_webhooks() => tokio::time::sleep(BREATH).await,
-                () = tokio::time::sleep(self.options.poll) => {}
+                Some(_) = hints.next(), if self.has_webhooks() => {
+                    tokio::time::sleep(BREATH).await;
+                    look = true;
+                }
+                () = tokio::time::sleep(self.options.poll) => look = true,
             }
         }
         while workers.join_next().await.is_some() {}
     }
 
     /// Sets a worker on every webhook that has none.
-    async fn begin(
-        &self,
-        busy: &mut BTreeSet<String>,
-        workers: &mut JoinSet<String>,
-        stopped: &watch::Receiver<()>,
-    ) {
+    async fn begin(&self, busy: &mut Busy, workers: &mut JoinSet<String>, stopped: &watch::Receiver<()>) {
         let webhooks = match self.webhooks().await {
             Ok(webhooks) => webhooks,
             Err(error) => {
@@ -197,7 +213,7 @@ impl Deliverer {
         };
         self.forget_all_but(&webhooks);
         for webhook in webhooks {
-            if busy.insert(webhook.name.clone()) {
+            if busy.begins(&webhook.name) {
                 workers.spawn(self.clone().work(webhook, stopped.clone()));
             }
         }

@@ -71,11 +71,7 @@ impl HttpSender {
     ///
     /// # Errors
     /// [`SenderError`].
-    pub fn with(
-        policy: TargetPolicy,
-        lookup: impl Lookup,
-        patience: Patience,
-    ) -> Result<Self, SenderError> {
+    pub fn with(policy: TargetPolicy, lookup: impl Lookup, patience: Patience) -> Result<Self, SenderError> {
         // Fails only where a provider is set already, and then that one is used.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let policy = Arc::new(policy);

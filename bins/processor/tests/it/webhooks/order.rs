@@ -7,12 +7,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aion_processor::{
-    CancelMode, DeliveryState, NewTask, NewWebhook, Outcome, Processor, SqliteOptions, SqliteTaskStore,
-    WebhookFilter, WebhookKey, WebhookLimits, WebhookState,
+    CancelMode, ClaimReq, DeliveryState, Done, DueReport, Lease, NewTask, NewWebhook, Outcome, Page,
+    Processor, Query, Result, SchemaInfo, SqliteOptions, SqliteTaskStore, TaskStore, Wake, WebhookFilter,
+    WebhookKey, WebhookLimits, WebhookState, Write,
 };
 use aion_processor_server::{Outgoing, Sender};
 use aion_types::{Clock, EventKind, ManualClock, TaskId, Timestamp};
 use async_trait::async_trait;
+use futures::stream::BoxStream;
 use proptest::prelude::*;
 
 use super::receiver::Script;
@@ -245,6 +247,58 @@ async fn a_slow_receiver_holds_up_no_other() {
     delivering.stop().await;
     assert!(began.elapsed() < Duration::from_secs(2));
     assert_eq!(world.processor.webhook("b").await.unwrap().delivered, 6);
+}
+
+/// A store that counts its questions.
+#[derive(Debug)]
+struct Counting(Arc<dyn TaskStore>, Arc<AtomicU64>);
+
+#[async_trait]
+impl TaskStore for Counting {
+    async fn open_schema(&self) -> Result<SchemaInfo> {
+        self.0.open_schema().await
+    }
+    async fn apply(&self, writes: Vec<Write>) -> Result<Vec<Result<Done>>> {
+        self.0.apply(writes).await
+    }
+    async fn claim(&self, req: ClaimReq) -> Result<Vec<Lease>> {
+        self.0.claim(req).await
+    }
+    async fn due(&self, limit: u32) -> Result<DueReport> {
+        self.0.due(limit).await
+    }
+    async fn read(&self, query: Query) -> Result<Page> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.read(query).await
+    }
+    async fn now(&self) -> Result<Timestamp> {
+        self.0.now().await
+    }
+    fn wake(&self) -> BoxStream<'static, Wake> {
+        self.0.wake()
+    }
+}
+
+/// Whoever has nothing to do asks the store a few things a second, and no more.
+#[tokio::test]
+async fn waiting_costs_little() {
+    let world = World::new();
+    world.hook("https://receiver.test/").await;
+    let asked = Arc::new(AtomicU64::new(0));
+    let store = Counting(Arc::clone(world.processor.store()), Arc::clone(&asked));
+    let accepted = Accepted::default();
+    let waiting = deliverer(&Processor::new(store), receiver(&accepted, |_| true), "one").start();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let before = asked.load(Ordering::Relaxed);
+    assert!((1..20).contains(&before), "{before} questions in half a second");
+    world.task().await;
+    while accepted.lock().unwrap().len() < 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let after = asked.load(Ordering::Relaxed);
+    assert!(after < before + 60, "{after} questions after one task");
+    waiting.stop().await;
 }
 
 /// A clock that jumps ahead makes everything due; one that is set back loses nothing and locks nobody out.
