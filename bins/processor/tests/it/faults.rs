@@ -260,6 +260,26 @@ async fn callers_go_together_and_get_their_own_answers() {
     }
 }
 
+/// Whoever comes just as a request lands is taken along by the next one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nobody_is_left_behind() {
+    let served = Served::over(memory()).await;
+    let store = HttpTaskStore::new(&served.url(), options().with_in_flight(1)).unwrap();
+    let workers = (0..4).map(|_| {
+        let processor = Processor::new(store.clone());
+        tokio::spawn(async move {
+            for _ in 0..50 {
+                processor.create(task()).await.unwrap();
+            }
+        })
+    });
+    let all = futures::future::try_join_all(workers);
+    tokio::time::timeout(Duration::from_secs(60), all)
+        .await
+        .expect("all are answered")
+        .unwrap();
+}
+
 /// Refuses bodies that hold this word, as a server does that does not know an operation.
 async fn refuse_poison(request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
