@@ -111,7 +111,7 @@ async fn nobody_moves_a_market_that_is_closed() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// A copy: reporting the price gains exactly nothing, whatever happens, and is no purchase.
+    /// P12, a copy: reporting the price gains exactly nothing, whatever happens, and is no purchase.
     #[test]
     fn a_copy_gains_nothing(path in vec(1_000_u32..999_000, 1..6), outcome in 0_usize..2) {
         let gain = now(async {

@@ -74,7 +74,7 @@ fn by_column(values: &[f64], k: usize) -> Vec<f64> {
 }
 
 proptest! {
-    /// Labelled rows score as one by one, whatever the level, the layout and the threads.
+    /// P20: labelled rows score as one by one, whatever the level, the layout and the threads.
     #[test]
     fn labelled_rows_score_as_one_by_one((k, q, y) in labelled()) {
         let one = |f: fn(&[f64], usize) -> aion_market::Result<f64>| -> Vec<f64> {
@@ -144,7 +144,7 @@ proptest! {
         }
     }
 
-    /// A part of a batch has the numbers that it has in the whole, to the bit, wherever it starts.
+    /// P20: a part of a batch has the numbers that it has in the whole, to the bit, wherever it starts.
     #[test]
     fn a_part_has_the_numbers_of_the_whole(p in vec(0.0..=1.0_f64, 0..200), from in 0_usize..200) {
         let from = from.min(p.len());
@@ -158,7 +158,7 @@ proptest! {
         }
     }
 
-    /// Single precision is double precision to 1e-6.
+    /// P20: single precision is double precision to 1e-6.
     #[test]
     fn singles_agree_with_doubles((k, q, y) in labelled()) {
         let single: Vec<f32> = q.iter().map(|q| *q as f32).collect();

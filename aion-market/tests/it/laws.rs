@@ -104,7 +104,7 @@ fn the_last_mover_gains_nothing_by_moving_the_target() {
 }
 
 proptest! {
-    /// Path independence: any order of the same trades, and all of them at once, cost the same to
+    /// P3, path independence: any order of the same trades, and all of them at once, cost the same to
     /// the last micro-unit.
     #[test]
     fn costs_do_not_depend_on_the_path((prior, b, trades) in trades()) {
@@ -119,7 +119,7 @@ proptest! {
         prop_assert_eq!(forward.potential_micro() - fresh.potential_micro(), total);
     }
 
-    /// A round trip costs 0.
+    /// P4: a round trip costs 0.
     #[test]
     fn a_round_trip_costs_nothing((prior, b, trades) in trades()) {
         let mut maker = Lmsr::open(&prior, b).unwrap();
@@ -129,7 +129,7 @@ proptest! {
         prop_assert_eq!(maker, Lmsr::open(&prior, b).unwrap());
     }
 
-    /// The maker never loses more than `b ln(1 / min prior)` (Hanson 2003), but for the rounding of
+    /// P5: the maker never loses more than `b ln(1 / min prior)` (Hanson 2003), but for the rounding of
     /// the potential and of the first shares.
     #[test]
     fn loss_is_bounded((prior, b, trades) in trades()) {
@@ -144,7 +144,7 @@ proptest! {
         }
     }
 
-    /// Translation: the same shares of every outcome cost their number, and move no price.
+    /// P6, translation: the same shares of every outcome cost their number, and move no price.
     #[test]
     fn a_share_of_everything_costs_one((prior, b, trades) in trades(), c in -1_000_000_000_i64..1_000_000_000) {
         let mut maker = Lmsr::open(&prior, b).unwrap();
@@ -154,19 +154,22 @@ proptest! {
         prop_assert_eq!(maker.price().unwrap(), price);
     }
 
-    /// `C(q + c) = C(q) + c` in floating point.
+    /// P9: `C(q + c) = C(q) + c` in floating point.
     #[test]
     fn the_cost_function_is_translation_invariant(q in vec(-1e3..1e3_f64, 2..7), b in 0.5..200.0_f64, c in -1e3..1e3_f64) {
         let moved: Vec<f64> = q.iter().map(|x| x + c).collect();
         prop_assert!((lmsr::cost(&moved, b).unwrap() - lmsr::cost(&q, b).unwrap() - c).abs() < 1e-9);
     }
 
-    /// Prices are positive and sum to 1; buying raises what is bought and lowers the rest.
+    /// P1 and P2: prices are positive and sum to 1 but for a rounding each; buying raises what is bought and
+    /// lowers the rest, strictly where a price is not at its end already.
     #[test]
     fn prices_sum_to_one_and_follow_purchases(q in vec(-1e3..1e3_f64, 2..7), b in 10.0..200.0_f64, d in 0.1..50.0_f64) {
         let mut before = vec![0.0; q.len()];
         lmsr::prices_into(&q, b, &mut before).unwrap();
-        prop_assert!((before.iter().sum::<f64>() - 1.0).abs() < 1e-12);
+        prop_assert!(before.iter().all(|p| *p > 0.0 && *p <= 1.0));
+        let roundings = (before.len() + 4) as f64 * f64::EPSILON;
+        prop_assert!((before.iter().sum::<f64>() - 1.0).abs() <= roundings);
         let mut bought = q.clone();
         bought[0] += d;
         let mut after = vec![0.0; q.len()];
@@ -175,9 +178,13 @@ proptest! {
         for (before, after) in before.iter().zip(&after).skip(1) {
             prop_assert!(after <= before);
         }
+        if (1e-9..1.0 - 1e-9).contains(&before[0]) {
+            prop_assert!(after[0] > before[0]);
+            prop_assert!(after.iter().zip(&before).skip(1).all(|(after, before)| after < before));
+        }
     }
 
-    /// The quote is the difference of the cost function, and lies between the least and the most
+    /// P6: the quote is the difference of the cost function, and lies between the least and the most
     /// that the shares can pay.
     #[test]
     fn quotes_are_differences_of_the_cost_function(
@@ -195,7 +202,24 @@ proptest! {
         prop_assert!(quote >= least - 1e-9 && quote <= most + 1e-9);
     }
 
-    /// Convexity: buying and then selling from the same prices never pays.
+    /// P7, no arbitrage: to the micro-unit, wherever a market has come to, no order pays in every outcome,
+    /// and shares cost at least nothing. The same for all orders of a path together.
+    #[test]
+    fn no_order_pays_in_every_outcome((prior, b, trades) in trades()) {
+        let mut maker = Lmsr::open(&prior, b).unwrap();
+        let (mut all, mut paid) = (vec![0_i64; prior.outcomes()], 0);
+        for d in &trades {
+            let shares: Vec<i64> = d.iter().map(|x| x.abs()).collect();
+            prop_assert!(maker.quote(&shares).unwrap() >= 0);
+            let cost = maker.trade(d).unwrap();
+            prop_assert!(d.iter().any(|pays| *pays <= cost), "{d:?} for {cost}");
+            all.iter_mut().zip(d).for_each(|(all, d)| *all += d);
+            paid += cost;
+            prop_assert!(all.iter().any(|pays| *pays <= paid), "{all:?} for {paid}");
+        }
+    }
+
+    /// P8, convexity: buying and then selling from the same prices never pays.
     #[test]
     fn a_spread_is_never_negative(p in 0.01..0.99_f64, d in vec(-500.0..500.0_f64, 2), b in 1.0..200.0_f64) {
         let back: Vec<f64> = d.iter().map(|x| -x).collect();
@@ -219,7 +243,7 @@ proptest! {
         }
     }
 
-    /// The order of reports does not matter to the last micro-count.
+    /// P13: the order of reports does not matter to the last micro-count.
     #[test]
     fn reports_commute(reports in vec((0_u32..=1_000_000, 1_u64..10_000_000), 1..20), seed in any::<u64>()) {
         let count = |order: &[(u32, u64)]| {
@@ -250,7 +274,7 @@ proptest! {
         }
     }
 
-    /// Gains telescope exactly along any path, against any mixture.
+    /// P11: gains telescope exactly along any path, against any mixture.
     #[test]
     fn gains_telescope_exactly(path in vec(1_u32..1_000_000, 2..30), f in 0_u32..=1_000_000) {
         let target = Resolution::Mixture { dist: dist(f) }.target(2).unwrap().unwrap();
@@ -321,7 +345,7 @@ fn decide(state: &MarketState, act: &Act) -> Result<Event, Error> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Whatever happens: the state is the fold of the events, the rows sum to zero, moves telescope,
+    /// P10 and P16, whatever happens: the state is the fold of the events, the rows sum to zero, moves telescope,
     /// and nobody but the house pays for what the makers lose.
     #[test]
     fn any_history_keeps_its_books(acts in acts(), resolution in resolution(), lmsr in any::<bool>()) {
@@ -392,7 +416,7 @@ fn redelivered() -> impl Strategy<Value = (Vec<(u8, u32)>, Vec<usize>)> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Idempotence: a request that comes again, however late and out of order, changes nothing and is
+    /// P17, idempotence: a request that comes again, however late and out of order, changes nothing and is
     /// answered as it was the first time.
     #[test]
     fn redelivery_in_any_order_changes_nothing((requests, again) in redelivered(), lmsr in any::<bool>()) {

@@ -147,17 +147,20 @@ fn metaculus_peer_scores_sum_to_zero() {
 }
 
 proptest! {
-    /// Gibbs: KL is never negative, 0 only of equals, and never NaN.
+    /// P14, Gibbs: KL is never negative, 0 only of equals, and never NaN.
     #[test]
     fn kl_is_not_negative_and_never_nan((p, q) in pair()) {
         let kl = divergence::kl(&p, &q).unwrap();
         prop_assert!(kl >= -1e-12, "{kl}");
         prop_assert!(divergence::kl(&p, &p).unwrap() == 0.0);
+        // Pinsker: at least half of the square of the distance.
+        let distance: f64 = p.iter().zip(&q).map(|(p, q)| (p - q).abs()).sum();
+        prop_assert!(kl >= distance * distance / 2.0 - 1e-12, "{kl} {distance}");
         let hidden = p.iter().zip(&q).any(|(p, q)| *p > 0.0 && *q == 0.0);
         prop_assert_eq!(kl.is_infinite(), hidden);
     }
 
-    /// Data processing: merging outcomes never raises KL.
+    /// P14, data processing: merging outcomes never raises KL.
     #[test]
     fn merging_outcomes_never_raises_kl((p, q) in pair()) {
         prop_assume!(p.len() > 2);
