@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use aion_loop::{Budget, SharedObserver, StepReport};
+use aion_processor_server::TargetArgs;
 use aion_service::ServeArgs;
 use aion_types::TaskId;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -196,6 +197,17 @@ pub struct UpArgs {
     /// smollm2, a file of the cache, a path, or org/repo; nothing is fetched
     #[arg(long, value_name = "NAME|PATH", default_value = DEFAULT_MODEL.name)]
     model: ModelSource,
+    /// How many times a day a language model forecasts in the market, at most 4 times a task; 0 for never. It is
+    /// the one of AION_OPENAI_BASEURL, AION_OPENAI_API_KEY and AION_MODEL_NAME, else that of --model
+    #[arg(
+        long,
+        value_name = "CALLS",
+        env = "AION_MARKET_LLM_CALLS_PER_DAY",
+        default_value_t = 0
+    )]
+    llm_calls_per_day: u32,
+    #[command(flatten)]
+    targets: TargetArgs,
     #[command(flatten)]
     data: DataArgs,
     #[command(flatten)]
@@ -372,8 +384,9 @@ async fn serve(args: UpArgs) -> Result<()> {
     let model = UpModel {
         source: args.model,
         cache: ModelCache::from_env()?,
+        forecasts_per_day: args.llm_calls_per_day,
     };
-    up::up(&node, model, options).await
+    up::up(&node, model, args.targets.policy(), options).await
 }
 
 fn model(command: ModelCommand) -> Result<()> {

@@ -120,6 +120,15 @@ pub enum Error {
     /// The server failed.
     #[error("cannot serve")]
     Serve(#[from] aion_service::ServeError),
+    /// The language model of the market is named by halves.
+    #[error("the language model that forecasts cannot be asked")]
+    Forecaster(#[from] aion_market_server::HttpChatError),
+    /// The router's catalog cannot be opened.
+    #[error("the router's catalog cannot be opened")]
+    Router(#[from] aion_router::LiveError),
+    /// Webhooks cannot be sent.
+    #[error("cannot send webhooks")]
+    Webhooks(#[from] aion_processor_server::SenderError),
     /// A value that is out of its range.
     #[error("not a valid value")]
     Value(#[from] aion_types::Error),

@@ -16,6 +16,7 @@ pub mod demo;
 pub mod doctor;
 mod error;
 pub mod feed;
+pub mod forecaster;
 pub mod judge;
 pub mod model;
 pub mod node;

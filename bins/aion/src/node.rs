@@ -13,6 +13,7 @@ use aion_market::{
     SqliteMarketStore,
 };
 use aion_processor::Processor;
+use aion_router::{EngineOptions, HashingEmbedder, LiveError, LiveRouter, SqliteRouterStore};
 use aion_service::{Limits, Service, StateSource};
 use aion_types::{Clock, SystemClock, TaskId};
 use axum::Router;
@@ -34,8 +35,8 @@ pub const TOOLS: [&str; 7] = [
 
 /// Everything that works on one data directory.
 ///
-/// Files: `processor.db`, `market.db`, `trust.db`, `loop.db`, `work/` (the sandbox's root, one
-/// directory a task), `machine/` (what calls were answered), `bases/` (what was copied).
+/// Files: `processor.db`, `market.db`, `trust.db`, `loop.db`, `router.db`, `work/` (the sandbox's root,
+/// one directory a task), `machine/` (what calls were answered), `bases/` (what was copied).
 pub struct Node {
     data: PathBuf,
     clock: Arc<dyn Clock>,
@@ -44,6 +45,7 @@ pub struct Node {
     observer: Observer,
     runs: Arc<SqliteLoopStore>,
     trust: TrustBook,
+    catalog: LiveRouter,
     machine: LocalMachine,
     machine_router: Router,
     machine_state: Arc<dyn StateSource>,
@@ -73,6 +75,7 @@ impl Node {
         let observer = observer(&processor, &market)?;
         let runs = Arc::new(SqliteLoopStore::open(data.join("loop.db")).await?);
         let trust = TrustBook::open(&data.join("trust.db"), Arc::clone(&clock)).await?;
+        let catalog = catalog(&data.join("router.db")).await?;
         let machine_service = machine_service(&data)?;
         let machine_state = machine_service.state();
         let machine_router = machine_service.into_router(&Limits::default());
@@ -88,6 +91,7 @@ impl Node {
             observer,
             runs,
             trust,
+            catalog,
             machine,
             machine_router,
             machine_state,
@@ -130,6 +134,11 @@ impl Node {
         &self.trust
     }
 
+    /// What agents could use, and what was learned of its use.
+    pub fn catalog(&self) -> &LiveRouter {
+        &self.catalog
+    }
+
     /// The sandbox.
     pub fn machine(&self) -> &LocalMachine {
         &self.machine
@@ -164,6 +173,12 @@ impl Node {
     pub(crate) fn base_of(&self, task: TaskId) -> PathBuf {
         self.data.join("bases").join(format!("{task}.json"))
     }
+}
+
+/// The router over its file; texts are compared by their spelling.
+async fn catalog(file: &Path) -> Result<LiveRouter, LiveError> {
+    let store = Arc::new(SqliteRouterStore::open(file).await?);
+    LiveRouter::open(store, Arc::new(HashingEmbedder), EngineOptions::default()).await
 }
 
 fn observer(processor: &Processor, market: &Market) -> Result<Observer> {

@@ -11,13 +11,17 @@ use std::time::Duration;
 use aion_llm::Engine;
 use aion_llm_server::LlmOptions;
 use aion_loop_server::{Models, Runner};
-use aion_market::ObserverOptions;
+use aion_market::{ObserverOptions, Predictor};
 use aion_market_server::{Follower, MarketService, panel};
+use aion_processor_server::{Deliverer, DelivererOptions, HttpSender, TargetPolicy};
+use aion_router::ByteTokens;
 use aion_service::{Limits, ServeOptions, Server, Service, StateSource};
+use aion_types::HandlerId;
 use axum::Router;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::feed::ProcessorFeed;
+use crate::forecaster::language_model;
 use crate::model::{ModelCache, ModelSource};
 use crate::node::Node;
 use crate::run::{in_process, load_engine};
@@ -35,6 +39,9 @@ pub struct UpModel {
     pub source: ModelSource,
     /// Where it is looked for. Nothing is fetched.
     pub cache: ModelCache,
+    /// How many times a day a language model forecasts in the market: this one, unless the environment names
+    /// a server.
+    pub forecasts_per_day: u32,
 }
 
 impl UpModel {
@@ -48,49 +55,70 @@ impl UpModel {
 ///
 /// # Errors
 /// A store that cannot be opened, an address that cannot be bound.
-pub async fn up(node: &Node, model: UpModel, options: ServeOptions) -> Result<()> {
-    let market = market(node)?;
+pub async fn up(node: &Node, model: UpModel, targets: TargetPolicy, options: ServeOptions) -> Result<()> {
+    let llm = llm(&model);
+    let (state, openai) = (llm.state(), llm.into_router(&options.limits));
+    let market = market(node, forecaster(node, &model, &openai)?)?;
     let following = market.follow(BEAT);
-    let router = router(node, &model, market, &options.limits)?;
+    let language = Part::of("llm", state, openai);
+    let delivering = deliverer(node, targets.clone())?.start();
+    let router = router(node, &model, language, market, targets, &options.limits)?;
     let server = Server::bind(router, options).await?;
     terminal::line(&format!("listening on http://{}", server.local_addr()));
-    tokio::select! {
-        ended = server.run(aion_service::stop_signal()) => Ok(ended?),
+    let ended = tokio::select! {
+        ended = server.run(aion_service::stop_signal()) => ended,
         () = node.processor().keep_time(BEAT) => Ok(()),
         () = following => Ok(()),
-    }
+    };
+    delivering.stop().await;
+    Ok(ended?)
+}
+
+/// Who sends the processor's webhooks. Its name stays the same, for one process has the data directory.
+fn deliverer(node: &Node, targets: TargetPolicy) -> Result<Deliverer> {
+    let options = DelivererOptions::new(HandlerId::new("aion-up")?);
+    let sender = HttpSender::new(targets)?;
+    Ok(Deliverer::new(node.processor().clone(), sender, options))
+}
+
+/// The language model that forecasts, if it may.
+fn forecaster(node: &Node, model: &UpModel, openai: &Router) -> Result<Option<Arc<dyn Predictor>>> {
+    let env = |name: &str| std::env::var(name).ok();
+    let name = model.source.to_string();
+    language_model(model.forecasts_per_day, node.clock(), openai, &name, env)
 }
 
 /// The market with its predictors, following the processor of this process.
-///
-/// # Errors
-/// A predictor that cannot be made.
-pub fn market(node: &Node) -> Result<MarketService> {
+fn market(node: &Node, llm: Option<Arc<dyn Predictor>>) -> Result<MarketService> {
     let feed = Arc::new(ProcessorFeed::new(node.processor().clone()));
-    let asked = panel(node.market(), None)?;
+    let asked = panel(node.market(), llm)?;
     let follower = Follower::new(node.market(), feed, asked, ObserverOptions::default());
     let service = MarketService::new(node.market().clone(), node.trust().ledger().clone());
     Ok(service.with_follower(follower))
 }
 
 /// All services as one router.
-///
-/// # Errors
-/// A model name that no server can have.
-pub fn router(node: &Node, model: &UpModel, market: MarketService, limits: &Limits) -> Result<Router> {
-    let llm = llm(model);
+fn router(
+    node: &Node,
+    model: &UpModel,
+    language: Part,
+    market: MarketService,
+    targets: TargetPolicy,
+    limits: &Limits,
+) -> Result<Router> {
     let mut parts = vec![Part::of(
         "machine",
         node.machine_state(),
         node.machine_router().clone(),
     )];
-    let (llm_state, openai) = (llm.state(), llm.into_router(limits));
+    let openai = language.router.clone();
     let runner = runner(node, &openai, &model.source.to_string())?;
-    parts.push(Part::of("llm", llm_state, openai.clone()));
+    parts.push(language);
     for service in [
-        aion_processor_server::service(node.processor().clone()),
+        aion_processor_server::service_with(node.processor().clone(), targets),
         market.into_service(),
         aion_loop_server::service(runner),
+        aion_router_server::service(node.catalog().clone(), Arc::new(ByteTokens)),
     ] {
         let (name, state) = (service.name(), service.state());
         parts.push(Part::of(name, state, service.into_router(limits)));

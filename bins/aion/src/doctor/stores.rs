@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use aion_loop::store::SqliteLoopStore;
 use aion_market::SqliteMarketStore;
 use aion_processor::Processor;
+use aion_router::SqliteRouterStore;
 use aion_trust::SqliteLedgerStore;
 
 use super::Finding;
@@ -21,6 +22,7 @@ pub(super) async fn databases(data: &Path) -> Vec<Finding> {
         ("market", "market.db"),
         ("trust", "trust.db"),
         ("runs", "loop.db"),
+        ("catalog", "router.db"),
     ] {
         let path = data.join(file);
         if path.exists() {
@@ -64,6 +66,10 @@ async fn open(name: &str, path: &Path) -> Result<(), String> {
             .map(drop)
             .map_err(|e| said(&e)),
         "trust" => SqliteLedgerStore::open(path)
+            .await
+            .map(drop)
+            .map_err(|e| said(&e)),
+        "catalog" => SqliteRouterStore::open(path)
             .await
             .map(drop)
             .map_err(|e| said(&e)),

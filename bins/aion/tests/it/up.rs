@@ -1,13 +1,14 @@
 //! `aion up`: every service on one port.
 
 use std::io::{BufRead, BufReader};
-use std::process::Child;
+use std::process::{Child, Command};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aion_loop::{NetworkTransport, Transport, read_body};
 use serde_json::{Value, json};
 
-use crate::world::World;
+use crate::world::{SECRET, World};
 
 struct Up {
     child: Child,
@@ -16,8 +17,11 @@ struct Up {
 
 impl Up {
     fn start(world: &World) -> Self {
+        Self::of(world, world.aion(&["up", "--listen", "127.0.0.1:0"]))
+    }
+
+    fn of(world: &World, mut command: Command) -> Self {
         let cache = world.data().join("no-models");
-        let mut command = world.aion(&["up", "--listen", "127.0.0.1:0"]);
         let mut child = command.env("AION_CACHE", cache).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap())
@@ -58,7 +62,7 @@ impl Drop for Up {
 async fn every_service_answers_below_its_name() {
     let world = World::with(&[]);
     let up = Up::start(&world);
-    for name in ["processor", "machine", "market", "loop", "llm"] {
+    for name in ["processor", "machine", "market", "loop", "llm", "router"] {
         let (status, document) = up.get(&format!("/{name}/openapi.json")).await;
         assert_eq!(status, 200, "{name}");
         assert!(document["paths"].as_object().unwrap().len() > 4, "{name}");
@@ -108,6 +112,79 @@ async fn the_market_follows_the_tasks_of_the_same_process() {
     let path = "/market/v1/predictors/logistic/train";
     let (status, trained) = up.post(path, &json!({"markets": 10})).await;
     assert_eq!((status, &trained["markets"]), (200, &json!(1)), "{trained}");
+}
+
+/// A chat server on a port of its own that gives everything a chance of 0.9, and who asked it.
+async fn hopeful() -> (String, Arc<Mutex<Vec<(String, Value)>>>) {
+    let asked: Arc<Mutex<Vec<(String, Value)>>> = Arc::default();
+    let kept = asked.clone();
+    let answer = async move |headers: http::HeaderMap, axum::Json(body): axum::Json<Value>| {
+        let key = headers["authorization"].to_str().unwrap().to_owned();
+        kept.lock().unwrap().push((key, body));
+        let content = r#"{"probabilities": {"SUCCESS": 0.9, "FAILED": 0.1}}"#;
+        axum::Json(json!({
+            "choices": [{"message": {"role": "assistant", "content": content}, "finish_reason": "stop"}],
+            "usage": {"total_tokens": 200},
+        }))
+    };
+    let router = axum::Router::new().route("/v1/chat/completions", axum::routing::post(answer));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    (url, asked)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_language_model_forecasts_within_its_budget() {
+    let world = World::with(&[]);
+    let (url, asked) = hopeful().await;
+    let mut command = world.aion(&["up", "--listen", "127.0.0.1:0", "--llm-calls-per-day", "2"]);
+    command
+        .env("AION_OPENAI_BASEURL", &url)
+        .env("AION_MODEL_NAME", "hopeful");
+    let up = Up::of(&world, command);
+    for n in 0..3 {
+        let task = json!({"kind": "agent.run", "title": format!("errand {n}"), "spec": "s"});
+        let (status, task) = up.post("/processor/v1/tasks", &task).await;
+        assert!((200..300).contains(&status), "{status}: {task}");
+        until(&up, task["id"].as_str().unwrap(), "open").await;
+    }
+    let mut llm = Value::Null;
+    for _ in 0..400 {
+        let (_, listed) = up.get("/market/v1/predictors").await;
+        let all = listed["predictors"].as_array().unwrap();
+        llm = all.iter().find(|one| one["id"] == "llm").unwrap().clone();
+        if llm["silent"] == 1 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!((&llm["asked"], &llm["spoke"]), (&json!(3), &json!(2)), "{llm}");
+    assert_eq!((&llm["silent"], &llm["failed"]), (&json!(1), &json!(0)), "{llm}");
+    let asked = asked.lock().unwrap().clone();
+    assert_eq!(asked.len(), 2);
+    let (key, body) = &asked[0];
+    assert_eq!(
+        (key.as_str(), &body["model"]),
+        (format!("Bearer {SECRET}").as_str(), &json!("hopeful"))
+    );
+    assert!(
+        body["messages"][1]["content"]
+            .as_str()
+            .unwrap()
+            .contains("errand"),
+        "{body}"
+    );
+    let (_, events) = up.get("/market/v1/events?type=market.forecast&limit=100").await;
+    let events = events["events"].as_array().unwrap();
+    assert_eq!(
+        events
+            .iter()
+            .filter(|event| event["body"]["forecaster"] == "llm")
+            .count(),
+        2,
+        "{events:?}"
+    );
 }
 
 /// The market of a task once it stands so.
