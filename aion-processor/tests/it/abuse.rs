@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use aion_processor::{
-    Cursor, Done, Durability, Error, Limits, MemTaskStore, NewMessage, NewTask, Op, Order, Processor,
-    SqliteOptions, SqliteTaskStore, TaskQuery, TaskStore, Write,
+    Cursor, Done, Durability, Limits, MemTaskStore, NewMessage, NewTask, Op, Order, Processor, SqliteOptions,
+    SqliteTaskStore, TaskQuery, TaskStore, Write,
 };
 use aion_types::{Clock, Json, Role, SystemClock, TaskId};
 use proptest::prelude::*;

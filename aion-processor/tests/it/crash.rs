@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use aion_processor::testkit::endurance::{Audit, Notes, Report, Work, settled, sound};
-use aion_processor::{PostgresOptions, PostgresTaskStore, Processor};
+use aion_processor::{Error, PostgresOptions, PostgresTaskStore, Processor};
 
 use crate::file::assert_sound;
 use crate::postgres::database;
@@ -122,14 +122,14 @@ impl Killing {
     }
 
     /// After the last kill: what the dead held is free again, and the log rebuilds the tree.
-    async fn end(&self, processor: &Processor) {
+    async fn end(&self, processor: &Processor) -> String {
         assert_eq!(sound(processor).await.unwrap(), None);
         tokio::time::sleep(Duration::from_millis(LEASE_MS)).await;
         assert_eq!(settled(processor).await.unwrap(), None);
         assert_eq!(sound(processor).await.unwrap(), None);
         let Self { kills, total, .. } = self;
         assert!(*kills >= 5 && total.completed > 20, "{kills} kills, {total:?}");
-        println!("{kills} kills, {total:?}");
+        format!("{kills} kills, {total:?}")
     }
 }
 
@@ -146,7 +146,7 @@ async fn a_killed_process_loses_nothing() {
     }
     let processor = Processor::open(&path).await.unwrap();
     assert_sound(&path, &processor).await;
-    killing.end(&processor).await;
+    println!("{}", killing.end(&processor).await);
     assert_sound(&path, &processor).await;
 }
 
@@ -161,7 +161,33 @@ async fn a_killed_process_loses_nothing_on_a_server() {
         killing.round(Some(&url)).await;
         killing.check(&processor).await;
     }
-    killing.end(&processor).await;
+    println!("{}", killing.end(&processor).await);
+}
+
+/// While one process has the file, another is told so, by its name; when the first one is killed, it gets it.
+#[tokio::test]
+async fn a_second_process_is_told_that_the_file_is_in_use() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("processor.db");
+    let mut child = spawn(directory.path(), None);
+    let began = Instant::now();
+    while std::fs::metadata(directory.path().join("notes")).is_err() {
+        assert!(began.elapsed() < LONGEST, "the other process does not begin");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let refused = Processor::open(&path).await;
+    assert!(
+        matches!(&refused, Err(Error::InUse(found)) if *found == path),
+        "{refused:?}"
+    );
+    let said = refused.unwrap_err().to_string();
+    assert!(
+        said.contains("processor.db is in use by another process"),
+        "{said}"
+    );
+    child.kill().unwrap();
+    child.wait().unwrap();
+    Processor::open(&path).await.unwrap();
 }
 
 /// The audit finds what is broken: a lost task, a lost end, an epoch that two got.

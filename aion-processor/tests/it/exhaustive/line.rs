@@ -223,7 +223,7 @@ impl Model for Lines {
             match belief {
                 None => actions.push(Act::Claim(worker)),
                 Some(Belief { token: None, .. }) => {
-                    actions.extend([Act::Acquire(worker), Act::Complete(worker)])
+                    actions.extend([Act::Acquire(worker), Act::Complete(worker)]);
                 }
                 Some(_) => actions.extend([Act::Return(worker), Act::Complete(worker)]),
             }
