@@ -109,7 +109,7 @@ fn schemathesis(python: &Path, url: &str, dir: &Path) -> Command {
         .current_dir(dir)
         .stdin(Stdio::null())
         .args(["--no-color", "run", &format!("{url}/openapi.json")])
-        .args(["--wait-for-schema", "30", "--request-timeout", "10"])
+        .args(["--wait-for-schema", "30", "--request-timeout", "25"])
         .args(["--checks", CHECKS, "--mode", "all"])
         .args(["--phases", "examples,coverage,fuzzing,stateful"])
         .args(["--max-time", SECONDS, "--seed", SEED, "--continue-on-failure"])

@@ -223,6 +223,9 @@ impl TaskStore for PostgresTaskStore {
 
     async fn apply(&self, writes: Vec<Write>) -> Result<Vec<Result<Done>>> {
         check::at_most("writes", writes.len() as u64, self.limits.max_ops as u64)?;
+        if writes.is_empty() {
+            return Ok(Vec::new());
+        }
         self.ask(|reply| Job::Apply(writes, reply)).await
     }
 

@@ -53,6 +53,20 @@ async fn sizes_counts_and_ages_are_told() {
 }
 
 #[tokio::test]
+async fn nothing_to_do_is_done_at_once() {
+    for client in Client::each().await {
+        for (path, body) in [
+            ("/v1/store/apply", json!({"writes": []})),
+            ("/v1/store/claim", json!({"claims": [], "wait_ms": 20_000})),
+        ] {
+            let answer = client.post(path, body);
+            let answer = tokio::time::timeout(std::time::Duration::from_secs(10), answer).await;
+            assert_eq!(answer.unwrap().0, StatusCode::OK, "{path}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_full_store_says_so_and_goes_on_when_it_has_room() {
     let client = Client::on_sqlite(SqliteOptions::default().with_max_pages(200)).await;
     assert_eq!(text(&client, "/readyz").await.0, StatusCode::OK);
