@@ -62,6 +62,8 @@ impl From<MarketId> for Value {
 pub(super) struct Statement {
     sql: String,
     values: Vec<Value>,
+    /// Whether every `$n` stands once, in order: then its place says as much as its number.
+    is_in_order: bool,
     /// Whether the transaction ends here, undone, if no row is changed.
     pub(super) has_to_change: bool,
 }
@@ -71,6 +73,7 @@ impl Statement {
         Self {
             sql: sql.into(),
             values: Vec::new(),
+            is_in_order: false,
             has_to_change: false,
         }
     }
@@ -104,6 +107,7 @@ impl Statement {
             statements.push(Self {
                 sql,
                 values,
+                is_in_order: true,
                 has_to_change: false,
             });
         }
@@ -118,7 +122,11 @@ impl Statement {
         Option<String>: Encode<'static, DB> + Type<DB>,
         Vec<u8>: Encode<'static, DB> + Type<DB>,
     {
-        let query = sqlx::query(AssertSqlSafe(self.sql));
+        let sql = match self.is_in_order && DB::NAME == "SQLite" {
+            true => without_names(&self.sql),
+            false => self.sql,
+        };
+        let query = sqlx::query(AssertSqlSafe(sql));
         self.values.into_iter().fold(query, |query, value| match value {
             Value::Int(number) => query.bind(number),
             Value::Real(number) => query.bind(number),
@@ -128,8 +136,33 @@ impl Statement {
     }
 }
 
+/// The same with `?`: `$12` is a name to SQLite, which is looked for among all names of a statement, and an insert
+/// has thousands.
+fn without_names(sql: &str) -> String {
+    let mut parts = sql.split('$');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |sql, part| {
+        sql + "?" + part.trim_start_matches(|c: char| c.is_ascii_digit())
+    })
+}
+
 /// `($4, $5, $6)`
 fn group(from: usize, n: usize) -> String {
     let numbers: Vec<String> = (from + 1..=from + n).map(|i| format!("${i}")).collect();
     format!("({})", numbers.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_stand_for_numbers() {
+        let rows: Vec<[Value; 2]> = (0..11_i64).map(|i| [i.into(), "a".into()]).collect();
+        let insert = &Statement::inserts("INSERT INTO t (a, b)", rows, "ON CONFLICT DO NOTHING")[0];
+        assert!(insert.sql.ends_with("($21, $22) ON CONFLICT DO NOTHING"));
+        let places = vec!["(?, ?)"; 11].join(", ");
+        let expected = format!("INSERT INTO t (a, b) VALUES {places} ON CONFLICT DO NOTHING");
+        assert_eq!(without_names(&insert.sql), expected);
+    }
 }
