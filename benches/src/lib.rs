@@ -3,6 +3,7 @@
 //! - `adder`, with the feature `loop`: an agent with a model that costs nothing and a service that adds numbers;
 //! - [`arrays`], [`kernels`]: what the suite `market` computes, and on what;
 //! - [`bets`]: a market of many bets, from memory and on SQLite;
+//! - `cycles`, `scale`, with the feature `processor`: tasks through a store, and what single operations cost in a full one;
 //! - [`memory`]: what the memory of the machine can do;
 //! - [`driver`]: our side of the protocol between `cargo xtask peers` and a driver.
 
@@ -10,6 +11,10 @@
 pub mod adder;
 pub mod arrays;
 pub mod bets;
+#[cfg(feature = "processor")]
+pub mod cycles;
 pub mod driver;
 pub mod kernels;
 pub mod memory;
+#[cfg(feature = "processor")]
+pub mod scale;

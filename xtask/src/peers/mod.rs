@@ -10,6 +10,7 @@ pub mod agent_loop;
 pub mod driver;
 pub mod llm;
 pub mod market;
+pub mod processor;
 pub mod python;
 pub mod row;
 
@@ -34,6 +35,9 @@ pub struct PeersArgs {
     /// One JSON document instead of a table
     #[arg(long)]
     json: bool,
+    /// Of the suite `processor`: only works whose name holds this (sqlite-normal, sqlite-full, postgres, scale, ..)
+    #[arg(long, value_name = "WORK")]
+    only: Option<String>,
 }
 
 /// A set of works with its peers.
@@ -46,6 +50,8 @@ enum Suite {
     Loop,
     /// The market's kernels, fits, quotes and replays beside Python's numeric libraries and Rust crates
     Market,
+    /// The task engine beside other queues on SQLite and Postgres; one file of a million tasks
+    Processor,
 }
 
 /// How long to measure.
@@ -75,6 +81,7 @@ pub fn run(root: &Path, args: &PeersArgs) -> Result<()> {
         Suite::Llm => llm::rows(root, effort)?,
         Suite::Loop => agent_loop::rows(root, effort)?,
         Suite::Market => market::rows(root, &machine, effort)?,
+        Suite::Processor => processor::rows(root, effort, args.only.as_deref())?,
     };
     let rows: Vec<Row> = rows.into_iter().map(Row::judged).collect();
     if args.json {

@@ -136,9 +136,15 @@ pub fn table(rows: &[Row]) -> String {
 
 fn shown(value: Option<f64>) -> String {
     match value {
-        None => "-".to_owned(),
-        Some(value) if value.abs() >= 100.0 => format!("{value:.0}"),
-        Some(value) if value.abs() >= 10.0 => format!("{value:.1}"),
-        Some(value) => format!("{value:.3}"),
+        Some(value) if value.is_finite() => figures(value),
+        _ => "-".to_owned(),
+    }
+}
+
+fn figures(value: f64) -> String {
+    match value {
+        value if value.abs() >= 100.0 => format!("{value:.0}"),
+        value if value.abs() >= 10.0 => format!("{value:.1}"),
+        value => format!("{value:.3}"),
     }
 }

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
+use super::native::Column;
 use crate::engine::row::{Body, Row};
 use crate::engine::rows::Held;
 use crate::{Concurrency, Error, GatherPolicy, Grant, Holder, Result, StepRecord, Waiter};
@@ -47,16 +48,39 @@ pub(in crate::store) fn storage(error: sqlx::Error) -> Error {
     let code = error
         .as_database_error()
         .and_then(sqlx::error::DatabaseError::code);
-    let code = code
-        .and_then(|code| code.parse::<i32>().ok())
-        .map(|code| code & 0xff);
-    match (code, &error) {
-        (Some(13), _) => Error::Full,
-        (Some(5 | 6), _) => Error::Busy { retry_after_ms: 100 },
-        (Some(11 | 26), _) | (_, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)) => {
-            Error::Corrupt(error.to_string())
-        }
-        _ => Error::Unavailable(Arc::new(error)),
+    let code = code.and_then(|code| code.parse().ok());
+    if matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)) {
+        return Error::Corrupt(error.to_string());
+    }
+    failure(code, error.to_string(), || Error::Unavailable(Arc::new(error)))
+}
+
+/// What a result code of SQLite means, with its words.
+pub(super) fn failure(code: Option<i32>, words: String, unavailable: impl FnOnce() -> Error) -> Error {
+    match code.map(|code| code & 0xff) {
+        Some(13) => Error::Full,
+        Some(5 | 6) => Error::Busy { retry_after_ms: 100 },
+        Some(11 | 26) => Error::Corrupt(words),
+        _ => unavailable(),
+    }
+}
+
+/// A row, wherever its statement ran.
+pub(super) trait Columns {
+    /// The value of a column.
+    fn column<'r, T: Column<'r>>(&'r self, index: usize) -> Result<T>;
+}
+
+impl Columns for SqliteRow {
+    fn column<'r, T: Column<'r>>(&'r self, index: usize) -> Result<T> {
+        self.try_get(index).map_err(storage)
+    }
+}
+
+impl Columns for rusqlite::Row<'_> {
+    fn column<'r, T: Column<'r>>(&'r self, index: usize) -> Result<T> {
+        let value = self.get_ref(index).ok().and_then(T::native);
+        value.ok_or_else(|| Error::Corrupt(format!("column {index} has another type")))
     }
 }
 
@@ -74,19 +98,16 @@ pub(super) fn from_text<T: DeserializeOwned>(text: &str) -> Result<T> {
 }
 
 /// A column of a row.
-fn get<'r, T>(row: &'r SqliteRow, index: usize) -> Result<T>
-where
-    T: sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>,
-{
-    row.try_get(index).map_err(storage)
+fn get<'r, T: Column<'r>>(row: &'r impl Columns, index: usize) -> Result<T> {
+    row.column(index)
 }
 
-fn count<T: TryFrom<i64>>(row: &SqliteRow, index: usize) -> Result<T> {
+fn count<T: TryFrom<i64>>(row: &impl Columns, index: usize) -> Result<T> {
     let n: i64 = get(row, index)?;
     T::try_from(n).map_err(|_| Error::Corrupt(format!("column {index} is {n}")))
 }
 
-fn id(row: &SqliteRow, index: usize) -> Result<TaskId> {
+fn id(row: &impl Columns, index: usize) -> Result<TaskId> {
     task_id(get(row, index)?)
 }
 
@@ -97,11 +118,11 @@ pub(super) fn task_id(bytes: &[u8]) -> Result<TaskId> {
     TaskId::from_bytes(bytes).map_err(|error| Error::Corrupt(error.to_string()))
 }
 
-fn moment(row: &SqliteRow, index: usize) -> Result<Timestamp> {
+fn moment(row: &impl Columns, index: usize) -> Result<Timestamp> {
     get(row, index).map(Timestamp::from_ms)
 }
 
-fn later(row: &SqliteRow, index: usize) -> Result<Option<Timestamp>> {
+fn later(row: &impl Columns, index: usize) -> Result<Option<Timestamp>> {
     Ok(get::<Option<i64>>(row, index)?.map(Timestamp::from_ms))
 }
 
@@ -121,7 +142,7 @@ pub(super) fn policy(code: i64) -> Result<GatherPolicy> {
 }
 
 /// Reads the columns of [`hot`].
-pub(super) fn row(row: &SqliteRow) -> Result<Row> {
+pub(super) fn row(row: &impl Columns) -> Result<Row> {
     let parent: Option<&[u8]> = get(row, 3)?;
     let handler: Option<String> = get(row, 10)?;
     let gather: Option<i64> = get(row, 21)?;
@@ -171,7 +192,7 @@ pub(super) fn row(row: &SqliteRow) -> Result<Row> {
 }
 
 /// Reads the columns of [`texts`], the first of which is number `first`.
-pub(super) fn body(row: &SqliteRow, first: usize) -> Result<Body> {
+pub(super) fn body(row: &impl Columns, first: usize) -> Result<Body> {
     let result: Option<&str> = get(row, first + 3)?;
     Ok(Body {
         title: get(row, first)?,
@@ -183,7 +204,7 @@ pub(super) fn body(row: &SqliteRow, first: usize) -> Result<Body> {
 }
 
 /// Reads the columns of [`said`].
-pub(super) fn message(task: TaskId, row: &SqliteRow) -> Result<MessageRecord> {
+pub(super) fn message(task: TaskId, row: &impl Columns) -> Result<MessageRecord> {
     let calls: Option<&str> = get(row, 3)?;
     let persistence: Option<&str> = get(row, 5)?;
     Ok(MessageRecord {
@@ -206,7 +227,7 @@ fn role(text: &str) -> Result<Role> {
 }
 
 /// Reads `seq, name, result, at`.
-pub(super) fn step(task: TaskId, row: &SqliteRow) -> Result<StepRecord> {
+pub(super) fn step(task: TaskId, row: &impl Columns) -> Result<StepRecord> {
     Ok(StepRecord {
         task_id: task,
         seq: count(row, 0)?,
@@ -217,7 +238,7 @@ pub(super) fn step(task: TaskId, row: &SqliteRow) -> Result<StepRecord> {
 }
 
 /// Reads `task, primitive, token, units, place, item, since`.
-pub(super) fn held(row: &SqliteRow) -> Result<Held> {
+pub(super) fn held(row: &impl Columns) -> Result<Held> {
     let item: Option<&str> = get(row, 5)?;
     let grant = Grant {
         primitive: get(row, 1)?,
@@ -236,7 +257,7 @@ pub(super) fn held(row: &SqliteRow) -> Result<Held> {
 }
 
 /// Reads `task, primitive, place, units, until, since`.
-pub(super) fn waiter(row: &SqliteRow) -> Result<Waiter> {
+pub(super) fn waiter(row: &impl Columns) -> Result<Waiter> {
     Ok(Waiter {
         task: id(row, 0)?,
         primitive: get(row, 1)?,
@@ -248,7 +269,7 @@ pub(super) fn waiter(row: &SqliteRow) -> Result<Waiter> {
 }
 
 /// Reads `seq, task, root, kind, body, at`.
-pub(super) fn event(row: &SqliteRow) -> Result<EventRecord> {
+pub(super) fn event(row: &impl Columns) -> Result<EventRecord> {
     let kind: &str = get(row, 3)?;
     let kind: EventKind = serde_json::from_value(kind.into()).map_err(|e| Error::Corrupt(e.to_string()))?;
     Ok(EventRecord {

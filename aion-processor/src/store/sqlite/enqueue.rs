@@ -3,13 +3,15 @@
 use std::sync::atomic::Ordering;
 
 use aion_types::TaskRecord;
+use futures::FutureExt;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Sqlite, SqliteConnection, Transaction};
 use tokio::sync::oneshot;
 
 use super::codec::storage;
+use super::native::Native;
 use super::tx::Tx;
-use super::writer::{execute, last_seq};
+use super::writer::last_seq;
 use super::{Job, SqliteTaskStore};
 use crate::engine::apply::apply;
 use crate::{Done, Error, NewTask, Op, Result};
@@ -92,11 +94,13 @@ impl SqliteTaskStore {
         // From now on the writer waits for the end of this transaction, and then looks where the log ends.
         execute(conn, "UPDATE tally SET ready = ready WHERE id = 1").await?;
         self.outside.store(true, Ordering::Release);
-        let next_seq = last_seq(conn).await? + 1;
-        let mut rows = Tx::new(conn, next_seq);
+        let mut locked = Native::over(conn.lock_handle().await.map_err(storage)?)?;
+        let next_seq = last_seq(locked.conn())? + 1;
+        let mut rows = Tx::new(locked.conn(), next_seq);
         let op = Op::Create(Box::new(task));
-        let done = apply(&mut rows, &self.limits, self.clock.now(), &op).await?;
-        rows.flush_tally().await?;
+        let done = apply(&mut rows, &self.limits, self.clock.now(), &op).now_or_never();
+        let done = done.unwrap_or_else(|| Err(Error::gone()))?;
+        rows.flush_tally()?;
         match done {
             Done::Record(record) => Ok(*record),
             other => Err(crate::processor::unexpected(&other)),
@@ -109,4 +113,8 @@ impl SqliteTaskStore {
         // If so much is waiting for the writer, it looks anyway.
         let _ = self.inbox.try_send(Job::Due(0, reply));
     }
+}
+
+async fn execute(conn: &mut SqliteConnection, sql: &'static str) -> Result<()> {
+    sqlx::query(sql).execute(conn).await.map(drop).map_err(storage)
 }

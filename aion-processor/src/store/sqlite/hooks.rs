@@ -3,7 +3,8 @@
 use aion_types::{TaskId, Timestamp};
 use sqlx::SqlitePool;
 
-use super::codec::{self, from_text, int, storage, to_text};
+use super::codec::{self, Columns as _, from_text, int, storage, to_text};
+use super::native::query;
 use super::tx::Tx;
 use crate::engine::delivery::DeliveryRows;
 use crate::store::page_size;
@@ -29,6 +30,10 @@ fn read(bodies: &[String]) -> Result<Vec<Delivery>> {
     bodies.iter().map(|body| from_text(body)).collect()
 }
 
+fn written(row: &rusqlite::Row<'_>) -> Result<Delivery> {
+    from_text(row.column(0)?)
+}
+
 /// A page of the deliveries of a webhook.
 pub(super) async fn page(pool: &SqlitePool, query: &DeliveryQuery, max: u32) -> Result<Vec<Delivery>> {
     let limit = page_size(query.limit, max)?;
@@ -46,65 +51,61 @@ impl DeliveryRows for Tx<'_> {
     }
 
     async fn delivery(&mut self, webhook: &str, seq: u64) -> Result<Option<Delivery>> {
-        let statement = sqlx::query_scalar::<_, String>(DELIVERY).bind(webhook.to_owned());
-        let found = statement.bind(int(seq)).fetch_optional(&mut *self.conn).await;
-        found.map_err(storage)?.as_deref().map(from_text).transpose()
+        let statement = query(DELIVERY).bind(webhook.to_owned());
+        self.one(&statement.bind(int(seq)), written)
     }
 
     async fn put_delivery(&mut self, delivery: &Delivery) -> Result<()> {
-        let statement = sqlx::query(PUT)
+        let statement = query(PUT)
             .bind(delivery.webhook.clone())
             .bind(int(delivery.seq()))
             .bind(delivery.task().as_bytes().to_vec())
             .bind(is_dead(delivery.state))
             .bind(delivery.next_at.map(Timestamp::as_ms));
-        self.write(statement.bind(to_text(delivery)?)).await
+        self.write(&statement.bind(to_text(delivery)?))
     }
 
     async fn drop_delivery(&mut self, webhook: &str, seq: u64) -> Result<()> {
-        let statement = sqlx::query("DELETE FROM delivery WHERE webhook = ?1 AND seq = ?2");
-        self.write(statement.bind(webhook.to_owned()).bind(int(seq)))
-            .await
+        let statement = query("DELETE FROM delivery WHERE webhook = ?1 AND seq = ?2");
+        self.write(&statement.bind(webhook.to_owned()).bind(int(seq)))
     }
 
     async fn drop_deliveries(&mut self, webhook: &str, after: u64) -> Result<(u32, u32)> {
         let sql = "SELECT count(*), ifnull(sum(dead), 0) FROM delivery WHERE webhook = ?1 AND seq > ?2";
-        let statement = sqlx::query_as::<_, (i64, i64)>(sql).bind(webhook.to_owned());
-        let counted = statement.bind(int(after)).fetch_one(&mut *self.conn).await;
-        let (all, dead) = counted.map_err(storage)?;
-        let statement = sqlx::query("DELETE FROM delivery WHERE webhook = ?1 AND seq > ?2");
-        self.write(statement.bind(webhook.to_owned()).bind(int(after)))
-            .await?;
+        let statement = query(sql).bind(webhook.to_owned()).bind(int(after));
+        let counted = self.one(&statement, |row| {
+            Ok((row.column::<i64>(0)?, row.column::<i64>(1)?))
+        })?;
+        let (all, dead) = counted.unwrap_or_default();
+        let statement = query("DELETE FROM delivery WHERE webhook = ?1 AND seq > ?2");
+        self.write(&statement.bind(webhook.to_owned()).bind(int(after)))?;
         Ok(((all - dead) as u32, dead as u32))
     }
 
     async fn first_parked(&mut self, webhook: &str, task: TaskId) -> Result<Option<Delivery>> {
-        let statement = sqlx::query_scalar::<_, String>(FIRST_PARKED).bind(webhook.to_owned());
-        let statement = statement.bind(task.as_bytes().to_vec());
-        let found = statement.fetch_optional(&mut *self.conn).await;
-        found.map_err(storage)?.as_deref().map(from_text).transpose()
+        let statement = query(FIRST_PARKED).bind(webhook.to_owned());
+        self.one(&statement.bind(task.as_bytes().to_vec()), written)
     }
 
     async fn heads(&mut self, webhook: &str, until: Timestamp, limit: u32) -> Result<Vec<Delivery>> {
-        let statement = sqlx::query_scalar::<_, String>(HEADS)
+        let statement = query(HEADS)
             .bind(webhook.to_owned())
             .bind(until.as_ms())
             .bind(limit);
-        read(&statement.fetch_all(&mut *self.conn).await.map_err(storage)?)
+        self.all(&statement, written)
     }
 
     async fn blocked(&mut self, webhook: &str) -> Result<Vec<TaskId>> {
-        let statement = sqlx::query_scalar::<_, Vec<u8>>(BLOCKED).bind(webhook.to_owned());
-        let tasks = statement.fetch_all(&mut *self.conn).await.map_err(storage)?;
-        tasks.iter().map(|task| codec::task_id(task)).collect()
+        let statement = query(BLOCKED).bind(webhook.to_owned());
+        self.all(&statement, |row| codec::task_id(row.column(0)?))
     }
 
     async fn dead(&mut self, webhook: &str, limit: u32) -> Result<Vec<Delivery>> {
-        let statement = sqlx::query_scalar::<_, String>(IN_STATE)
+        let statement = query(IN_STATE)
             .bind(webhook.to_owned())
             .bind(1_i64)
             .bind(0_i64)
             .bind(limit);
-        read(&statement.fetch_all(&mut *self.conn).await.map_err(storage)?)
+        self.all(&statement, written)
     }
 }

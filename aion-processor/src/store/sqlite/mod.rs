@@ -5,6 +5,7 @@ mod codec;
 mod enqueue;
 mod hooks;
 mod lines;
+mod native;
 #[cfg(test)]
 mod plans;
 mod put;
@@ -41,6 +42,8 @@ use crate::{ClaimReq, Done, Durability, Error, Lease, Limits, Page, Query, Resul
 const INBOX: usize = 4_096;
 /// Connections that read.
 const READERS: u32 = 4;
+/// Memory of the writer for pages, so that the indexes it walks stay there.
+const CACHE_KIB: u32 = 32 << 10;
 /// How long to wait for another owner of the file to go away.
 const OWNER_WAIT: Duration = Duration::from_secs(2);
 
@@ -51,6 +54,7 @@ pub struct SqliteOptions {
     limits: Limits,
     durability: Durability,
     max_pages: Option<u32>,
+    max_group: usize,
     vfs: Option<String>,
 }
 
@@ -61,6 +65,7 @@ impl Default for SqliteOptions {
             limits: Limits::default(),
             durability: Durability::Process,
             max_pages: None,
+            max_group: 256,
             vfs: None,
         }
     }
@@ -85,6 +90,14 @@ impl SqliteOptions {
     #[must_use]
     pub fn with_durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
+        self
+    }
+
+    /// Sets how many operations share a commit at most, 256 unless set; 1 commits each by itself, which is
+    /// slower and no safer.
+    #[must_use]
+    pub fn with_max_group(mut self, operations: usize) -> Self {
+        self.max_group = operations.max(1);
         self
     }
 
@@ -126,7 +139,7 @@ pub struct SqliteTaskStore {
 
 impl SqliteTaskStore {
     /// Opens the file at `path`, and makes it if it is not there. Must be called within a runtime
-    /// of tokio, whose thread the writer lives on.
+    /// of tokio; the writer lives on a thread of its own.
     ///
     /// # Errors
     /// [`Error::InUse`] while another store has it open, [`Error::NewerDatabase`],
@@ -140,25 +153,25 @@ impl SqliteTaskStore {
             .fetch_one(&mut conn)
             .await
             .map_err(storage)?;
-        let next_seq = writer::last_seq(&mut conn).await? + 1;
         let room = Arc::new(Room::default());
         let (inbox, jobs) = mpsc::channel(INBOX);
         let wake = broadcast::channel(64).0;
-        let outside = Arc::new(AtomicBool::new(false));
+        // It begins with a look at where the log ends.
+        let outside = Arc::new(AtomicBool::new(true));
         let writer = Writer {
-            conn,
             clock: options.clock.clone(),
             limits: options.limits.clone(),
-            next_seq,
+            next_seq: 1,
             synced: Durability::Process,
             at_least: options.durability,
+            max_group: options.max_group,
             wake: wake.clone(),
             room: room.clone(),
             probed: None,
             outside: outside.clone(),
             owner,
         };
-        tokio::spawn(writer.run(jobs));
+        writer.start(conn, jobs)?;
         let readers = readers(path, &options);
         let further = file(path, &options);
         let engine = format!("sqlite {version}");
@@ -254,6 +267,7 @@ async fn connect(path: &Path, options: &SqliteOptions) -> Result<SqliteConnectio
         .auto_vacuum(SqliteAutoVacuum::Incremental)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Normal)
+        .pragma("cache_size", format!("-{CACHE_KIB}"))
         .pragma("journal_size_limit", "67108864");
     if let Some(pages) = options.max_pages {
         file = file.pragma("max_page_count", pages.to_string());

@@ -3,6 +3,7 @@
 use aion_types::{MessageRecord, Timestamp};
 
 use super::codec::{int, to_text};
+use super::native::query;
 use super::sql;
 use super::tx::Statement;
 use crate::Result;
@@ -10,7 +11,7 @@ use crate::engine::row::{Body, Row};
 
 pub(super) fn insert(row: &Row, key: Option<&str>) -> Statement<'static> {
     let concurrency = row.concurrency.as_ref();
-    sqlx::query(sql::INSERT)
+    query(sql::INSERT)
         .bind(row.id.as_bytes().to_vec())
         .bind(row.root_id.as_bytes().to_vec())
         .bind(row.parent_id.map(|id| id.as_bytes().to_vec()))
@@ -36,7 +37,7 @@ pub(super) fn insert(row: &Row, key: Option<&str>) -> Statement<'static> {
 }
 
 pub(super) fn insert_body(row: &Row, body: &Body) -> Result<Statement<'static>> {
-    Ok(sqlx::query(sql::INSERT_BODY)
+    Ok(query(sql::INSERT_BODY)
         .bind(int(row.ord))
         .bind(body.title.clone())
         .bind(body.spec.clone())
@@ -60,7 +61,7 @@ pub(super) fn insert_message(
     } else {
         message.content.clone()
     };
-    Ok(sqlx::query(sql::INSERT_MESSAGE)
+    Ok(query(sql::INSERT_MESSAGE)
         .bind(int(row.ord))
         .bind(int(message.seq))
         .bind(message.role.as_str())
@@ -75,7 +76,7 @@ pub(super) fn insert_message(
 
 /// A row whose status has changed.
 pub(super) fn loud(row: &Row) -> Statement<'static> {
-    sqlx::query(sql::PUT)
+    query(sql::PUT)
         .bind(int(row.ord))
         .bind(row.status as i64)
         .bind(int(row.ready_seq))
@@ -100,7 +101,7 @@ pub(super) fn loud(row: &Row) -> Statement<'static> {
 
 /// A row whose status has not.
 pub(super) fn quiet(row: &Row) -> Statement<'static> {
-    sqlx::query(sql::PUT_QUIET)
+    query(sql::PUT_QUIET)
         .bind(int(row.ord))
         .bind(row.lease_until.map(Timestamp::as_ms))
         .bind(row.cancel_requested)

@@ -2,7 +2,8 @@
 
 use aion_types::{Status, TaskId};
 
-use super::codec::{storage, to_text};
+use super::codec::{Columns as _, to_text};
+use super::native::query;
 use super::sql;
 use super::tx::Tx;
 use crate::engine::row::{Body, Row};
@@ -14,12 +15,9 @@ impl Tx<'_> {
     pub(super) async fn find_ready(&mut self, claim: &ClaimReq) -> Result<Vec<(Row, Body)>> {
         let mut found = match (claim.task, claim.queues.is_empty(), claim.kinds.is_empty()) {
             (Some(task), ..) => self.ready_task(claim, task).await?,
-            (None, false, _) => self.ready_in_queues(claim).await?,
-            (None, true, false) => self.ready_of_kinds(claim).await?,
-            (None, true, true) => {
-                self.whole(sqlx::query(sql::READY).bind(i64::from(claim.max)))
-                    .await?
-            }
+            (None, false, _) => self.ready_in_queues(claim)?,
+            (None, true, false) => self.ready_of_kinds(claim)?,
+            (None, true, true) => self.whole(&query(sql::READY).bind(i64::from(claim.max)))?,
         };
         found.sort_by_key(|(row, _)| (std::cmp::Reverse(row.priority), row.ready_seq));
         found.dedup_by_key(|(row, _)| row.ord);
@@ -28,30 +26,28 @@ impl Tx<'_> {
     }
 
     /// See [`Rows::ready_queues`].
-    pub(super) async fn find_ready_queues(&mut self, limit: u32) -> Result<Vec<String>> {
-        let statement = sqlx::query_scalar(sql::READY_QUEUES).bind(i64::from(limit));
-        statement.fetch_all(&mut *self.conn).await.map_err(storage)
+    pub(super) fn find_ready_queues(&mut self, limit: u32) -> Result<Vec<String>> {
+        let statement = query(sql::READY_QUEUES).bind(i64::from(limit));
+        self.all(&statement, |row| row.column(0))
     }
 
-    async fn ready_in_queues(&mut self, claim: &ClaimReq) -> Result<Vec<(Row, Body)>> {
+    fn ready_in_queues(&mut self, claim: &ClaimReq) -> Result<Vec<(Row, Body)>> {
         let kinds = to_text(&claim.kinds)?;
         let mut found = Vec::new();
         for queue in &claim.queues {
-            let statement = sqlx::query(sql::READY_QUEUE)
-                .bind(queue.clone())
-                .bind(kinds.clone());
-            found.extend(self.whole(statement.bind(i64::from(claim.max))).await?);
+            let statement = query(sql::READY_QUEUE).bind(queue.clone()).bind(kinds.clone());
+            found.extend(self.whole(&statement.bind(i64::from(claim.max)))?);
         }
         Ok(found)
     }
 
-    async fn ready_of_kinds(&mut self, claim: &ClaimReq) -> Result<Vec<(Row, Body)>> {
+    fn ready_of_kinds(&mut self, claim: &ClaimReq) -> Result<Vec<(Row, Body)>> {
         let mut found = Vec::new();
         for kind in &claim.kinds {
-            let statement = sqlx::query(sql::READY_KIND)
+            let statement = query(sql::READY_KIND)
                 .bind(kind.clone())
                 .bind(i64::from(claim.max));
-            found.extend(self.whole(statement).await?);
+            found.extend(self.whole(&statement)?);
         }
         Ok(found)
     }

@@ -1,9 +1,9 @@
 //! The tree of the engine inside one transaction of SQLite.
 
 use aion_types::{EventKind, Json, MessageRecord, Status, TaskId, Timestamp};
-use sqlx::Row as _;
 
-use super::codec::{self, int, storage, to_text};
+use super::codec::{self, Columns as _, int, to_text};
+use super::native::query;
 use super::tx::Tx;
 use super::{put, sql};
 use crate::engine::row::{Body, Row};
@@ -15,88 +15,86 @@ const APART: usize = 4_096;
 
 impl Rows for Tx<'_> {
     async fn row(&mut self, id: TaskId) -> Result<Option<Row>> {
-        let found = self.one(sqlx::query(sql::BY_ID).bind(&id.as_bytes()[..])).await?;
-        found.as_ref().map(codec::row).transpose()
+        self.one(&query(sql::BY_ID).bind(&id.as_bytes()[..]), |row| codec::row(row))
     }
 
     async fn body(&mut self, row: &Row) -> Result<Body> {
-        let found = self.one(sqlx::query(sql::BODY).bind(int(row.ord))).await?;
-        let found = found.ok_or_else(|| Error::Corrupt(format!("task {} has no body", row.id)))?;
-        codec::body(&found, 0)
+        let found = self.one(&query(sql::BODY).bind(int(row.ord)), |found| {
+            codec::body(found, 0)
+        })?;
+        found.ok_or_else(|| Error::Corrupt(format!("task {} has no body", row.id)))
     }
 
     async fn keyed(&mut self, parent: Option<TaskId>, key: &str) -> Result<Option<Row>> {
         let parent = parent.map_or_else(Vec::new, |id| id.as_bytes().to_vec());
-        let found = self
-            .one(sqlx::query(sql::KEYED).bind(parent).bind(key.to_owned()))
-            .await?;
-        found.as_ref().map(codec::row).transpose()
+        self.one(&query(sql::KEYED).bind(parent).bind(key.to_owned()), |row| {
+            codec::row(row)
+        })
     }
 
     async fn insert(&mut self, row: &mut Row, body: &Body, key: Option<&str>) -> Result<()> {
         self.writes += 1;
-        let statement = put::insert(row, key);
-        let made = statement.fetch_one(&mut *self.conn).await.map_err(storage)?;
-        let ord: i64 = made.try_get(0).map_err(storage)?;
-        row.ord = ord.unsigned_abs();
+        let ord = self.one(&put::insert(row, key), |made| made.column::<i64>(0))?;
+        row.ord = ord
+            .ok_or_else(|| Error::Corrupt("a new task has no place".to_owned()))?
+            .unsigned_abs();
         self.count(None, row);
-        self.write(put::insert_body(row, body)?).await
+        self.write(&put::insert_body(row, body)?)
     }
 
     async fn put(&mut self, row: &Row, was: Status) -> Result<()> {
         if row.status == was {
-            return self.write(put::quiet(row)).await;
+            return self.write(&put::quiet(row));
         }
         self.count(Some(was), row);
-        self.write(put::loud(row)).await
+        self.write(&put::loud(row))
     }
 
     async fn put_gated(&mut self, row: &Row) -> Result<()> {
         self.ready += u32::from(!row.gated);
-        let statement = sqlx::query(sql::PUT_GATED).bind(int(row.ord)).bind(row.gated);
-        self.write(statement).await
+        let statement = query(sql::PUT_GATED).bind(int(row.ord)).bind(row.gated);
+        self.write(&statement)
     }
 
     async fn put_outcome(&mut self, row: &Row, outcome: &Outcome) -> Result<()> {
         let statement = match outcome {
-            Outcome::Result(result) => sqlx::query("UPDATE task_body SET result = ?2 WHERE task = ?1")
+            Outcome::Result(result) => query("UPDATE task_body SET result = ?2 WHERE task = ?1")
                 .bind(int(row.ord))
                 .bind(to_text(result)?),
-            Outcome::Error(error) => sqlx::query("UPDATE task_body SET error = ?2 WHERE task = ?1")
+            Outcome::Error(error) => query("UPDATE task_body SET error = ?2 WHERE task = ?1")
                 .bind(int(row.ord))
                 .bind(error.clone()),
         };
-        self.write(statement).await
+        self.write(&statement)
     }
 
     async fn event(&mut self, row: &Row, kind: EventKind, body: Json, at: Timestamp) -> Result<u64> {
         let seq = self.next_seq;
-        let statement = sqlx::query(sql::INSERT_EVENT)
+        let statement = query(sql::INSERT_EVENT)
             .bind(int(seq))
             .bind(row.id.as_bytes().to_vec())
             .bind(row.root_id.as_bytes().to_vec())
             .bind(kind.as_str())
             .bind(to_text(&body)?)
             .bind(at.as_ms());
-        self.write(statement).await?;
+        self.write(&statement)?;
         self.next_seq += 1;
         Ok(seq)
     }
 
     async fn keyed_message(&mut self, row: &Row, key: &str) -> Result<Option<MessageRecord>> {
-        let statement = sqlx::query(sql::KEYED_MESSAGE).bind(int(row.ord));
-        let found = self.one(statement.bind(key.to_owned())).await?;
-        found.map(|found| codec::message(row.id, &found)).transpose()
+        let statement = query(sql::KEYED_MESSAGE).bind(int(row.ord));
+        self.one(&statement.bind(key.to_owned()), |found| {
+            codec::message(row.id, found)
+        })
     }
 
     async fn insert_message(&mut self, row: &Row, message: &MessageRecord, key: Option<&str>) -> Result<()> {
         let apart = message.content.len() > APART;
-        self.write(put::insert_message(row, message, key, apart)?).await?;
+        self.write(&put::insert_message(row, message, key, apart)?)?;
         if apart {
-            let statement = sqlx::query(sql::INSERT_TEXT)
-                .bind(int(row.ord))
-                .bind(int(message.seq));
-            self.write(statement.bind(message.content.clone())).await?;
+            let statement = query(sql::INSERT_TEXT).bind(int(row.ord)).bind(int(message.seq));
+            self.write(&statement.bind(message.content.clone()))?;
         }
         Ok(())
     }
@@ -106,71 +104,64 @@ impl Rows for Tx<'_> {
     }
 
     async fn ready_queues(&mut self, limit: u32) -> Result<Vec<String>> {
-        self.find_ready_queues(limit).await
+        self.find_ready_queues(limit)
     }
 
     async fn first_gated(&mut self, key: &str) -> Result<Option<Row>> {
-        let found = self
-            .one(sqlx::query(sql::FIRST_GATED).bind(key.to_owned()))
-            .await?;
-        found.as_ref().map(codec::row).transpose()
+        self.one(&query(sql::FIRST_GATED).bind(key.to_owned()), |row| {
+            codec::row(row)
+        })
     }
 
     async fn last_placed(&mut self, key: &str) -> Result<Option<Row>> {
-        let found = self
-            .one(sqlx::query(sql::LAST_PLACED).bind(key.to_owned()))
-            .await?;
-        found.as_ref().map(codec::row).transpose()
+        self.one(&query(sql::LAST_PLACED).bind(key.to_owned()), |row| {
+            codec::row(row)
+        })
     }
 
     async fn expired(&mut self, now: Timestamp, limit: u32) -> Result<Vec<Row>> {
-        self.rows(sqlx::query(sql::EXPIRED).bind(now.as_ms()).bind(i64::from(limit)))
-            .await
+        self.rows(&query(sql::EXPIRED).bind(now.as_ms()).bind(i64::from(limit)))
     }
 
     async fn delayed(&mut self, now: Timestamp, limit: u32) -> Result<Vec<Row>> {
-        self.rows(sqlx::query(sql::DELAYED).bind(now.as_ms()).bind(i64::from(limit)))
-            .await
+        self.rows(&query(sql::DELAYED).bind(now.as_ms()).bind(i64::from(limit)))
     }
 
     async fn wait(&mut self, waiter: &Row, child: &Row) -> Result<()> {
-        let statement = sqlx::query("INSERT INTO dep (child, waiter) VALUES (?1, ?2)");
-        self.write(statement.bind(int(child.ord)).bind(int(waiter.ord)))
-            .await
+        let statement = query("INSERT INTO dep (child, waiter) VALUES (?1, ?2)");
+        self.write(&statement.bind(int(child.ord)).bind(int(waiter.ord)))
     }
 
     async fn take_waiters(&mut self, child: &Row) -> Result<Vec<TaskId>> {
-        let statement = sqlx::query_scalar::<_, Vec<u8>>(sql::WAITERS).bind(int(child.ord));
-        let found = statement.fetch_all(&mut *self.conn).await.map_err(storage)?;
+        let statement = query(sql::WAITERS).bind(int(child.ord));
+        let found = self.all(&statement, |row| codec::task_id(row.column(0)?))?;
         if !found.is_empty() {
-            self.write(sqlx::query("DELETE FROM dep WHERE child = ?1").bind(int(child.ord)))
-                .await?;
+            self.write(&query("DELETE FROM dep WHERE child = ?1").bind(int(child.ord)))?;
         }
-        found.iter().map(|bytes| codec::task_id(bytes)).collect()
+        Ok(found)
     }
 
     async fn drop_waits(&mut self, waiter: &Row) -> Result<()> {
-        self.write(sqlx::query("DELETE FROM dep WHERE waiter = ?1").bind(int(waiter.ord)))
-            .await
+        self.write(&query("DELETE FROM dep WHERE waiter = ?1").bind(int(waiter.ord)))
     }
 
     async fn children(&mut self, parent: TaskId, after: u64, limit: u32) -> Result<Vec<Row>> {
-        let statement = sqlx::query(sql::CHILDREN)
+        let statement = query(sql::CHILDREN)
             .bind(parent.as_bytes().to_vec())
             .bind(int(after));
-        self.rows(statement.bind(i64::from(limit))).await
+        self.rows(&statement.bind(i64::from(limit)))
     }
 
     async fn open_in_tree(&mut self, root: TaskId) -> Result<Option<TaskId>> {
-        let statement = sqlx::query_scalar::<_, Vec<u8>>(sql::OPEN_IN_TREE).bind(root.as_bytes().to_vec());
-        let found = statement.fetch_optional(&mut *self.conn).await.map_err(storage)?;
-        found.map(|bytes| codec::task_id(&bytes)).transpose()
+        let statement = query(sql::OPEN_IN_TREE).bind(root.as_bytes().to_vec());
+        self.one(&statement, |row| codec::task_id(row.column(0)?))
     }
 
     async fn purge(&mut self, root: TaskId, max: u32) -> Result<u32> {
-        let statement = sqlx::query_as::<_, (i64, i64)>(sql::NEWEST_IN_TREE).bind(root.as_bytes().to_vec());
-        let newest = statement.bind(i64::from(max)).fetch_all(&mut *self.conn).await;
-        let newest = newest.map_err(storage)?;
+        let statement = query(sql::NEWEST_IN_TREE).bind(root.as_bytes().to_vec());
+        let newest = self.all(&statement.bind(i64::from(max)), |row| {
+            Ok((row.column::<i64>(0)?, row.column::<i64>(1)?))
+        })?;
         let Some((from, _)) = newest.last() else {
             return Ok(0);
         };
@@ -178,8 +169,8 @@ impl Rows for Tx<'_> {
             self.tally[codec::status(*status)? as usize] -= 1;
         }
         for sql in sql::PURGE {
-            let statement = sqlx::query(sql).bind(root.as_bytes().to_vec());
-            self.write(statement.bind(*from)).await?;
+            let statement = query(sql).bind(root.as_bytes().to_vec());
+            self.write(&statement.bind(*from))?;
         }
         Ok(newest.len() as u32)
     }

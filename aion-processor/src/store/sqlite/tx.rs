@@ -1,20 +1,19 @@
 //! One transaction of the writer.
 
 use aion_types::Status;
-use sqlx::sqlite::{SqliteArguments, SqliteRow};
-use sqlx::{Sqlite, SqliteConnection};
+use rusqlite::Connection;
 
-use super::codec::{self, HOT, storage};
+use super::codec::{self, HOT};
+pub(super) use super::native::Statement;
+use super::native::query;
 use super::sql;
 use crate::Result;
 use crate::engine::row::{Body, Row};
 
-pub(super) type Statement<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
-
 /// One transaction on its way: what it has written so far.
 #[derive(Debug)]
 pub(super) struct Tx<'c> {
-    pub(super) conn: &'c mut SqliteConnection,
+    pub(super) conn: &'c mut Connection,
     /// `seq` of the next event.
     pub(super) next_seq: u64,
     /// How the number of tasks in each status changes.
@@ -26,7 +25,7 @@ pub(super) struct Tx<'c> {
 }
 
 impl<'c> Tx<'c> {
-    pub(super) fn new(conn: &'c mut SqliteConnection, next_seq: u64) -> Self {
+    pub(super) fn new(conn: &'c mut Connection, next_seq: u64) -> Self {
         Self {
             conn,
             next_seq,
@@ -36,44 +35,48 @@ impl<'c> Tx<'c> {
         }
     }
 
-    pub(super) async fn write(&mut self, statement: Statement<'_>) -> Result<()> {
+    pub(super) fn write(&mut self, statement: &Statement<'_>) -> Result<()> {
         self.writes += 1;
-        statement
-            .execute(&mut *self.conn)
-            .await
-            .map(drop)
-            .map_err(storage)
+        statement.execute(self.conn)
     }
 
-    pub(super) async fn one(&mut self, statement: Statement<'_>) -> Result<Option<SqliteRow>> {
-        statement.fetch_optional(&mut *self.conn).await.map_err(storage)
+    /// The first row, if there is one.
+    pub(super) fn one<T>(
+        &mut self,
+        statement: &Statement<'_>,
+        read: impl FnMut(&rusqlite::Row<'_>) -> Result<T>,
+    ) -> Result<Option<T>> {
+        Ok(self.all(statement, read)?.into_iter().next())
     }
 
-    pub(super) async fn rows(&mut self, statement: Statement<'_>) -> Result<Vec<Row>> {
-        let rows = statement.fetch_all(&mut *self.conn).await.map_err(storage)?;
-        rows.iter().map(codec::row).collect()
+    pub(super) fn all<T>(
+        &mut self,
+        statement: &Statement<'_>,
+        read: impl FnMut(&rusqlite::Row<'_>) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        statement.fetch(self.conn, read)
+    }
+
+    pub(super) fn rows(&mut self, statement: &Statement<'_>) -> Result<Vec<Row>> {
+        self.all(statement, |row| codec::row(row))
     }
 
     /// Hot rows with their bodies.
-    pub(super) async fn whole(&mut self, statement: Statement<'_>) -> Result<Vec<(Row, Body)>> {
-        let rows = statement.fetch_all(&mut *self.conn).await.map_err(storage)?;
-        rows.iter()
-            .map(|row| Ok((codec::row(row)?, codec::body(row, HOT)?)))
-            .collect()
+    pub(super) fn whole(&mut self, statement: &Statement<'_>) -> Result<Vec<(Row, Body)>> {
+        self.all(statement, |row| Ok((codec::row(row)?, codec::body(row, HOT)?)))
     }
 
     /// Writes the changed numbers of tasks in each status.
-    pub(super) async fn flush_tally(&mut self) -> Result<()> {
+    pub(super) fn flush_tally(&mut self) -> Result<()> {
         if self.tally.iter().all(|by| *by == 0) {
             return Ok(());
         }
+        let statement = query(sql::ADD_TO_TALLY);
         let statement = self
             .tally
             .iter()
-            .fold(sqlx::query(sql::ADD_TO_TALLY), |statement, by| {
-                statement.bind(*by)
-            });
-        self.write(statement).await
+            .fold(statement, |statement, by| statement.bind(*by));
+        self.write(&statement)
     }
 
     pub(super) fn count(&mut self, was: Option<Status>, row: &Row) {

@@ -1,4 +1,4 @@
-//! The one task that writes: it drains what is waiting, commits it together, and then says so.
+//! The one thread that writes: it drains what is waiting, commits it together, and then says so.
 //!
 //! An operation that the engine refuses has written nothing, so the others of its group do not
 //! notice. When SQLite itself fails, the group is rolled back and each of its operations is tried in
@@ -7,20 +7,22 @@
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use aion_types::Clock;
-use sqlx::{Connection, SqliteConnection};
-use tokio::sync::{broadcast, mpsc};
+use futures::FutureExt;
+use rusqlite::Connection;
+use sqlx::{Connection as _, SqliteConnection};
+use tokio::runtime::Handle;
+use tokio::sync::{broadcast, mpsc, oneshot};
 
-use super::codec::storage;
-
+use super::codec::{Columns as _, storage};
+use super::native::{Native, query};
 use super::tx::Tx;
 use crate::store::group::{Answer, Job, Unit};
 use crate::{Durability, Error, Limits, Result, Wake};
 
-/// Operations in one commit, at most.
-const MAX_GROUP: usize = 256;
 /// Bytes after which no further job joins a commit.
 const MAX_BYTES: usize = 2 << 20;
 /// How often a claim is let through to see whether a full file has room again.
@@ -49,7 +51,6 @@ impl Room {
 /// The writer's side of a store.
 #[derive(Debug)]
 pub(super) struct Writer {
-    pub(super) conn: SqliteConnection,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) limits: Limits,
     pub(super) next_seq: u64,
@@ -57,6 +58,8 @@ pub(super) struct Writer {
     pub(super) synced: Durability,
     /// What every write is raised to.
     pub(super) at_least: Durability,
+    /// Operations in one commit, at most.
+    pub(super) max_group: usize,
     pub(super) wake: broadcast::Sender<Wake>,
     pub(super) room: Arc<Room>,
     /// When a claim was last let through to a full file.
@@ -68,14 +71,48 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Works until every handle is gone or one of them closes the store.
-    pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Job>) {
-        let mut closing = None;
-        while closing.is_none() {
-            let Some(first) = inbox.recv().await else { break };
+    /// Works on a thread of its own, with the connection for itself, until every handle is gone or one of them
+    /// closes the store.
+    ///
+    /// # Errors
+    /// When there is no thread to be had.
+    pub(super) fn start(self, conn: SqliteConnection, inbox: mpsc::Receiver<Job>) -> Result<()> {
+        let runtime = Handle::current();
+        let thread = thread::Builder::new().name("aion-task-writer".to_owned());
+        let started = thread.spawn(move || self.run(&runtime, conn, inbox));
+        started
+            .map(drop)
+            .map_err(|error| Error::Unavailable(Arc::new(error)))
+    }
+
+    fn run(mut self, runtime: &Handle, mut conn: SqliteConnection, inbox: mpsc::Receiver<Job>) {
+        let locked = runtime.block_on(conn.lock_handle()).map_err(storage);
+        let closing = match locked.and_then(Native::over) {
+            Ok(mut native) => self.serve(native.conn(), inbox),
+            Err(error) => {
+                tracing::error!(%error, "the database cannot be written");
+                None
+            }
+        };
+        if let Err(error) = runtime.block_on(conn.close()) {
+            tracing::warn!(%error, "the database was not closed in order");
+        }
+        drop(self.owner);
+        // Whoever asked may have gone away.
+        let _ = closing.map(|reply| reply.send(()));
+    }
+
+    /// Drains what is waiting, group by group; gives whom to tell about the end.
+    fn serve(
+        &mut self,
+        conn: &mut Connection,
+        mut inbox: mpsc::Receiver<Job>,
+    ) -> Option<oneshot::Sender<()>> {
+        while let Some(first) = inbox.blocking_recv() {
             let mut jobs = Vec::new();
             let (mut size, mut bytes) = (0, 0);
             let mut next = Some(first);
+            let mut closing = None;
             while let Some(job) = next {
                 if let Job::Close(reply) = job {
                     closing = Some(reply);
@@ -84,34 +121,31 @@ impl Writer {
                 size += job.size();
                 bytes += job.bytes();
                 jobs.push(job);
-                next = if size < MAX_GROUP && bytes < MAX_BYTES {
+                next = if size < self.max_group && bytes < MAX_BYTES {
                     inbox.try_recv().ok()
                 } else {
                     None
                 };
             }
-            self.group(jobs).await;
+            self.group(conn, jobs);
+            if closing.is_some() {
+                return closing;
+            }
         }
-        let closed = self.conn.close().await;
-        if let Err(error) = closed {
-            tracing::warn!(%error, "the database was not closed in order");
-        }
-        drop(self.owner);
-        // Whoever asked may have gone away.
-        let _ = closing.map(|reply| reply.send(()));
+        None
     }
 
-    async fn group(&mut self, jobs: Vec<Job>) {
+    fn group(&mut self, conn: &mut Connection, jobs: Vec<Job>) {
         let units: Vec<_> = jobs.iter().flat_map(Job::units).collect();
         if units.is_empty() {
             return;
         }
-        let answers = match self.commit(&units).await {
+        let answers = match self.commit(conn, &units) {
             Ok(answers) => answers,
             Err(error) if units.len() == 1 => vec![Err(error)],
             Err(error) => {
                 tracing::debug!(%error, operations = units.len(), "a group failed and is tried one by one");
-                self.one_by_one(&units).await
+                self.one_by_one(conn, &units)
             }
         };
         let mut answers = answers.into_iter();
@@ -120,10 +154,10 @@ impl Writer {
         }
     }
 
-    async fn one_by_one(&mut self, units: &[Unit<'_>]) -> Vec<Result<Answer>> {
+    fn one_by_one(&mut self, conn: &mut Connection, units: &[Unit<'_>]) -> Vec<Result<Answer>> {
         let mut answers = Vec::with_capacity(units.len());
         for unit in units {
-            answers.push(match self.commit(std::slice::from_ref(unit)).await {
+            answers.push(match self.commit(conn, std::slice::from_ref(unit)) {
                 Ok(mut answer) => answer.pop().unwrap_or_else(|| Err(Error::gone())),
                 Err(error) => Err(error),
             });
@@ -133,9 +167,9 @@ impl Writer {
 
     /// Carries out the units in one transaction and notes whether there was room. An error means that
     /// none of them took effect.
-    async fn commit(&mut self, units: &[Unit<'_>]) -> Result<Vec<Result<Answer>>> {
+    fn commit(&mut self, conn: &mut Connection, units: &[Unit<'_>]) -> Result<Vec<Result<Answer>>> {
         let before = self.next_seq;
-        let made = self.transaction(units).await;
+        let made = self.transaction(conn, units);
         match &made {
             Err(Error::Full) => self.room.set_full(true),
             Ok(_) if self.next_seq > before => self.room.set_full(false),
@@ -156,15 +190,12 @@ impl Writer {
         true
     }
 
-    async fn transaction(&mut self, units: &[Unit<'_>]) -> Result<Vec<Result<Answer>>> {
-        self.sync_for(units).await?;
-        execute(&mut self.conn, "BEGIN IMMEDIATE").await?;
-        let made = match self.catch_up().await {
-            Ok(()) => self.work(units).await,
-            Err(error) => Err(error),
-        };
+    fn transaction(&mut self, conn: &mut Connection, units: &[Unit<'_>]) -> Result<Vec<Result<Answer>>> {
+        self.sync_for(conn, units)?;
+        execute(conn, "BEGIN IMMEDIATE")?;
+        let made = self.catch_up(conn).and_then(|()| self.work(conn, units));
         let ended = match made {
-            Ok(made) => execute(&mut self.conn, "COMMIT").await.map(|()| made),
+            Ok(made) => execute(conn, "COMMIT").map(|()| made),
             Err(error) => Err(error),
         };
         match ended {
@@ -178,18 +209,18 @@ impl Writer {
             }
             Err(error) => {
                 // SQLite has rolled back already when the file is full; then this finds nothing to do.
-                let _ = execute(&mut self.conn, "ROLLBACK").await;
+                let _ = execute(conn, "ROLLBACK");
                 Err(error)
             }
         }
     }
 
     /// Finds where the log ends if somebody else has written to it. Nobody does so now.
-    async fn catch_up(&mut self) -> Result<()> {
+    fn catch_up(&mut self, conn: &Connection) -> Result<()> {
         if !self.outside.load(Ordering::Acquire) {
             return Ok(());
         }
-        let next_seq = last_seq(&mut self.conn).await? + 1;
+        let next_seq = last_seq(conn)? + 1;
         self.outside.store(false, Ordering::Release);
         if next_seq > self.next_seq {
             self.next_seq = next_seq;
@@ -200,9 +231,9 @@ impl Writer {
         Ok(())
     }
 
-    async fn work(&mut self, units: &[Unit<'_>]) -> Result<(Vec<Result<Answer>>, Wake)> {
+    fn work(&mut self, conn: &mut Connection, units: &[Unit<'_>]) -> Result<(Vec<Result<Answer>>, Wake)> {
         let put_off: Vec<bool> = units.iter().map(|unit| self.puts_off(unit)).collect();
-        let mut tx = Tx::new(&mut self.conn, self.next_seq);
+        let mut tx = Tx::new(conn, self.next_seq);
         let mut answers = Vec::with_capacity(units.len());
         for (unit, put_off) in units.iter().zip(put_off) {
             if put_off {
@@ -210,13 +241,15 @@ impl Writer {
                 continue;
             }
             let before = tx.writes;
-            let answer = unit.run(&mut tx, &self.limits, &*self.clock).await;
+            // Nothing that it asks for makes it wait.
+            let answer = unit.run(&mut tx, &self.limits, &*self.clock).now_or_never();
+            let answer = answer.unwrap_or_else(|| Err(Error::gone()));
             match answer {
                 Err(error) if !error.is_refusal() || tx.writes > before => return Err(error),
                 answer => answers.push(answer),
             }
         }
-        tx.flush_tally().await?;
+        tx.flush_tally()?;
         Ok((
             answers,
             Wake {
@@ -227,7 +260,7 @@ impl Writer {
     }
 
     /// Sets how far the next commit goes; SQLite changes that only between transactions.
-    async fn sync_for(&mut self, units: &[Unit<'_>]) -> Result<()> {
+    fn sync_for(&mut self, conn: &mut Connection, units: &[Unit<'_>]) -> Result<()> {
         let wanted = units
             .iter()
             .map(|unit| unit.durability())
@@ -241,19 +274,19 @@ impl Writer {
             Durability::Process => "PRAGMA synchronous = NORMAL",
             Durability::Power => "PRAGMA synchronous = FULL",
         };
-        execute(&mut self.conn, pragma).await?;
+        execute(conn, pragma)?;
         self.synced = wanted;
         Ok(())
     }
 }
 
 /// `seq` of the last event that there ever was.
-pub(super) async fn last_seq(conn: &mut SqliteConnection) -> Result<u64> {
+pub(super) fn last_seq(conn: &Connection) -> Result<u64> {
     let sql = "SELECT ifnull(max(seq), 0) FROM sqlite_sequence WHERE name = 'event'";
-    let last: i64 = sqlx::query_scalar(sql).fetch_one(conn).await.map_err(storage)?;
-    Ok(last.unsigned_abs())
+    let last = query(sql).fetch(conn, |row| row.column::<i64>(0))?;
+    Ok(last.first().map_or(0, |last| last.unsigned_abs()))
 }
 
-pub(super) async fn execute(conn: &mut SqliteConnection, sql: &'static str) -> Result<()> {
-    sqlx::query(sql).execute(conn).await.map(drop).map_err(storage)
+fn execute(conn: &Connection, sql: &'static str) -> Result<()> {
+    query(sql).execute(conn)
 }

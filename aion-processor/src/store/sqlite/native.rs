@@ -1,0 +1,195 @@
+//! Statements of the writer on the connection itself.
+//!
+//! sqlx hands each statement to a thread of its own and waits for the answer, which costs many times what our statements
+//! cost. So the writer locks the connection that sqlx has opened, and runs its statements where it stands.
+#![allow(unsafe_code)] // a borrowed handle, in `Native::over`
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use rusqlite::Connection;
+use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
+use sqlx::sqlite::LockedSqliteHandle;
+
+use super::codec::failure;
+use crate::{Error, Result};
+
+/// Statements that stay prepared: more than there are.
+const PREPARED: usize = 128;
+
+/// A connection of sqlx that nobody else uses meanwhile.
+pub(super) struct Native<'h> {
+    /// Goes first: its statements must end before the lock does.
+    conn: Connection,
+    _locked: LockedSqliteHandle<'h>,
+}
+
+impl<'h> Native<'h> {
+    /// Works on a locked connection, which stays open and as it was set.
+    pub(super) fn over(mut locked: LockedSqliteHandle<'h>) -> Result<Self> {
+        let handle = locked.as_raw_handle().as_ptr().cast();
+        // SAFETY: the handle is that of an open connection, of the one SQLite that is linked; the lock, which lives as
+        // long as this value and is let go of after `conn`, keeps sqlx from using it, and `conn` does not close it.
+        let conn = unsafe { Connection::from_handle(handle) }.map_err(failed)?;
+        conn.set_prepared_statement_cache_capacity(PREPARED);
+        Ok(Self {
+            conn,
+            _locked: locked,
+        })
+    }
+
+    pub(super) fn conn(&mut self) -> &mut Connection {
+        &mut self.conn
+    }
+}
+
+/// A statement and its values.
+#[derive(Debug)]
+pub(super) struct Statement<'q> {
+    sql: &'static str,
+    values: Vec<Value<'q>>,
+}
+
+/// A statement that has no values yet.
+pub(super) fn query<'q>(sql: &'static str) -> Statement<'q> {
+    Statement {
+        sql,
+        values: Vec::new(),
+    }
+}
+
+impl<'q> Statement<'q> {
+    /// Adds the next value.
+    pub(super) fn bind(mut self, value: impl Into<Value<'q>>) -> Self {
+        self.values.push(value.into());
+        self
+    }
+
+    /// Runs it for what it changes.
+    pub(super) fn execute(&self, conn: &Connection) -> Result<()> {
+        let mut prepared = conn.prepare_cached(self.sql).map_err(failed)?;
+        let values = rusqlite::params_from_iter(&self.values);
+        prepared.execute(values).map(drop).map_err(failed)
+    }
+
+    /// Runs it for its rows, each of which `read` takes apart.
+    pub(super) fn fetch<T>(
+        &self,
+        conn: &Connection,
+        mut read: impl FnMut(&rusqlite::Row<'_>) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        let mut prepared = conn.prepare_cached(self.sql).map_err(failed)?;
+        let values = rusqlite::params_from_iter(&self.values);
+        let mut rows = prepared.query(values).map_err(failed)?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next().map_err(failed)? {
+            found.push(read(row)?);
+        }
+        Ok(found)
+    }
+}
+
+/// What a failure of SQLite means.
+fn failed(error: rusqlite::Error) -> Error {
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    failure(code, error.to_string(), || Error::Unavailable(Arc::new(error)))
+}
+
+/// A value of a statement.
+#[derive(Debug)]
+pub(super) enum Value<'q> {
+    Null,
+    Int(i64),
+    Text(Cow<'q, str>),
+    Bytes(Cow<'q, [u8]>),
+}
+
+impl ToSql for Value<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Null => ValueRef::Null,
+            Self::Int(n) => ValueRef::Integer(*n),
+            Self::Text(text) => ValueRef::Text(text.as_bytes()),
+            Self::Bytes(bytes) => ValueRef::Blob(bytes),
+        }))
+    }
+}
+
+/// Into [`Value`], a variant for each type.
+macro_rules! values {
+    ($($from:ty => |$value:ident| $to:expr;)*) => {$(
+        impl<'q> From<$from> for Value<'q> {
+            fn from($value: $from) -> Self {
+                $to
+            }
+        }
+    )*};
+}
+
+values! {
+    i64 => |n| Self::Int(n);
+    i32 => |n| Self::Int(n.into());
+    u32 => |n| Self::Int(n.into());
+    bool => |yes| Self::Int(yes.into());
+    String => |text| Self::Text(text.into());
+    &'q str => |text| Self::Text(text.into());
+    &'q String => |text| Self::Text(text.into());
+    Vec<u8> => |bytes| Self::Bytes(bytes.into());
+    &'q [u8] => |bytes| Self::Bytes(bytes.into());
+}
+
+impl<'q, T: Into<Value<'q>>> From<Option<T>> for Value<'q> {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Null, Into::into)
+    }
+}
+
+/// What the types of columns have in common: out of a row of sqlx, or of a statement here.
+pub(super) trait Column<'r>:
+    sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite> + Sized
+{
+    /// The value, if it has the type.
+    fn native(value: ValueRef<'r>) -> Option<Self>;
+}
+
+impl<'r> Column<'r> for i64 {
+    fn native(value: ValueRef<'r>) -> Option<Self> {
+        value.as_i64().ok()
+    }
+}
+
+impl<'r> Column<'r> for bool {
+    fn native(value: ValueRef<'r>) -> Option<Self> {
+        value.as_i64().ok().map(|n| n != 0)
+    }
+}
+
+impl<'r> Column<'r> for &'r str {
+    fn native(value: ValueRef<'r>) -> Option<Self> {
+        value.as_str().ok()
+    }
+}
+
+impl<'r> Column<'r> for String {
+    fn native(value: ValueRef<'r>) -> Option<Self> {
+        value.as_str().ok().map(str::to_owned)
+    }
+}
+
+impl<'r> Column<'r> for &'r [u8] {
+    fn native(value: ValueRef<'r>) -> Option<Self> {
+        value.as_blob().ok()
+    }
+}
+
+impl<'r, T: Column<'r>> Column<'r> for Option<T>
+where
+    Option<T>: sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>,
+{
+    fn native(value: ValueRef<'r>) -> Option<Self> {
+        match value {
+            ValueRef::Null => Some(None),
+            value => T::native(value).map(Some),
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Our task engine as a driver of `cargo xtask peers processor`.
+//!
+//! One JSON object a line. `{"cycles": medium, "durability", "dir", "url", "jobs", "payload", "workers", "most_s"}` is
+//! answered with `{"label", "done", "seconds", "bytes", "p99_ms"}`; `{"costs": rows, "dir"}` with `{"claim_us", "gather_us",
+//! "page_us"}` in a file with so many tasks and messages; `{"memory": tasks, "dir"}` with the resident bytes by tenths;
+//! `{"children": count, "dir"}` with the seconds by tenths that the children of one parent took.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use aion_benches::cycles::{Crew, Medium, fill, open, work};
+use aion_benches::{driver, scale};
+use aion_processor::Durability;
+use aion_sql::testkit::{TestDatabase, VARIABLE};
+use aion_types::Status;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::runtime::{Builder, Runtime};
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Request {
+    Cycles {
+        cycles: Medium,
+        durability: Durability,
+        dir: PathBuf,
+        #[serde(default)]
+        url: String,
+        jobs: usize,
+        payload: usize,
+        workers: usize,
+        most_s: f64,
+    },
+    Database {
+        database: Change,
+    },
+    Costs {
+        costs: usize,
+        dir: PathBuf,
+    },
+    Memory {
+        memory: usize,
+        dir: PathBuf,
+    },
+    Children {
+        children: usize,
+        dir: PathBuf,
+    },
+}
+
+#[derive(Deserialize, Clone, Copy)]
+#[serde(rename_all = "snake_case")]
+enum Change {
+    Make,
+    Drop,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut database = None;
+    driver::serve("aion-processor", env!("CARGO_PKG_VERSION"), |request: Request| {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()?;
+        let answered = match request {
+            Request::Database { database: change } => runtime.block_on(changed(&mut database, change)),
+            request => answer(&runtime, request),
+        };
+        // The writer of a store that was dropped may still be closing its file.
+        runtime.shutdown_timeout(Duration::from_secs(5));
+        answered
+    })
+}
+
+/// Makes an empty database on the server that `AION_TEST_POSTGRES` names, or removes it.
+async fn changed(database: &mut Option<TestDatabase>, change: Change) -> Result<Value, Box<dyn Error>> {
+    if let Some(made) = database.take() {
+        made.remove().await;
+    }
+    let named = std::env::var_os(VARIABLE).is_some();
+    if named && matches!(change, Change::Make) {
+        *database = TestDatabase::create().await;
+    }
+    Ok(json!({ "url": database.as_ref().map(TestDatabase::url) }))
+}
+
+fn answer(runtime: &Runtime, request: Request) -> Result<Value, Box<dyn Error>> {
+    match request {
+        Request::Cycles {
+            cycles,
+            durability,
+            dir,
+            url,
+            jobs,
+            payload,
+            workers,
+            most_s,
+        } => runtime.block_on(async {
+            let processor = open(cycles, &dir, &url).await?;
+            fill(&processor, jobs, payload).await?;
+            let crew = Crew {
+                workers,
+                most: Duration::from_secs_f64(most_s),
+                durability,
+            };
+            let mut worked = work(&processor, crew).await?;
+            let completed = processor.counts().await?.of(Status::Completed);
+            Ok(json!({
+                "label": format!("aion-processor {}", env!("CARGO_PKG_VERSION")),
+                "done": completed,
+                "seconds": worked.took.as_secs_f64(),
+                "bytes": worked.bytes,
+                "p99_ms": worked.percentile(99).as_secs_f64() * 1e3,
+            }))
+        }),
+        Request::Database { .. } => Err("a database is made elsewhere".into()),
+        Request::Costs { costs, dir } => {
+            let costs = runtime.block_on(scale::costs(&dir, costs))?;
+            let us = |time: Duration| time.as_secs_f64() * 1e6;
+            Ok(json!({
+                "claim_us": us(costs.claim),
+                "gather_us": us(costs.gather),
+                "page_us": us(costs.page),
+            }))
+        }
+        Request::Memory { memory, dir } => {
+            let memory = runtime.block_on(scale::memory(&dir, memory))?;
+            Ok(json!({
+                "enqueued": memory.enqueued,
+                "drained": memory.drained,
+                "seconds": memory.took.as_secs_f64(),
+            }))
+        }
+        Request::Children { children, dir } => {
+            let tenths = runtime.block_on(scale::children(&dir, children))?;
+            let seconds: Vec<f64> = tenths.iter().map(Duration::as_secs_f64).collect();
+            Ok(json!({ "seconds": seconds }))
+        }
+    }
+}

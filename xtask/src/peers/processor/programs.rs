@@ -1,0 +1,162 @@
+//! The drivers, started when they are first needed, and the directories of turns.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::peers::driver::Driver;
+use crate::peers::python;
+use crate::{Error, Result, command};
+
+const PEER_PACKAGES: [&str; 3] = ["honker==0.2.4", "procrastinate==3.10.0", "psycopg[binary]==3.3.9"];
+
+/// Whose turn it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Program {
+    Ours,
+    /// Ours behind HTTP.
+    Served,
+    /// apalis-sqlite, graphile_worker, SKIP LOCKED.
+    Queues,
+    Effectum,
+    /// honker, procrastinate.
+    Python,
+}
+
+/// The drivers of a run.
+pub(super) struct Programs {
+    root: PathBuf,
+    ours: Driver,
+    others: [(Program, Option<Driver>); 4],
+}
+
+#[derive(Serialize)]
+struct Database {
+    database: &'static str,
+}
+
+#[derive(Deserialize)]
+struct Made {
+    url: Option<String>,
+}
+
+impl Programs {
+    /// Builds and starts ours.
+    pub(super) fn prepare(root: &Path) -> Result<Self> {
+        let ours = crate::peers::release_binary(
+            root,
+            "peer-processor",
+            &["--no-default-features", "--features", "processor"],
+        )?;
+        Ok(Self {
+            root: root.to_owned(),
+            ours: Driver::start(&mut Command::new(ours))?,
+            others: [
+                Program::Served,
+                Program::Queues,
+                Program::Effectum,
+                Program::Python,
+            ]
+            .map(|program| (program, None)),
+        })
+    }
+
+    /// Asks one of them, which is built and started if it was not yet.
+    pub(super) fn ask<T: DeserializeOwned>(&mut self, program: Program, request: &Value) -> Result<T> {
+        let place = self.others.iter_mut().find(|(other, _)| *other == program);
+        let Some((_, driver)) = place else {
+            return self.ours.ask(request);
+        };
+        match driver {
+            Some(driver) => driver.ask(request),
+            None => driver.insert(start(&self.root, program)?).ask(request),
+        }
+    }
+
+    /// An empty Postgres database; none where no server was named.
+    pub(super) fn make_database(&mut self) -> Result<Option<String>> {
+        let made: Made = self.ours.ask(&Database { database: "make" })?;
+        Ok(made.url)
+    }
+
+    pub(super) fn drop_database(&mut self) -> Result<()> {
+        let _: Made = self.ours.ask(&Database { database: "drop" })?;
+        Ok(())
+    }
+}
+
+fn start(root: &Path, program: Program) -> Result<Driver> {
+    let peers = root.join("benches/peers/processor");
+    let mut command = match program {
+        Program::Served => {
+            let features = ["--no-default-features", "--features", "served"];
+            Command::new(crate::peers::release_binary(root, "peer-served", &features)?)
+        }
+        Program::Queues => Command::new(rust_peer(&peers.join("queues"))?),
+        Program::Effectum => Command::new(rust_peer(&peers.join("effectum"))?),
+        Program::Python | Program::Ours => {
+            let mut python = Command::new(python::interpreter("processor", &PEER_PACKAGES)?);
+            python.arg(peers.join("queues.py"));
+            python
+        }
+    };
+    Driver::start(&mut command)
+}
+
+/// Builds a Rust peer in its own workspace and target directory.
+fn rust_peer(dir: &Path) -> Result<PathBuf> {
+    let name = dir.file_name().unwrap_or_default();
+    let target = python::cache_dir()?.join("peers/processor-target").join(name);
+    let mut cargo = command::cargo(dir);
+    cargo.env("CARGO_TARGET_DIR", target).args([
+        "build",
+        "--quiet",
+        "--locked",
+        "--release",
+        "--message-format",
+        "json",
+    ]);
+    let programs = command::executables(&mut cargo)?;
+    programs
+        .into_iter()
+        .next_back()
+        .ok_or_else(|| Error::Missing(format!("the program of {}", dir.display())))
+}
+
+/// A directory for the files of turns, removed at the end.
+pub(super) struct Scratch(PathBuf);
+
+impl Scratch {
+    pub(super) fn make() -> Result<Self> {
+        let path = std::env::temp_dir().join(format!("aion-peers-processor-{}", std::process::id()));
+        make(&path)?;
+        Ok(Self(path))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// An empty directory in it, for as long as the turn lasts.
+    pub(super) fn turn(&self) -> Result<Self> {
+        let path = self.0.join("turn");
+        make(&path)?;
+        Ok(Self(path))
+    }
+}
+
+fn make(path: &Path) -> Result<()> {
+    std::fs::create_dir_all(path).map_err(|source| Error::File {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
