@@ -5,6 +5,7 @@
 //! - [`bets`]: a market of many bets, from memory and on SQLite;
 //! - `cycles`, `scale`, with the feature `processor`: tasks through a store, and what single operations cost in a full one;
 //! - [`memory`]: what the memory of the machine can do;
+//! - `served`, with the feature of that name: the processor behind HTTP on loopback;
 //! - [`driver`]: our side of the protocol between `cargo xtask peers` and a driver.
 
 #[cfg(feature = "loop")]
@@ -18,3 +19,5 @@ pub mod kernels;
 pub mod memory;
 #[cfg(feature = "processor")]
 pub mod scale;
+#[cfg(feature = "served")]
+pub mod served;

@@ -163,7 +163,10 @@ fn json(value: &(impl Serialize + ?Sized)) -> Result<Vec<u8>> {
 fn is_repeatable(op: &Op) -> bool {
     match op {
         Op::Append { message, .. } => message.key.is_some(),
-        Op::Signal { signal, .. } => matches!(signal, Signal::Set | Signal::Reset | Signal::ShutUntil(_)),
+        Op::Signal { signal, .. } => matches!(
+            signal,
+            Signal::Set | Signal::Reset | Signal::ShutUntil(_) | Signal::PutOnce { .. }
+        ),
         Op::Create(_)
         | Op::Heartbeat { .. }
         | Op::Complete { .. }

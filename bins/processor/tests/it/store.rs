@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::client::Client;
 use crate::served::{Served, options};
 
-task_store_tests!(|clock, limits| served(clock, limits));
+task_store_tests!(served);
 
 async fn served(clock: ManualClock, limits: Limits) -> (HttpTaskStore, Served) {
     let processor = Processor::new(MemTaskStore::new(clock, limits));
