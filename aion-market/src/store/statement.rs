@@ -122,9 +122,10 @@ impl Statement {
         Option<String>: Encode<'static, DB> + Type<DB>,
         Vec<u8>: Encode<'static, DB> + Type<DB>,
     {
-        let sql = match self.is_in_order && DB::NAME == "SQLite" {
-            true => without_names(&self.sql),
-            false => self.sql,
+        let sql = if self.is_in_order && DB::NAME == "SQLite" {
+            without_names(&self.sql)
+        } else {
+            self.sql
         };
         let query = sqlx::query(AssertSqlSafe(sql));
         self.values.into_iter().fold(query, |query, value| match value {
@@ -161,7 +162,7 @@ mod tests {
         let rows: Vec<[Value; 2]> = (0..11_i64).map(|i| [i.into(), "a".into()]).collect();
         let insert = &Statement::inserts("INSERT INTO t (a, b)", rows, "ON CONFLICT DO NOTHING")[0];
         assert!(insert.sql.ends_with("($21, $22) ON CONFLICT DO NOTHING"));
-        let places = vec!["(?, ?)"; 11].join(", ");
+        let places = ["(?, ?)"; 11].join(", ");
         let expected = format!("INSERT INTO t (a, b) VALUES {places} ON CONFLICT DO NOTHING");
         assert_eq!(without_names(&insert.sql), expected);
     }

@@ -113,7 +113,7 @@ async fn a_stored_contest_goes_on_and_leaves_the_last_moment_out() {
     let mut kept = Contest::new(who("a"), who("b"), options);
     for (from, to) in [(1, 40), (40, 41), (41, 120)] {
         ended(&market, &clock, from, to).await;
-        let now = Timestamp::from_ms(to as i64 / 3);
+        let now = Timestamp::from_ms(i64::from(to) / 3);
         while market.go_on(&mut kept, now, 7).await.unwrap() == Reach::Middle {}
         assert!(kept.last().unwrap().resolved_at < now);
         // Stored and read back.
