@@ -298,7 +298,13 @@ fn our_own_services_become_tools_side_by_side() {
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
         let derived =
             tools_from_openapi(&document, &name, &OpenApiOptions::default().without(SHARED)).unwrap();
-        assert!(derived.skipped.is_empty(), "{name}: {:?}", derived.skipped);
+        // What takes a stream of lines is for programs.
+        let skipped: Vec<_> = derived
+            .skipped
+            .iter()
+            .filter(|(id, _)| id != "import_tree")
+            .collect();
+        assert!(skipped.is_empty(), "{name}: {skipped:?}");
         tools.extend(derived.tools);
     }
     for tool in &tools {

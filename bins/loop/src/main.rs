@@ -20,6 +20,16 @@ const TICK: Duration = Duration::from_millis(250);
 
 /// Operations that every Aion service has and no agent needs.
 const SHARED: [&str; 5] = ["get_state", "healthz", "readyz", "metrics", "openapi"];
+/// The processor's store, which is for programs: its operations are no tools.
+const STORE: [&str; 7] = [
+    "store_info",
+    "store_apply",
+    "store_claim",
+    "store_read",
+    "store_due",
+    "store_now",
+    "store_wake",
+];
 
 /// Agents that work on tasks, over HTTP. The model is the one of AION_OPENAI_BASEURL and AION_MODEL_NAME.
 #[derive(Debug, Parser)]
@@ -81,7 +91,7 @@ async fn run(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
 async fn discover(links: &[(String, String)], transport: &Arc<dyn Transport>) -> aion_loop::Result<Services> {
     let options = OpenApiOptions::default()
         .with_keys(IdempotencyKeys::WhereDeclared)
-        .without(SHARED);
+        .without(SHARED.into_iter().chain(STORE));
     let links = links.iter().map(|(name, url)| {
         (
             ServiceLink::new(name, url, Arc::clone(transport)),

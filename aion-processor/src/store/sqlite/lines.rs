@@ -37,12 +37,12 @@ impl NamedRows for Tx<'_> {
             .bind(space as i64)
             .bind(name.to_owned())
             .bind(due.map(Timestamp::as_ms));
-        self.write(&&statement.bind(text.to_owned()))
+        self.write(&statement.bind(text.to_owned()))
     }
 
     async fn drop_named(&mut self, space: Space, name: &str) -> Result<()> {
         let statement = query("DELETE FROM named WHERE space = ?1 AND name = ?2");
-        self.write(&&statement.bind(space as i64).bind(name.to_owned()))
+        self.write(&statement.bind(space as i64).bind(name.to_owned()))
     }
 
     async fn due_named(&mut self, space: Space, now: Timestamp, limit: u32) -> Result<Vec<String>> {
@@ -77,16 +77,16 @@ impl LineRows for Tx<'_> {
         .bind(int(held.place))
         .bind(grant.item.as_ref().map(to_text).transpose()?)
         .bind(grant.since.as_ms());
-        self.write(&&statement)
+        self.write(&statement)
     }
 
     async fn delete_hold(&mut self, primitive: &str, task: TaskId) -> Result<()> {
         let statement = query("DELETE FROM hold WHERE task = ?1 AND primitive = ?2");
-        self.write(&&statement.bind(bytes(task)).bind(primitive.to_owned()))
+        self.write(&statement.bind(bytes(task)).bind(primitive.to_owned()))
     }
 
     async fn waiter(&mut self, task: TaskId) -> Result<Option<Waiter>> {
-        Ok(self.waiters(&&query(sql::WAITER).bind(bytes(task)))?.pop())
+        Ok(self.waiters(&query(sql::WAITER).bind(bytes(task)))?.pop())
     }
 
     async fn insert_waiter(&mut self, waiter: &Waiter) -> Result<()> {
@@ -99,28 +99,28 @@ impl LineRows for Tx<'_> {
         .bind(waiter.units)
         .bind(waiter.until.map(Timestamp::as_ms))
         .bind(waiter.since.as_ms());
-        self.write(&&statement)
+        self.write(&statement)
     }
 
     async fn delete_waiter(&mut self, task: TaskId) -> Result<()> {
         let statement = query("DELETE FROM waiter WHERE task = ?1");
-        self.write(&&statement.bind(bytes(task)))
+        self.write(&statement.bind(bytes(task)))
     }
 
     async fn first_waiter(&mut self, primitive: &str) -> Result<Option<Waiter>> {
         let statement = query(sql::FIRST_WAITER).bind(primitive.to_owned());
-        Ok(self.waiters(&&statement)?.pop())
+        Ok(self.waiters(&statement)?.pop())
     }
 
     async fn impatient(&mut self, now: Timestamp, limit: u32) -> Result<Vec<Waiter>> {
         let statement = query(sql::IMPATIENT).bind(now.as_ms());
-        self.waiters(&&statement.bind(i64::from(limit)))
+        self.waiters(&statement.bind(i64::from(limit)))
     }
 
     async fn insert_item(&mut self, queue: &str, place: u64, body: &Json) -> Result<()> {
         let statement = query("INSERT INTO item (queue, place, body) VALUES (?1, ?2, ?3)");
         let statement = statement.bind(queue.to_owned()).bind(int(place));
-        self.write(&&statement.bind(to_text(body)?))
+        self.write(&statement.bind(to_text(body)?))
     }
 
     async fn take_item(&mut self, queue: &str) -> Result<Option<(u64, Json)>> {
@@ -132,13 +132,13 @@ impl LineRows for Tx<'_> {
             return Ok(None);
         };
         let statement = query("DELETE FROM item WHERE queue = ?1 AND place = ?2");
-        self.write(&&statement.bind(queue.to_owned()).bind(place))?;
+        self.write(&statement.bind(queue.to_owned()).bind(place))?;
         Ok(Some((place.unsigned_abs(), body)))
     }
 
     async fn drop_items(&mut self, queue: &str) -> Result<()> {
         let statement = query("DELETE FROM item WHERE queue = ?1");
-        self.write(&&statement.bind(queue.to_owned()))
+        self.write(&statement.bind(queue.to_owned()))
     }
 }
 
@@ -146,12 +146,12 @@ impl ObjectRows for Tx<'_> {
     async fn insert_version(&mut self, name: &str, version: u64, body: &Json) -> Result<()> {
         let statement = query("INSERT INTO object_version (name, version, body) VALUES (?1, ?2, ?3)");
         let statement = statement.bind(name.to_owned()).bind(int(version));
-        self.write(&&statement.bind(to_text(body)?))
+        self.write(&statement.bind(to_text(body)?))
     }
 
     async fn drop_versions(&mut self, name: &str, before: u64) -> Result<()> {
         let statement = query("DELETE FROM object_version WHERE name = ?1 AND version < ?2");
-        self.write(&&statement.bind(name.to_owned()).bind(int(before)))
+        self.write(&statement.bind(name.to_owned()).bind(int(before)))
     }
 }
 
