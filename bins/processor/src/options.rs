@@ -16,7 +16,7 @@ impl From<TargetPolicy> for ServiceOptions {
 }
 
 impl ServiceOptions {
-    /// Lets webhooks go where this allows. [`Deliverer`] sends for them.
+    /// Lets webhooks go where this allows. [`Deliverer`](crate::Deliverer) sends for them.
     #[must_use]
     pub fn with_targets(mut self, targets: TargetPolicy) -> Self {
         self.targets = targets;
