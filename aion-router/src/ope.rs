@@ -157,6 +157,16 @@ pub struct Estimate {
     pub coverage: f64,
 }
 
+impl Estimate {
+    /// Whether all of it are numbers; the interval of a policy that was never served has no end.
+    fn is_finite(&self) -> bool {
+        let served = self.coverage > 0.0 && self.max_weight > 0.0;
+        let ends = if served { self.half_width } else { 0.0 };
+        let all = [self.ips, self.snips, self.dr.unwrap_or(0.0), ends, self.effective];
+        all.iter().all(|number| number.is_finite())
+    }
+}
+
 /// Why a log cannot say what a policy is worth.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -177,6 +187,9 @@ pub enum Refused {
         /// Its place in the log.
         at: usize,
     },
+    /// Numbers so large, or propensities so small, that their sums are none.
+    #[error("the numbers of the log are too far apart to be added")]
+    TooLarge,
     /// Too little of the log is of use.
     #[error("the log says as much as {effective:.1} decisions of the policy would, {needed} are needed")]
     TooFew {
@@ -218,6 +231,9 @@ pub fn evaluate(log: &[Logged], options: &OpeOptions) -> Result<Estimate, Refuse
     let weights = log.iter().enumerate().map(|(at, logged)| weight(at, logged));
     let weights: Vec<f64> = weights.collect::<Result<_, _>>()?;
     let estimate = estimate(log, &weights);
+    if !estimate.is_finite() {
+        return Err(Refused::TooLarge);
+    }
     if estimate.effective < options.min_effective {
         return Err(Refused::TooFew {
             effective: estimate.effective,

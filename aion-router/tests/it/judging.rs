@@ -80,6 +80,13 @@ fn what_a_log_cannot_know_is_refused() {
         evaluate(&[one(f64::NAN, 1.0)], &options),
         Err(Refused::BadPropensity { .. })
     ));
+    for propensity in [1e-310, 1e-200] {
+        let far = vec![one(propensity, 1.0); 200];
+        assert!(
+            matches!(evaluate(&far, &options), Err(Refused::TooLarge)),
+            "{propensity}"
+        );
+    }
     let heavy: Vec<Logged> = (0..40_000)
         .map(|_| one(0.5, 0.5))
         .chain([one(0.01, 1.0)])
