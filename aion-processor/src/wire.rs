@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use aion_types::{Json, Status, TaskId, TaskRecord, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{ClaimReq, Done, Durability, Error, Lease, Op, Page, Query, Result, Write};
+use crate::{ClaimReq, Durability, Error, Op, Page, Query, Result, Write};
 
 /// Bytes of a word of an error, and how many of them are told apart.
 const MAX_WORD_BYTES: usize = 64;
@@ -312,39 +312,10 @@ fn word(text: String) -> &'static str {
     kept
 }
 
-/// What came over the wire, as the store meant it.
-pub(crate) trait Mend {
-    /// A completed task has a result; JSON does not tell the result `null` from none.
-    fn mend(&mut self);
-}
-
-fn mend(task: &mut TaskRecord) {
+/// A completed task has a result; JSON does not tell the result `null` from none.
+pub(crate) fn mend(task: &mut TaskRecord) {
     if task.status == Status::Completed && task.result.is_none() {
         task.result = Some(Json::Null);
-    }
-}
-
-impl Mend for Done {
-    fn mend(&mut self) {
-        if let Self::Record(task) = self {
-            mend(task);
-        }
-    }
-}
-
-impl Mend for Vec<Lease> {
-    /// A task that is held has no result.
-    fn mend(&mut self) {}
-}
-
-impl Mend for Page {
-    fn mend(&mut self) {
-        match self {
-            Self::Task(Some(task)) => mend(task),
-            Self::Tasks(page) => page.tasks.iter_mut().for_each(mend),
-            Self::Copy(Some(copy)) => mend(&mut copy.task),
-            _ => {}
-        }
     }
 }
 
@@ -413,16 +384,5 @@ mod tests {
         assert_eq!(word("x".repeat(65)), "value");
         let odd: BTreeSet<_> = (0..2 * MAX_WORDS).map(|n| word(format!("odd {n}"))).collect();
         assert!(odd.len() <= MAX_WORDS + 1);
-    }
-
-    #[test]
-    fn a_result_of_null_is_a_result() {
-        let page = r#"{"task": {"id": "01893d0e-7c00-7abc-8def-0123456789ab", "root_id": "01893d0e-7c00-7abc-8def-0123456789ab",
-            "depth": 0, "kind": "k", "queue": "q", "title": "", "spec": "", "status": "COMPLETED", "priority": 0,
-            "lease_epoch": 1, "attempt": 1, "max_attempts": 1, "crash_count": 0, "open_children": 0, "waiting_on": 0,
-            "result": null, "version": 1, "created_at": 0, "updated_at": 0}}"#;
-        let mut page: Page = serde_json::from_str(page).unwrap();
-        page.mend();
-        assert!(matches!(page, Page::Task(Some(task)) if task.result == Some(Json::Null)));
     }
 }

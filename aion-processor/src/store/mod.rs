@@ -1,6 +1,8 @@
 //! The storage of the task tree: one small trait, and who implements it.
 
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub(crate) mod codec;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) mod group;
 #[cfg(feature = "client")]
 pub(crate) mod http;

@@ -9,7 +9,8 @@ use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
 use super::calls::{Calls, Failed, Fate};
-use crate::wire::{Mend, Outcomes, unavailable};
+use super::mend::Mend;
+use crate::wire::{Outcomes, unavailable};
 use crate::{Error, Result};
 
 /// Bytes that may wait; more is refused.

@@ -4,6 +4,7 @@ mod calls;
 mod guard;
 mod hints;
 mod joiner;
+mod mend;
 mod options;
 
 use std::sync::Arc;
@@ -17,8 +18,9 @@ use serde::de::DeserializeOwned;
 use self::calls::Calls;
 use self::hints::Hints;
 use self::joiner::{Joiner, Repeat};
+use self::mend::Mend;
 use super::{DueReport, SchemaInfo, TaskStore, Wake};
-use crate::wire::{Answer, Ask, Due, Mend, Time};
+use crate::wire::{Answer, Ask, Due, Time};
 use crate::{ClaimReq, Done, Error, Lease, Op, Page, Query, Result, Signal, Write};
 
 pub use options::HttpOptions;

@@ -1,21 +1,18 @@
-//! Between rows of Postgres and the types of the engine.
+//! What is Postgres' own between rows and the types of the engine: columns by name, failures, texts.
 //!
 //! Postgres keeps no character 0 in a text, so [`text`] writes it as two others and [`plain`] reads it back.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use aion_types::{
-    EventKind, EventRecord, Format, HandlerId, Json, MessageRecord, Role, Status, TaskId, Timestamp,
-};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
-use crate::engine::row::{Body, Row};
-use crate::engine::rows::Held;
-use crate::{Concurrency, Error, GatherPolicy, Grant, Holder, Result, StepRecord, Waiter};
+use crate::store::codec::columns_of_sqlx;
+pub(super) use crate::store::codec::{
+    Columns, body, event, from_text, held, int, message, policy, row, status, step, task_id, to_text, waiter,
+};
+use crate::{Error, Result};
 
 /// The columns of a hot row, in the order in which [`row`] reads them; the table is called `t`.
 macro_rules! hot {
@@ -107,214 +104,12 @@ pub(super) fn plain(kept: String) -> String {
     plain
 }
 
-/// A count or a time as Postgres stores it.
-pub(super) fn int(n: u64) -> i64 {
-    i64::try_from(n).unwrap_or(i64::MAX)
-}
+impl Columns for PgRow {
+    columns_of_sqlx!(storage);
 
-pub(super) fn to_text(value: &impl Serialize) -> Result<String> {
-    serde_json::to_string(value).map_err(|error| Error::Corrupt(error.to_string()))
-}
-
-pub(super) fn from_text<T: DeserializeOwned>(text: &str) -> Result<T> {
-    serde_json::from_str(text).map_err(|error| Error::Corrupt(error.to_string()))
-}
-
-/// A column of a row.
-fn get<'r, T>(row: &'r PgRow, index: usize) -> Result<T>
-where
-    T: sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
-{
-    row.try_get(index).map_err(storage)
-}
-
-fn words(row: &PgRow, index: usize) -> Result<String> {
-    get(row, index).map(plain)
-}
-
-fn more_words(row: &PgRow, index: usize) -> Result<Option<String>> {
-    Ok(get::<Option<String>>(row, index)?.map(plain))
-}
-
-fn count<T: TryFrom<i64>>(row: &PgRow, index: usize) -> Result<T> {
-    let n: i64 = get(row, index)?;
-    T::try_from(n).map_err(|_| Error::Corrupt(format!("column {index} is {n}")))
-}
-
-fn id(row: &PgRow, index: usize) -> Result<TaskId> {
-    task_id(get(row, index)?)
-}
-
-pub(super) fn task_id(bytes: &[u8]) -> Result<TaskId> {
-    let bytes = bytes
-        .try_into()
-        .map_err(|_| Error::Corrupt("an id is not 16 bytes".to_owned()))?;
-    TaskId::from_bytes(bytes).map_err(|error| Error::Corrupt(error.to_string()))
-}
-
-fn moment(row: &PgRow, index: usize) -> Result<Timestamp> {
-    get(row, index).map(Timestamp::from_ms)
-}
-
-fn later(row: &PgRow, index: usize) -> Result<Option<Timestamp>> {
-    Ok(get::<Option<i64>>(row, index)?.map(Timestamp::from_ms))
-}
-
-pub(super) fn status(code: i64) -> Result<Status> {
-    let found = usize::try_from(code).ok().and_then(|code| Status::ALL.get(code));
-    found
-        .copied()
-        .ok_or_else(|| Error::Corrupt(format!("status {code}")))
-}
-
-pub(super) fn policy(code: i64) -> Result<GatherPolicy> {
-    let known = [GatherPolicy::All, GatherPolicy::FailFast, GatherPolicy::Settle];
-    let found = usize::try_from(code).ok().and_then(|code| known.get(code));
-    found
-        .copied()
-        .ok_or_else(|| Error::Corrupt(format!("gather policy {code}")))
-}
-
-/// Reads the columns of [`hot`].
-pub(super) fn row(row: &PgRow) -> Result<Row> {
-    let parent: Option<&[u8]> = get(row, 3)?;
-    let handler: Option<String> = get(row, 10)?;
-    let gather: Option<i64> = get(row, 21)?;
-    let key: Option<String> = get(row, 28)?;
-    let max: Option<i64> = get(row, 29)?;
-    let concurrency = key.zip(max).map(|(key, max)| Concurrency {
-        key,
-        max: u32::try_from(max).unwrap_or(u32::MAX),
-    });
-    Ok(Row {
-        concurrency,
-        gated: get(row, 30)?,
-        holds: count(row, 31)?,
-        purging: get(row, 32)?,
-        ord: count(row, 0)?,
-        id: id(row, 1)?,
-        root_id: id(row, 2)?,
-        parent_id: parent.map(task_id).transpose()?,
-        depth: count(row, 4)?,
-        kind: get(row, 5)?,
-        queue: get(row, 6)?,
-        status: status(get(row, 7)?)?,
-        priority: count(row, 8)?,
-        ready_seq: count(row, 9)?,
-        handler_id: handler
-            .map(HandlerId::new)
-            .transpose()
-            .map_err(|e| Error::Corrupt(e.to_string()))?,
-        lease_epoch: count(row, 11)?,
-        lease_until: later(row, 12)?,
-        attempt: count(row, 13)?,
-        max_attempts: count(row, 14)?,
-        crash_count: count(row, 15)?,
-        run_after: later(row, 16)?,
-        deadline: later(row, 17)?,
-        cancel_requested: get(row, 18)?,
-        open_children: count(row, 19)?,
-        waiting_on: count(row, 20)?,
-        gather: gather.map(policy).transpose()?,
-        gather_failed: get(row, 22)?,
-        messages: count(row, 23)?,
-        version: count(row, 24)?,
-        created_at: moment(row, 25)?,
-        updated_at: moment(row, 26)?,
-        finished_at: later(row, 27)?,
-    })
-}
-
-/// Reads the columns of [`texts`], the first of which is number `first`.
-pub(super) fn body(row: &PgRow, first: usize) -> Result<Body> {
-    let result: Option<&str> = get(row, first + 3)?;
-    Ok(Body {
-        title: words(row, first)?,
-        spec: words(row, first + 1)?,
-        payload: from_text(get(row, first + 2)?)?,
-        result: result.map(from_text::<Json>).transpose()?,
-        error: more_words(row, first + 4)?,
-    })
-}
-
-/// Reads the columns of [`said`].
-pub(super) fn message(task: TaskId, row: &PgRow) -> Result<MessageRecord> {
-    let calls: Option<&str> = get(row, 3)?;
-    let persistence: Option<&str> = get(row, 5)?;
-    Ok(MessageRecord {
-        format: Format::default(),
-        task_id: task,
-        seq: count(row, 0)?,
-        role: role(get(row, 1)?)?,
-        content: words(row, 2)?,
-        tool_calls: calls.map(from_text).transpose()?.unwrap_or_default(),
-        tool_call_id: more_words(row, 4)?,
-        persistence: persistence.map(from_text).transpose()?,
-        created_at: moment(row, 6)?,
-    })
-}
-
-fn role(text: &str) -> Result<Role> {
-    let known = [Role::System, Role::User, Role::Assistant, Role::Tool];
-    let found = known.into_iter().find(|role| role.as_str() == text);
-    found.ok_or_else(|| Error::Corrupt(format!("role {text}")))
-}
-
-/// Reads `seq, name, result, at`.
-pub(super) fn step(task: TaskId, row: &PgRow) -> Result<StepRecord> {
-    Ok(StepRecord {
-        task_id: task,
-        seq: count(row, 0)?,
-        name: get(row, 1)?,
-        result: from_text(get(row, 2)?)?,
-        at: moment(row, 3)?,
-    })
-}
-
-/// Reads `task, primitive, token, units, place, item, since`.
-pub(super) fn held(row: &PgRow) -> Result<Held> {
-    let item: Option<&str> = get(row, 5)?;
-    let grant = Grant {
-        primitive: get(row, 1)?,
-        token: count(row, 2)?,
-        units: count(row, 3)?,
-        item: item.map(from_text).transpose()?,
-        since: moment(row, 6)?,
-    };
-    Ok(Held {
-        holder: Holder {
-            task: id(row, 0)?,
-            grant,
-        },
-        place: count(row, 4)?,
-    })
-}
-
-/// Reads `task, primitive, place, units, until, since`.
-pub(super) fn waiter(row: &PgRow) -> Result<Waiter> {
-    Ok(Waiter {
-        task: id(row, 0)?,
-        primitive: get(row, 1)?,
-        place: count(row, 2)?,
-        units: count(row, 3)?,
-        until: later(row, 4)?,
-        since: moment(row, 5)?,
-    })
-}
-
-/// Reads `seq, task, root, kind, body, at`.
-pub(super) fn event(row: &PgRow) -> Result<EventRecord> {
-    let kind: &str = get(row, 3)?;
-    let kind: EventKind = serde_json::from_value(kind.into()).map_err(|e| Error::Corrupt(e.to_string()))?;
-    Ok(EventRecord {
-        format: Format::default(),
-        seq: count(row, 0)?,
-        task_id: id(row, 1)?,
-        root_id: id(row, 2)?,
-        kind,
-        body: from_text(get(row, 4)?)?,
-        at: moment(row, 5)?,
-    })
+    fn plain(kept: &str) -> String {
+        plain(kept.to_owned())
+    }
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ fn read(bodies: &[String]) -> Result<Vec<Delivery>> {
 }
 
 fn written(row: &rusqlite::Row<'_>) -> Result<Delivery> {
-    from_text(row.column(0)?)
+    from_text(row.kept(0)?)
 }
 
 /// A page of the deliveries of a webhook.
@@ -73,9 +73,7 @@ impl DeliveryRows for Tx<'_> {
     async fn drop_deliveries(&mut self, webhook: &str, after: u64) -> Result<(u32, u32)> {
         let sql = "SELECT count(*), ifnull(sum(dead), 0) FROM delivery WHERE webhook = ?1 AND seq > ?2";
         let statement = query(sql).bind(webhook.to_owned()).bind(int(after));
-        let counted = self.one(&statement, |row| {
-            Ok((row.column::<i64>(0)?, row.column::<i64>(1)?))
-        })?;
+        let counted = self.one(&statement, |row| Ok((row.int(0)?, row.int(1)?)))?;
         let (all, dead) = counted.unwrap_or_default();
         let statement = query("DELETE FROM delivery WHERE webhook = ?1 AND seq > ?2");
         self.write(&statement.bind(webhook.to_owned()).bind(int(after)))?;
@@ -97,7 +95,7 @@ impl DeliveryRows for Tx<'_> {
 
     async fn blocked(&mut self, webhook: &str) -> Result<Vec<TaskId>> {
         let statement = query(BLOCKED).bind(webhook.to_owned());
-        self.all(&statement, |row| codec::task_id(row.column(0)?))
+        self.all(&statement, |row| codec::task_id(row.bytes(0)?))
     }
 
     async fn dead(&mut self, webhook: &str, limit: u32) -> Result<Vec<Delivery>> {

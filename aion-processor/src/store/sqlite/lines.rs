@@ -23,7 +23,7 @@ impl Tx<'_> {
 impl NamedRows for Tx<'_> {
     async fn named(&mut self, space: Space, name: &str) -> Result<Option<String>> {
         let statement = query(sql::NAMED).bind(space as i64);
-        self.one(&statement.bind(name.to_owned()), |row| row.column(0))
+        self.one(&statement.bind(name.to_owned()), |row| row.text(0))
     }
 
     async fn put_named(
@@ -50,7 +50,7 @@ impl NamedRows for Tx<'_> {
             .bind(space as i64)
             .bind(now.as_ms())
             .bind(i64::from(limit));
-        self.all(&statement, |row| row.column(0))
+        self.all(&statement, |row| row.text(0))
     }
 }
 
@@ -125,9 +125,7 @@ impl LineRows for Tx<'_> {
 
     async fn take_item(&mut self, queue: &str) -> Result<Option<(u64, Json)>> {
         let first = query(sql::FIRST_ITEM).bind(queue.to_owned());
-        let found = self.one(&first, |row| {
-            Ok((row.column::<i64>(0)?, codec::from_text(row.column(1)?)?))
-        })?;
+        let found = self.one(&first, |row| Ok((row.int(0)?, codec::from_text(row.kept(1)?)?)))?;
         let Some((place, body)) = found else {
             return Ok(None);
         };
@@ -165,9 +163,7 @@ impl StepRows for Tx<'_> {
 
     async fn last_step(&mut self, row: &Row) -> Result<(u64, u64)> {
         let statement = query(sql::LAST_STEP).bind(int(row.ord));
-        let found = self.one(&statement, |row| {
-            Ok((row.column::<i64>(0)?, row.column::<i64>(1)?))
-        })?;
+        let found = self.one(&statement, |row| Ok((row.int(0)?, row.int(1)?)))?;
         let (seq, bytes) = found.unwrap_or_default();
         Ok((seq.unsigned_abs(), bytes.unsigned_abs()))
     }

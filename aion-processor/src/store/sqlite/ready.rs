@@ -28,7 +28,7 @@ impl Tx<'_> {
     /// See [`Rows::ready_queues`].
     pub(super) fn find_ready_queues(&mut self, limit: u32) -> Result<Vec<String>> {
         let statement = query(sql::READY_QUEUES).bind(i64::from(limit));
-        self.all(&statement, |row| row.column(0))
+        self.all(&statement, |row| row.text(0))
     }
 
     fn ready_in_queues(&mut self, claim: &ClaimReq) -> Result<Vec<(Row, Body)>> {

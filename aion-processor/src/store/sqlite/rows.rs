@@ -34,7 +34,7 @@ impl Rows for Tx<'_> {
 
     async fn insert(&mut self, row: &mut Row, body: &Body, key: Option<&str>) -> Result<()> {
         self.writes += 1;
-        let ord = self.one(&put::insert(row, key), |made| made.column::<i64>(0))?;
+        let ord = self.one(&put::insert(row, key), |made| made.int(0))?;
         row.ord = ord
             .ok_or_else(|| Error::Corrupt("a new task has no place".to_owned()))?
             .unsigned_abs();
@@ -134,7 +134,7 @@ impl Rows for Tx<'_> {
 
     async fn take_waiters(&mut self, child: &Row) -> Result<Vec<TaskId>> {
         let statement = query(sql::WAITERS).bind(int(child.ord));
-        let found = self.all(&statement, |row| codec::task_id(row.column(0)?))?;
+        let found = self.all(&statement, |row| codec::task_id(row.bytes(0)?))?;
         if !found.is_empty() {
             self.write(&query("DELETE FROM dep WHERE child = ?1").bind(int(child.ord)))?;
         }
@@ -154,13 +154,13 @@ impl Rows for Tx<'_> {
 
     async fn open_in_tree(&mut self, root: TaskId) -> Result<Option<TaskId>> {
         let statement = query(sql::OPEN_IN_TREE).bind(root.as_bytes().to_vec());
-        self.one(&statement, |row| codec::task_id(row.column(0)?))
+        self.one(&statement, |row| codec::task_id(row.bytes(0)?))
     }
 
     async fn purge(&mut self, root: TaskId, max: u32) -> Result<u32> {
         let statement = query(sql::NEWEST_IN_TREE).bind(root.as_bytes().to_vec());
         let newest = self.all(&statement.bind(i64::from(max)), |row| {
-            Ok((row.column::<i64>(0)?, row.column::<i64>(1)?))
+            Ok((row.int(0)?, row.int(1)?))
         })?;
         let Some((from, _)) = newest.last() else {
             return Ok(0);

@@ -283,7 +283,7 @@ impl Writer {
 /// `seq` of the last event that there ever was.
 pub(super) fn last_seq(conn: &Connection) -> Result<u64> {
     let sql = "SELECT ifnull(max(seq), 0) FROM sqlite_sequence WHERE name = 'event'";
-    let last = query(sql).fetch(conn, |row| row.column::<i64>(0))?;
+    let last = query(sql).fetch(conn, |row| row.int(0))?;
     Ok(last.first().map_or(0, |last| last.unsigned_abs()))
 }
 
