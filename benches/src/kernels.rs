@@ -10,7 +10,7 @@ use aion_market::predict::logistic::{LogisticOptions, fit};
 use serde::Deserialize;
 
 use crate::arrays::{Arrays, FEATURES, MEMBERS, OUTCOMES};
-use crate::memory::fastest;
+use crate::memory::{fastest, move_rows};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -74,6 +74,24 @@ impl Kernels {
     /// The results of the last measured work.
     pub fn results(&self) -> &[f64] {
         &self.out
+    }
+
+    /// Moves the bytes of the work and does nothing with them, `reps` times on `threads` threads: what memory allows.
+    ///
+    /// # Errors
+    /// When the work is no pass over pairs or over rows of four.
+    pub fn only_move(&mut self, work: Work, threads: usize, reps: usize) -> Result<Times> {
+        let Self { arrays, out, .. } = self;
+        let (wide, narrow) = match work {
+            Work::LogScore => (&arrays.p, &arrays.y),
+            Work::Brier | Work::Rps => (&arrays.p4, &arrays.label4),
+            _ => return Err("only moving is for passes over pairs and over rows of four".into()),
+        };
+        out.resize(narrow.len(), 0.0);
+        timed(reps, (), |()| {
+            move_rows(threads, wide, narrow, out);
+            Ok(())
+        })
     }
 
     /// Does the work `reps` times on `threads` threads with the instructions of `level`. A fit has one thread and the

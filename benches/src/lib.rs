@@ -5,6 +5,7 @@
 //! - [`bets`]: a market of many bets, from memory and on SQLite;
 //! - `cycles`, `scale`, with the feature `processor`: tasks through a store, and what single operations cost in a full one;
 //! - [`memory`]: what the memory of the machine can do;
+//! - `router`, with the feature of that name: search, words, a sentence encoder, rankings and how good they are;
 //! - `served`, with the feature of that name: the processor behind HTTP on loopback;
 //! - [`driver`]: our side of the protocol between `cargo xtask peers` and a driver.
 
@@ -17,6 +18,8 @@ pub mod cycles;
 pub mod driver;
 pub mod kernels;
 pub mod memory;
+#[cfg(feature = "router")]
+pub mod router;
 #[cfg(feature = "processor")]
 pub mod scale;
 #[cfg(feature = "served")]

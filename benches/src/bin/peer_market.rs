@@ -2,7 +2,8 @@
 //!
 //! One JSON object a line. `{"make": dir, "seed", ..}` writes the arrays and `{"load": dir}` reads them;
 //! `{"work", "simd", "threads", "reps", "out"}` is answered with the smallest `cpu_s` and `wall_s` of that many passes, and the
-//! results go to the file `out` where there is one; `{"probe_threads", "bytes"}` with what the memory can do;
+//! results go to the file `out` where there is one; `{"only_move": work, "threads", "reps"}` with the times of passes that
+//! read and write the same bytes and compute nothing; `{"probe_threads", "bytes"}` with what the memory can do;
 //! `{"quote_outcomes"}` with the `ns` of a quote; `{"replay", "bets"}` with the `seconds` of a recorded market.
 
 use std::error::Error;
@@ -42,6 +43,11 @@ enum Request {
         threads: usize,
         reps: usize,
         out: Option<PathBuf>,
+    },
+    Move {
+        only_move: Work,
+        threads: usize,
+        reps: usize,
     },
     Probe {
         probe_threads: usize,
@@ -107,10 +113,19 @@ fn answer(kernels: &mut Option<Kernels>, request: Request) -> Result<Value> {
             reps,
             out,
         } => {
-            let kernels = kernels.as_mut().ok_or("no arrays are loaded")?;
+            let kernels = loaded(kernels)?;
             let level = simd.map_or_else(SimdLevel::detect, |Simd::Avx2| SimdLevel::Avx2);
             let times = kernels.measure(work, level, threads, reps)?;
             told(kernels, times, out)
+        }
+        Request::Move {
+            only_move,
+            threads,
+            reps,
+        } => {
+            let kernels = loaded(kernels)?;
+            let times = kernels.only_move(only_move, threads, reps)?;
+            told(kernels, times, None)
         }
         Request::Probe { probe_threads, bytes } => Ok(json!({
             "read_bytes_per_s": read_bytes_per_s(probe_threads, bytes),
@@ -119,6 +134,10 @@ fn answer(kernels: &mut Option<Kernels>, request: Request) -> Result<Value> {
         Request::Quote { quote_outcomes } => Ok(json!({ "ns": quote_ns(quote_outcomes)? })),
         Request::Replay { replay, bets } => replayed(replay, bets),
     }
+}
+
+fn loaded(kernels: &mut Option<Kernels>) -> Result<&mut Kernels> {
+    kernels.as_mut().ok_or_else(|| "no arrays are loaded".into())
 }
 
 fn told(kernels: &Kernels, times: Times, out: Option<PathBuf>) -> Result<Value> {

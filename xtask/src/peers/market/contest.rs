@@ -19,9 +19,10 @@ pub(super) struct Plan {
 }
 
 #[derive(Serialize)]
-struct Request<'a> {
+pub(super) struct Request<'a> {
     work: &'a str,
-    peer: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peer: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     simd: Option<&'a str>,
     threads: usize,
@@ -30,8 +31,9 @@ struct Request<'a> {
     out: Option<&'a Path>,
 }
 
+/// What a driver measured.
 #[derive(Deserialize)]
-struct Answer {
+pub(super) struct Answer {
     label: String,
     cpu_s: f64,
     wall_s: f64,
@@ -97,15 +99,26 @@ impl Ring<'_> {
     fn request<'a>(&self, work: &'a Work, contest: &'a Contest, out: Option<&'a Path>) -> Request<'a> {
         Request {
             work: work.name,
-            peer: contest.peer,
-            simd: (self.vectors == Vectors::Avx2).then_some("avx2"),
-            threads: self.threads,
-            reps: self.plan.reps,
+            peer: Some(contest.peer),
             out,
+            ..self.alone(work, self.plan.reps)
         }
     }
 
-    fn time(&self, answer: &Answer) -> f64 {
+    /// Our passes without a peer.
+    pub(super) fn alone<'a>(&self, work: &'a Work, reps: usize) -> Request<'a> {
+        Request {
+            work: work.name,
+            peer: None,
+            simd: (self.vectors == Vectors::Avx2).then_some("avx2"),
+            threads: self.threads,
+            reps,
+            out: None,
+        }
+    }
+
+    /// The time that counts, in seconds.
+    pub(super) fn time(&self, answer: &Answer) -> f64 {
         if self.threads == 1 {
             answer.cpu_s
         } else {
@@ -145,7 +158,7 @@ impl Ring<'_> {
                 }
             }),
             kept: None,
-            limit: String::new(),
+            limit: "-".to_owned(),
             agreement,
             threads: self.threads,
             rounds: self.plan.rounds,

@@ -3,8 +3,8 @@
 //! Our driver makes the arrays from a seed and writes them to a directory; all sides read the same files. For one
 //! thread the processor time of the process counts, so that a busy machine disturbs little; for two, the wall time.
 //! Large blocks lie in large pages on all sides.
-//! A share of the memory's speed is beside the faster of reading and of copying, measured over as many bytes in the same
-//! run.
+//! Works that should keep up with the memory take turns with passes over the same arrays that read and write the same bytes
+//! and compute nothing.
 
 mod alone;
 pub mod contest;
@@ -17,7 +17,6 @@ use std::process::Command;
 use serde::{Deserialize, Serialize};
 
 use self::contest::{Plan, Ring, Vectors};
-use self::limit::Limit;
 use self::works::{Contest, Side, WORKS};
 use super::driver::Driver;
 use super::row::Row;
@@ -211,8 +210,6 @@ impl Sides {
     fn works(&mut self, ring: &Ring<'_>) -> Result<Vec<Row>> {
         let mut rows = vec![limit::memory_row(&mut self.ours, ring.threads)?];
         for work in &WORKS {
-            let limit = Limit::of(work, &mut self.ours, ring.threads)?;
-            let mut contests = Vec::new();
             // A fit of the Rust crates has one thread.
             let wanted = |contest: &&Contest| contest.side == Side::Python || ring.threads == 1;
             for contest in work.contests.iter().filter(wanted) {
@@ -220,12 +217,13 @@ impl Sides {
                     Side::Python => &mut self.python,
                     Side::Rust => &mut self.rust,
                 };
-                contests.push(ring.hold(work, contest, &mut self.ours, theirs)?);
+                let row = ring.hold(work, contest, &mut self.ours, theirs)?;
+                rows.push(Row {
+                    limit: limit::words(work, row.ours, ring.threads),
+                    ..row
+                });
             }
-            for row in &mut contests {
-                row.limit = limit.words(work, row.ours);
-            }
-            rows.extend(contests);
+            rows.extend(limit::beside_memory(ring, work, &mut self.ours)?);
         }
         Ok(rows)
     }
@@ -237,10 +235,7 @@ impl Sides {
         for work in &WORKS {
             for contest in work.contests.iter().filter(depends) {
                 let row = ring.hold(work, contest, &mut self.ours, &mut self.python)?;
-                rows.push(Row {
-                    limit: "arithmetic".to_owned(),
-                    ..row
-                });
+                rows.push(row);
             }
         }
         Ok(rows)
