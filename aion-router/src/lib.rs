@@ -28,6 +28,7 @@
 //! - `minilm`: sentence embeddings by a small BERT, from its safetensors.
 //! - `folders`: items from the files of a folder.
 //! - `sqlite`: a store in a SQLite file.
+//! - `postgres`: a store in a Postgres database, with embeddings as pgvector's where the server has it.
 //! - `testkit`: the conformance suite of the store trait.
 //!
 //! # Reading order
@@ -98,6 +99,8 @@ pub use profile::{PROFILES, Profile};
 pub use query::{NearestPast, Pick, Query, Shortlist, ShortlistState, SurfaceBudget, Why};
 pub use router::Router;
 pub use rules::Rules;
+#[cfg(feature = "postgres")]
+pub use store::PostgresRouterStore;
 #[cfg(feature = "sqlite")]
 pub use store::SqliteRouterStore;
 pub use store::{MemoryRouterStore, RouterStore, StoreError};

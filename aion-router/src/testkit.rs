@@ -1,7 +1,8 @@
 //! The conformance suite of [`RouterStore`]: one named case a promise.
 //!
-//! `router_store_tests!(async { MyStore::new().await })` makes one test of each case; the crate that uses it
-//! needs `tokio` with `macros` and `rt`.
+//! `router_store_tests!(async { MyStore::new().await })` makes one test of each case, and
+//! `router_store_tests!(with run)` hands each case to a function that makes a store for it and cleans up after it.
+//! The crate that uses it needs `tokio` with `macros` and `rt`.
 #![allow(clippy::unwrap_used, reason = "a case fails by panicking")]
 
 use std::sync::Arc;
@@ -17,24 +18,38 @@ use crate::{EmbeddingCache, Engine, Outcome};
 /// Makes one test of each case of the suite, over the store that the expression gives.
 #[macro_export]
 macro_rules! router_store_tests {
+    (with $run:path) => {
+        $crate::router_store_tests!(@list (with $run));
+    };
     ($make:expr) => {
-        $crate::router_store_tests!(@cases $make;
+        $crate::router_store_tests!(@list (store $make));
+    };
+    (@list $how:tt) => {
+        $crate::router_store_tests!(@cases $how;
             items_come_back_as_they_were_written
             items_are_paged_by_id
             approvals_and_embeddings_are_kept
+            every_vector_is_kept
             a_decision_comes_once_and_its_outcome_once
             the_log_is_paged_in_order
             replay_gives_the_live_state
             a_decision_without_outcome_loses_nothing
         );
     };
-    (@cases $make:expr; $($case:ident)*) => {
-        $(
-            #[tokio::test]
-            async fn $case() {
-                $crate::testkit::$case(std::sync::Arc::new($make.await)).await;
-            }
-        )*
+    (@cases $how:tt; $($case:ident)*) => {
+        $( $crate::router_store_tests!(@case $how $case); )*
+    };
+    (@case (store $make:expr) $case:ident) => {
+        #[tokio::test]
+        async fn $case() {
+            $crate::testkit::$case(std::sync::Arc::new($make.await)).await;
+        }
+    };
+    (@case (with $run:path) $case:ident) => {
+        #[tokio::test]
+        async fn $case() {
+            $run($crate::testkit::$case).await;
+        }
     };
 }
 
@@ -113,6 +128,21 @@ pub async fn approvals_and_embeddings_are_kept(store: Arc<dyn RouterStore>) {
             .unwrap(),
         None
     );
+}
+
+/// Vectors of no numbers, of very many, and of numbers that are none come back as well: a cache judges nobody.
+pub async fn every_vector_is_kept(store: Arc<dyn RouterStore>) {
+    let odd = vec![f32::NAN, f32::INFINITY, -0.0, f32::from_bits(1)];
+    let many: Vec<f32> = (0..20_000_u16).map(|i| f32::from(i) / 7.0).collect();
+    for (i, vector) in [vec![], odd, many, vec![1.0, 2.0]].into_iter().enumerate() {
+        let key = EmbeddingCache::key("model", &i.to_string());
+        for written in [&vector, &vec![0.5; 3], &vector] {
+            store.put_embedding(key, written).await.unwrap();
+        }
+        let read = store.embedding(key).await.unwrap().unwrap();
+        let bits = |vector: &[f32]| vector.iter().map(|x| x.to_bits()).collect::<Vec<u32>>();
+        assert_eq!(bits(&read), bits(&vector));
+    }
 }
 
 /// Nothing is in the log twice, and no outcome without its decision.

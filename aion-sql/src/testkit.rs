@@ -29,20 +29,28 @@ impl TestDatabase {
     /// # Panics
     /// If the variable is not set, or the server does not make a database: the test cannot run.
     pub async fn create() -> Option<Self> {
-        let Ok(url) = std::env::var(VARIABLE) else {
-            panic!("{VARIABLE} is not set: give the URL of a Postgres server for tests, or the word skip");
+        Self::create_at(VARIABLE).await
+    }
+
+    /// The same on the server that another variable names.
+    ///
+    /// # Panics
+    /// As [`TestDatabase::create`].
+    pub async fn create_at(variable: &str) -> Option<Self> {
+        let Ok(url) = std::env::var(variable) else {
+            panic!("{variable} is not set: give the URL of a Postgres server for tests, or the word skip");
         };
         if url == "skip" {
-            eprintln!("SKIPPED: {VARIABLE}=skip");
+            eprintln!("SKIPPED: {variable}=skip");
             return None;
         }
-        let server = PgConnectOptions::from_str(&url).unwrap_or_else(|error| panic!("{VARIABLE}: {error}"));
+        let server = PgConnectOptions::from_str(&url).unwrap_or_else(|error| panic!("{variable}: {error}"));
         let database = Self {
             server,
             name: fresh_name(),
         };
         let created = database.order(format!("CREATE DATABASE {}", database.name)).await;
-        created.unwrap_or_else(|error| panic!("{VARIABLE}: no database can be created: {error}"));
+        created.unwrap_or_else(|error| panic!("{variable}: no database can be created: {error}"));
         Some(database)
     }
 

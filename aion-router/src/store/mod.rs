@@ -1,6 +1,10 @@
 //! Where a catalog, its embeddings and the log of decisions are kept.
 
 mod memory;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
@@ -12,6 +16,8 @@ use crate::engine::LogEntry;
 use crate::item::{ContentHash, Item, ItemId};
 
 pub use memory::MemoryRouterStore;
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresRouterStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteRouterStore;
 

@@ -2,25 +2,19 @@
 
 use std::path::Path;
 
-use aion_sql::{Schema, SqliteOptions};
+use aion_sql::SqliteOptions;
 use aion_types::DecisionId;
 use async_trait::async_trait;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{Row, SqliteConnection};
 
-use super::{LogPage, MAX_PAGE, RouterStore, StoreError};
+use super::sql::{
+    DECIDED, RECORDED, SCHEMA, approved, backend, columns, entry, from_bytes, from_json, key_of,
+    not_appended, opened, page, place, to_bytes, to_json,
+};
+use super::{LogPage, RouterStore, StoreError};
 use crate::engine::LogEntry;
 use crate::item::{ContentHash, Item, ItemId};
-
-const SCHEMA: Schema = Schema {
-    name: "aion_router",
-    application_id: 0x4169_726f, // "Airo"
-    sqlite: &[include_str!("migrations/0001_router.sql")],
-    postgres: &[],
-};
-const DECIDED: i64 = 0;
-const RECORDED: i64 = 1;
-const FORGOT: i64 = 2;
 
 /// A store in a SQLite file.
 #[derive(Debug, Clone)]
@@ -46,10 +40,7 @@ impl SqliteRouterStore {
     }
 
     async fn connect(options: SqliteOptions) -> Result<Self, StoreError> {
-        let pool = SCHEMA
-            .open_sqlite(&options)
-            .await
-            .map_err(|error| StoreError::Open(Box::new(error)))?;
+        let pool = SCHEMA.open_sqlite(&options).await.map_err(opened)?;
         Ok(Self { pool })
     }
 
@@ -57,22 +48,6 @@ impl SqliteRouterStore {
     pub async fn close(&self) {
         self.pool.close().await;
     }
-}
-
-fn backend(error: sqlx::Error) -> StoreError {
-    StoreError::Backend(Box::new(error))
-}
-
-fn corrupt(what: &'static str) -> impl Fn(Box<dyn std::error::Error + Send + Sync>) -> StoreError {
-    move |source| StoreError::Corrupt { what, source }
-}
-
-fn to_json(value: &impl serde::Serialize) -> Result<String, StoreError> {
-    serde_json::to_string(value).map_err(|error| StoreError::Backend(Box::new(error)))
-}
-
-fn from_json<T: serde::de::DeserializeOwned>(what: &'static str, json: &str) -> Result<T, StoreError> {
-    serde_json::from_str(json).map_err(|error| corrupt(what)(error.into()))
 }
 
 #[async_trait]
@@ -120,10 +95,9 @@ impl RouterStore for SqliteRouterStore {
     }
 
     async fn put_embedding(&self, key: [u8; 32], vector: &[f32]) -> Result<(), StoreError> {
-        let bytes: Vec<u8> = vector.iter().flat_map(|x| x.to_le_bytes()).collect();
         let sql = "INSERT INTO embedding (key, vector) VALUES (?, ?)
                    ON CONFLICT (key) DO UPDATE SET vector = excluded.vector";
-        let query = sqlx::query(sql).bind(key.as_slice()).bind(bytes);
+        let query = sqlx::query(sql).bind(key.as_slice()).bind(to_bytes(vector));
         query.execute(&self.pool).await.map_err(backend)?;
         Ok(())
     }
@@ -131,45 +105,27 @@ impl RouterStore for SqliteRouterStore {
     async fn embedding(&self, key: [u8; 32]) -> Result<Option<Vec<f32>>, StoreError> {
         let query = sqlx::query_scalar("SELECT vector FROM embedding WHERE key = ?").bind(key.as_slice());
         let bytes: Option<Vec<u8>> = query.fetch_optional(&self.pool).await.map_err(backend)?;
-        let floats = |bytes: Vec<u8>| {
-            let words = bytes.chunks_exact(4);
-            words
-                .map(|word| f32::from_le_bytes([word[0], word[1], word[2], word[3]]))
-                .collect()
-        };
-        Ok(bytes.map(floats))
+        Ok(bytes.as_deref().map(from_bytes))
     }
 
     async fn append(&self, entry: &LogEntry) -> Result<u64, StoreError> {
-        let (kind, decision) = match entry {
-            LogEntry::Decided(decision) => (DECIDED, Some(decision.id)),
-            LogEntry::Recorded { decision, .. } => (RECORDED, Some(*decision)),
-            LogEntry::Forgot { .. } => (FORGOT, None),
-        };
+        let (kind, decision) = columns(entry);
         let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(backend)?;
         if kind == RECORDED && !has_decision(&mut tx, decision).await? {
             return Err(StoreError::UnknownDecision);
         }
         let sql = "INSERT INTO entry (kind, decision, body) VALUES (?, ?, ?)";
-        let query = sqlx::query(sql)
-            .bind(kind)
-            .bind(decision.map(|id| id.as_bytes().to_vec()));
+        let query = sqlx::query(sql).bind(kind).bind(key_of(decision));
         let done = query.bind(to_json(entry)?).execute(&mut *tx).await;
-        let done = done.map_err(|error| {
-            let twice = error
-                .as_database_error()
-                .is_some_and(sqlx::error::DatabaseError::is_unique_violation);
-            if twice { StoreError::Twice } else { backend(error) }
-        })?;
+        let done = done.map_err(not_appended)?;
         tx.commit().await.map_err(backend)?;
         Ok(done.last_insert_rowid().unsigned_abs())
     }
 
     async fn log(&self, after: u64, limit: usize) -> Result<LogPage, StoreError> {
-        let after = i64::try_from(after).unwrap_or(i64::MAX);
         let sql = "SELECT n, body FROM entry WHERE n > ? ORDER BY n LIMIT ?";
         let rows = sqlx::query(sql)
-            .bind(after)
+            .bind(place(after))
             .bind(page(limit))
             .fetch_all(&self.pool)
             .await;
@@ -184,26 +140,16 @@ impl RouterStore for SqliteRouterStore {
 
 async fn has_decision(tx: &mut SqliteConnection, id: Option<DecisionId>) -> Result<bool, StoreError> {
     let sql = "SELECT 1 FROM entry WHERE decision = ? AND kind = ?";
-    let query = sqlx::query(sql)
-        .bind(id.map(|id| id.as_bytes().to_vec()))
-        .bind(DECIDED);
+    let query = sqlx::query(sql).bind(key_of(id)).bind(DECIDED);
     Ok(query.fetch_optional(tx).await.map_err(backend)?.is_some())
 }
 
-fn page(limit: usize) -> i64 {
-    i64::try_from(limit.min(MAX_PAGE)).unwrap_or(i64::MAX)
-}
-
 fn read_entry(row: &SqliteRow) -> Result<(u64, LogEntry), StoreError> {
-    let n: i64 = row.try_get(0).map_err(backend)?;
     let body: String = row.try_get(1).map_err(backend)?;
-    Ok((n.unsigned_abs(), from_json("entry of the log", &body)?))
+    entry(row.try_get(0).map_err(backend)?, &body)
 }
 
 fn read_approved(row: &SqliteRow) -> Result<(ItemId, ContentHash), StoreError> {
-    let id: String = row.try_get(0).map_err(backend)?;
-    let id = ItemId::new(id).map_err(|error| corrupt("item id")(error.into()))?;
     let hash: Vec<u8> = row.try_get(1).map_err(backend)?;
-    let hash = <[u8; 32]>::try_from(hash.as_slice()).map_err(|error| corrupt("digest")(error.into()))?;
-    Ok((id, ContentHash::from_bytes(hash)))
+    approved(row.try_get(0).map_err(backend)?, &hash)
 }

@@ -1,0 +1,93 @@
+//! What the stores in SQLite and Postgres have in common: the schema, and how values become columns.
+
+use aion_sql::Schema;
+use aion_types::DecisionId;
+
+use super::{MAX_PAGE, StoreError};
+use crate::engine::LogEntry;
+use crate::item::{ContentHash, ItemId};
+
+pub(super) const SCHEMA: Schema = Schema {
+    name: "aion_router",
+    application_id: 0x4169_726f, // "Airo"
+    sqlite: &[include_str!("migrations/0001_router.sql")],
+    postgres: &[include_str!("migrations/postgres/0001_router.sql")],
+};
+
+pub(super) const DECIDED: i64 = 0;
+pub(super) const RECORDED: i64 = 1;
+const FORGOT: i64 = 2;
+
+pub(super) fn opened(error: aion_sql::OpenError) -> StoreError {
+    StoreError::Open(Box::new(error))
+}
+
+pub(super) fn backend(error: sqlx::Error) -> StoreError {
+    StoreError::Backend(Box::new(error))
+}
+
+/// A failure to append: an entry that is there already by its name.
+pub(super) fn not_appended(error: sqlx::Error) -> StoreError {
+    let twice = error
+        .as_database_error()
+        .is_some_and(sqlx::error::DatabaseError::is_unique_violation);
+    if twice { StoreError::Twice } else { backend(error) }
+}
+
+fn corrupt(what: &'static str) -> impl Fn(Box<dyn std::error::Error + Send + Sync>) -> StoreError {
+    move |source| StoreError::Corrupt { what, source }
+}
+
+pub(super) fn to_json(value: &impl serde::Serialize) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|error| StoreError::Backend(Box::new(error)))
+}
+
+pub(super) fn from_json<T: serde::de::DeserializeOwned>(
+    what: &'static str,
+    json: &str,
+) -> Result<T, StoreError> {
+    serde_json::from_str(json).map_err(|error| corrupt(what)(error.into()))
+}
+
+/// The columns `kind` and `decision` of an entry.
+pub(super) fn columns(entry: &LogEntry) -> (i64, Option<DecisionId>) {
+    match entry {
+        LogEntry::Decided(decision) => (DECIDED, Some(decision.id)),
+        LogEntry::Recorded { decision, .. } => (RECORDED, Some(*decision)),
+        LogEntry::Forgot { .. } => (FORGOT, None),
+    }
+}
+
+pub(super) fn key_of(decision: Option<DecisionId>) -> Option<Vec<u8>> {
+    decision.map(|id| id.as_bytes().to_vec())
+}
+
+pub(super) fn page(limit: usize) -> i64 {
+    i64::try_from(limit.min(MAX_PAGE)).unwrap_or(i64::MAX)
+}
+
+pub(super) fn place(after: u64) -> i64 {
+    i64::try_from(after).unwrap_or(i64::MAX)
+}
+
+pub(super) fn entry(n: i64, body: &str) -> Result<(u64, LogEntry), StoreError> {
+    Ok((n.unsigned_abs(), from_json("entry of the log", body)?))
+}
+
+pub(super) fn approved(id: String, hash: &[u8]) -> Result<(ItemId, ContentHash), StoreError> {
+    let id = ItemId::new(id).map_err(|error| corrupt("item id")(error.into()))?;
+    let hash = <[u8; 32]>::try_from(hash).map_err(|error| corrupt("digest")(error.into()))?;
+    Ok((id, ContentHash::from_bytes(hash)))
+}
+
+/// A vector as little-endian bytes.
+pub(super) fn to_bytes(vector: &[f32]) -> Vec<u8> {
+    vector.iter().flat_map(|x| x.to_le_bytes()).collect()
+}
+
+pub(super) fn from_bytes(bytes: &[u8]) -> Vec<f32> {
+    let words = bytes.chunks_exact(4);
+    words
+        .map(|word| f32::from_le_bytes([word[0], word[1], word[2], word[3]]))
+        .collect()
+}
