@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use sqlx::sqlite::LockedSqliteHandle;
 
@@ -36,6 +37,13 @@ impl<'h> Native<'h> {
             conn,
             _locked: locked,
         })
+    }
+
+    /// Keeps the plans of statements, which otherwise are made again whenever a value is bound.
+    pub(super) fn keep_plans(self) -> Result<Self> {
+        let stable = DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG;
+        self.conn.set_db_config(stable, true).map_err(failed)?;
+        Ok(self)
     }
 
     pub(super) fn conn(&mut self) -> &mut Connection {

@@ -87,7 +87,7 @@ impl Writer {
 
     fn run(mut self, runtime: &Handle, mut conn: SqliteConnection, inbox: mpsc::Receiver<Job>) {
         let locked = runtime.block_on(conn.lock_handle()).map_err(storage);
-        let closing = match locked.and_then(Native::over) {
+        let closing = match locked.and_then(Native::over).and_then(Native::keep_plans) {
             Ok(mut native) => self.serve(native.conn(), inbox),
             Err(error) => {
                 tracing::error!(%error, "the database cannot be written");
