@@ -266,11 +266,10 @@ impl<K: RowKernel, G: Guard<K::Scalar>> MapInto<'_, K, G> {
         assert!(runs.end() <= self.out.len());
         let out: *mut K::Scalar = self.out.as_mut_ptr().cast();
         for block in 0..runs.blocks {
+            let mut passed = true;
             for run in 0..RUNS {
                 let row = runs.row(run, block);
-                if !self.guard.lets_pass::<V>(proof, row) {
-                    return None;
-                }
+                passed &= self.guard.lets_pass::<V>(proof, row);
                 let numbers = self.kernel.block::<V>(proof, row);
                 // SAFETY: the vector ends before the runs do, and every one is as aligned as the first.
                 unsafe {
@@ -280,6 +279,9 @@ impl<K: RowKernel, G: Guard<K::Scalar>> MapInto<'_, K, G> {
                         numbers.store(out.add(row));
                     }
                 }
+            }
+            if !passed {
+                return None;
             }
         }
         Some(runs.end())

@@ -93,7 +93,7 @@ impl Judge for CheckJudge {
         let report = self
             .check(cwd, command)
             .await
-            .map_err(|error| Error::Judge(crate::chain(&error)))?;
+            .map_err(|error| Error::Judge(aion_service::chain(&error)))?;
         let verdict = if report.passed {
             Verdict::Success {
                 result: Json::object([("check", Json::from(command)), ("exit_code", Json::from(0))]),

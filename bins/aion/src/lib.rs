@@ -28,4 +28,4 @@ pub mod trust;
 pub mod up;
 pub mod workspace;
 
-pub use error::{Error, Result, chain};
+pub use error::{Error, Result};

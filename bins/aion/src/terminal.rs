@@ -20,7 +20,7 @@ pub fn json(document: &impl serde::Serialize) {
 
 /// Tells on standard error why a command failed.
 pub fn failure(error: &dyn std::error::Error) {
-    let _closed = writeln!(std::io::stderr().lock(), "aion: {}", crate::chain(error));
+    let _closed = writeln!(std::io::stderr().lock(), "aion: {}", aion_service::chain(error));
 }
 
 /// What to do about an error, where there is more to say than the error itself does.

@@ -25,7 +25,7 @@ use crate::forecaster::language_model;
 use crate::model::{ModelCache, ModelSource};
 use crate::node::Node;
 use crate::run::{in_process, load_engine};
-use crate::{Result, chain, terminal};
+use crate::{Result, terminal};
 
 /// The port of everything together.
 pub const DEFAULT_PORT: u16 = 9300;
@@ -46,8 +46,11 @@ pub struct UpModel {
 
 impl UpModel {
     fn load(&self) -> Result<Engine, String> {
-        let path = self.cache.find(&self.source).map_err(|error| chain(&error))?;
-        load_engine(&path).map_err(|error| chain(&error))
+        let path = self
+            .cache
+            .find(&self.source)
+            .map_err(|error| aion_service::chain(&error))?;
+        load_engine(&path).map_err(|error| aion_service::chain(&error))
     }
 }
 

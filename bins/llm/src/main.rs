@@ -63,16 +63,10 @@ async fn main() -> ExitCode {
 async fn run(cli: Cli) -> Result<(), aion_service::ServeError> {
     let serve = cli.serve.resolve(DEFAULT_PORT)?;
     let (source, engine) = (ModelSource::at(&cli.model), cli.engine_options());
-    let load = move || Engine::load(&source, engine).map_err(|error| chain(&error));
+    let load = move || Engine::load(&source, engine).map_err(|error| aion_service::chain(&error));
     aion_service::run(
         service_loading(load, LlmOptions::default().with_queue(cli.queue)),
         serve,
     )
     .await
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

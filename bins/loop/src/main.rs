@@ -68,7 +68,7 @@ async fn main() -> ExitCode {
     match run(Cli::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            report(&*error);
+            aion_service::report("aion-loop-server", &*error);
             ExitCode::FAILURE
         }
     }
@@ -117,14 +117,4 @@ fn models(transport: &Arc<dyn Transport>) -> Result<Models, aion_loop::ModelErro
         let chat = OpenAiChat::new(config, Arc::clone(&transport)).ok()?;
         Some(Arc::new(chat) as Arc<dyn ChatModel>)
     }))
-}
-
-/// The error with its causes, one a line.
-fn report(error: &dyn std::error::Error) {
-    eprintln!("aion-loop-server: {error}");
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        eprintln!("  because: {error}");
-        cause = error.source();
-    }
 }

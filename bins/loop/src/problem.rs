@@ -12,7 +12,7 @@ pub(crate) fn of_loop(error: Error) -> Problem {
         Error::ToolGone(_) => Problem::unprocessable("unknown_tool", detail).at("/tools"),
         Error::NewerFormat { .. } => Problem::conflict("newer_format", detail),
         Error::LeaseLost => Problem::conflict("lease_lost", detail),
-        other => Problem::internal(chain(&other)),
+        other => Problem::internal(aion_service::chain(&other)),
     }
 }
 
@@ -20,10 +20,13 @@ pub(crate) fn of_store(error: StoreError) -> Problem {
     match error {
         StoreError::NotFound { .. } => Problem::not_found("not_found", error.to_string()),
         StoreError::Storage(_) => {
-            tracing::error!(cause = chain(&error), "the run store is not available");
+            tracing::error!(
+                cause = aion_service::chain(&error),
+                "the run store is not available"
+            );
             Problem::unavailable("storage_unavailable", "the run store is not available")
         }
-        other => Problem::internal(chain(&other)),
+        other => Problem::internal(aion_service::chain(&other)),
     }
 }
 
@@ -35,11 +38,9 @@ pub(crate) fn of_processor(error: aion_processor::Error) -> Problem {
     if error.is_refusal() {
         return Problem::conflict(error.code(), error.to_string());
     }
-    tracing::error!(cause = chain(&error), "the task store is not available");
+    tracing::error!(
+        cause = aion_service::chain(&error),
+        "the task store is not available"
+    );
     Problem::unavailable(error.code(), "the task store is not available")
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 /// The problem of an error; `field` is the member of the body that most errors are about.
 pub(crate) fn from_error(error: &Error, field: &'static str) -> Problem {
     let code = error.code();
-    let detail = describe(error);
+    let detail = aion_service::chain(error);
     let status = match error {
         Error::NotFound { .. } | Error::UnknownSnapshot { .. } => StatusCode::NOT_FOUND,
         Error::Exists { .. } | Error::HardLinked { .. } => StatusCode::CONFLICT,
@@ -37,16 +37,4 @@ fn pointer(error: &Error, field: &'static str) -> &'static str {
         Error::EnvDenied { .. } => "env",
         _ => field,
     }
-}
-
-/// The message and those of its sources.
-fn describe(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -101,14 +101,14 @@ impl Follower {
     /// Follows the feed for ever: looks when told and at least every `every`, and settles trust.
     pub(crate) async fn run(&self, trust: &TrustLedger, streams: &Streams, every: Duration) {
         if let Err(error) = self.0.observer.restore(RESTORED).await {
-            tracing::warn!(error = %chain(&error), "the predictors could not be told of the past");
+            tracing::warn!(error = %aion_service::chain(&error), "the predictors could not be told of the past");
         }
         let mut wait = every;
         loop {
             match self.catch_up(trust, streams).await {
                 Ok(()) => wait = every,
                 Err(error) => {
-                    tracing::warn!(error = %chain(&error), "the market could not follow");
+                    tracing::warn!(error = %aion_service::chain(&error), "the market could not follow");
                     wait = (wait * 2).min(LONGEST_WAIT);
                 }
             }
@@ -121,7 +121,9 @@ impl Follower {
         for report in &observed.resolved {
             match trust.settle(report, &Vote::of_report(report)).await {
                 Ok(_) | Err(aion_trust::Error::SettledOtherwise(_)) => {}
-                Err(error) => tracing::warn!(error = %chain(&error), "trust could not be settled"),
+                Err(error) => {
+                    tracing::warn!(error = %aion_service::chain(&error), "trust could not be settled");
+                }
             }
         }
         if observed.events > 0 {
@@ -133,13 +135,3 @@ impl Follower {
 
 /// Ended tasks that the predictors are told of again after a start.
 const RESTORED: usize = 5_000;
-
-/// An error with its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let (mut text, mut cause) = (error.to_string(), error.source());
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
-}

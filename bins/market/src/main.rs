@@ -63,7 +63,7 @@ async fn main() -> ExitCode {
     match run(Cli::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            report(&*error);
+            aion_service::report("aion-market-server", &*error);
             ExitCode::FAILURE
         }
     }
@@ -122,14 +122,4 @@ fn language_model(calls_per_day: u32) -> Result<Option<Arc<dyn Predictor>>, Fail
     let options = LlmOptions::default().with_budget(budget);
     let llm = LlmPredictor::new(Arc::new(chat), Arc::new(SystemClock), options)?;
     Ok(Some(Arc::new(llm)))
-}
-
-/// The error with its causes, one a line.
-fn report(error: &dyn std::error::Error) {
-    eprintln!("aion-market-server: {error}");
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        eprintln!("  because: {error}");
-        cause = error.source();
-    }
 }

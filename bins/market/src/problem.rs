@@ -69,13 +69,7 @@ pub(crate) fn invalid(pointer: &str, detail: impl Into<String>) -> Problem {
 }
 
 fn unavailable(cause: &(dyn std::error::Error + 'static)) -> Problem {
-    let mut causes = vec![cause.to_string()];
-    let mut next = cause.source();
-    while let Some(error) = next {
-        causes.push(error.to_string());
-        next = error.source();
-    }
-    tracing::error!(cause = causes.join(": "), "the storage is not available");
+    tracing::error!(cause = aion_service::chain(cause), "the storage is not available");
     Problem::unavailable(
         "storage_unavailable",
         "the storage is not available; try again shortly",

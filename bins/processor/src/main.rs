@@ -80,7 +80,7 @@ async fn main() -> ExitCode {
     match run(Cli::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            report(&*error);
+            aion_service::report("aion-processor-server", &*error);
             ExitCode::FAILURE
         }
     }
@@ -205,15 +205,5 @@ impl std::fmt::Display for Opening {
 impl std::error::Error for Opening {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(&*self.cause)
-    }
-}
-
-/// The error with its causes, one a line.
-fn report(error: &dyn std::error::Error) {
-    eprintln!("aion-processor-server: {error}");
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        eprintln!("  because: {error}");
-        cause = error.source();
     }
 }

@@ -13,14 +13,14 @@ pub(crate) fn live(error: LiveError) -> Problem {
         LiveError::Engine(error) => engine(error),
         LiveError::Store(error) => store(error),
         LiveError::Embed(error) => {
-            tracing::error!(cause = causes(error), "the embedder failed");
+            tracing::error!(cause = aion_service::chain(error), "the embedder failed");
             Problem::unavailable(
                 "embedder_unavailable",
                 "the embedder is not available; try again shortly",
             )
         }
         LiveError::Refused(error) => Problem::conflict("log_cannot_tell", error.to_string()),
-        _ => Problem::internal(causes(&error)),
+        _ => Problem::internal(aion_service::chain(&error)),
     }
 }
 
@@ -41,19 +41,9 @@ pub(crate) fn engine(error: &Error) -> Problem {
 }
 
 fn store(error: &StoreError) -> Problem {
-    tracing::error!(cause = causes(error), "the storage is not available");
+    tracing::error!(cause = aion_service::chain(error), "the storage is not available");
     Problem::unavailable(
         "storage_unavailable",
         "the storage is not available; try again shortly",
     )
-}
-
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut causes = vec![error.to_string()];
-    let mut next = error.source();
-    while let Some(error) = next {
-        causes.push(error.to_string());
-        next = error.source();
-    }
-    causes.join(": ")
 }

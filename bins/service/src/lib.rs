@@ -60,6 +60,7 @@
 //! [`Problem`], [`Json`]/[`Path`]/[`Query`], [`StateSource`], [`Service`], [`Limits`], [`ServeArgs`], [`serve`].
 
 mod access;
+mod chain;
 mod document;
 mod envelope;
 mod error;
@@ -76,6 +77,7 @@ pub mod webhook;
 pub mod whole;
 
 pub use access::{Access, ApiKey, MIN_KEY_BYTES, protect};
+pub use chain::{chain, report};
 pub use envelope::{REQUEST_ID_HEADER, current_request_id};
 pub use error::ServeError;
 pub use extract::{Json, Path, Query, parse_json};

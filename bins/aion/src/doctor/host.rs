@@ -159,7 +159,7 @@ pub(super) async fn sandbox() -> Finding {
     let probed = match fs::create_dir_all(&dir)
         .and_then(|()| LocalMachine::open_root(&dir, LocalOptions::default()))
     {
-        Ok(machine) => machine.probe().await.map_err(|error| crate::chain(&error)),
+        Ok(machine) => machine.probe().await.map_err(|error| aion_service::chain(&error)),
         Err(error) => Err(error.to_string()),
     };
     let _gone = fs::remove_dir_all(&dir);

@@ -58,7 +58,7 @@ async fn look(name: &'static str, path: &Path) -> Finding {
 }
 
 async fn open(name: &str, path: &Path) -> Result<(), String> {
-    let said = |error: &dyn std::error::Error| crate::chain(error);
+    let said = |error: &dyn std::error::Error| aion_service::chain(error);
     match name {
         "tasks" => Processor::open(path).await.map(drop).map_err(|e| said(&e)),
         "market" => SqliteMarketStore::open(path)

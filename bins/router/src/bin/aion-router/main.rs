@@ -26,12 +26,7 @@ fn main() -> ExitCode {
     match eval.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("aion-router: {error}");
-            let mut cause = error.source();
-            while let Some(error) = cause {
-                eprintln!("  because: {error}");
-                cause = error.source();
-            }
+            aion_service::report("aion-router", &*error);
             ExitCode::FAILURE
         }
     }
