@@ -3,8 +3,8 @@
 //! `cargo run -p aion-router --example learn_from_usage`
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
-use aion_router::import::Importer;
-use aion_router::quality::{Plan, evaluate, items, questions};
+use aion_router::import::{Importer, jsonl};
+use aion_router::quality::{Plan, evaluate, questions};
 use aion_router::{HashingEmbedder, Provenance};
 
 /// Columns of the curve's longest bar.
@@ -12,7 +12,7 @@ const WIDTH: f64 = 60.0;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let importer = Importer::default().with_provider("builtin", Provenance::Builtin);
-    let tools = items(include_str!("evaluate_offline/items.jsonl"), &importer)?;
+    let tools = jsonl(include_str!("evaluate_offline/items.jsonl"), &importer)?;
     // Twenty rounds of the same needs, told apart by a number.
     let asked = questions(include_str!("evaluate_offline/queries.jsonl"))?;
     let rounds = (0..20).flat_map(|round| {

@@ -13,6 +13,7 @@ use std::sync::OnceLock;
 use crate::item::{Fields, ItemId, Provenance, UNVERIFIED_WORDS};
 use crate::slots::Slots;
 use crate::text::terms;
+use crate::vector::Best;
 
 /// Fields of an item that are searched: name, text, parameters, tags.
 pub const FIELDS: usize = 4;
@@ -162,7 +163,33 @@ impl Index {
             .collect()
     }
 
-    /// The same by slot: 0 for items that share no word.
+    /// The `k` items with the highest scores, best first, ties in the order in which they came.
+    ///
+    /// ```
+    /// use aion_router::index::{Bm25, Index};
+    /// use aion_router::{Item, Provenance, Surface};
+    ///
+    /// let mut index = Index::new();
+    /// for (name, text) in [("read", "Reads a file"), ("send", "Sends a message")] {
+    ///     let item = Item::new(Surface::Tool, name, text)?;
+    ///     index.insert(item.id(), item.fields(), Provenance::Builtin);
+    /// }
+    /// let best = index.best("a message to send", &Bm25::default(), 1);
+    /// assert_eq!(best[0].0.as_str(), "tool:send");
+    /// # Ok::<(), aion_router::Error>(())
+    /// ```
+    pub fn best(&self, text: &str, bm25: &Bm25, k: usize) -> Vec<(&ItemId, f32)> {
+        let mut column = Vec::new();
+        self.scores_into(text, bm25, &mut column);
+        let mut best = Best::new(k);
+        best.offer_positive(&column);
+        let found = best.into_sorted().into_iter();
+        found
+            .filter_map(|found| Some((self.slots.id(found.slot)?, found.score)))
+            .collect()
+    }
+
+    /// The scores by slot: 0 for items that share no word.
     pub(crate) fn scores_into(&self, text: &str, bm25: &Bm25, out: &mut Vec<f32>) {
         let wanted: BTreeSet<String> = terms(text).take(MAX_QUERY_TERMS).collect();
         self.scores_of_terms(wanted.iter().map(|term| (term.as_str(), 1.0)), bm25, out);

@@ -12,13 +12,9 @@ mod policy;
 use std::error::Error;
 use std::path::Path;
 
-use aion_router::import::Importer;
-use aion_router::quality::{Plan, Quality, Question, evaluate, items, questions};
+use aion_router::import::{Importer, jsonl};
+use aion_router::quality::{Plan, Quality, Question, evaluate, questions};
 use aion_router::{Embedder, HashingEmbedder, Item};
-
-/// The share of spelling beside meaning.
-#[cfg(feature = "minilm")]
-const SPELLING: f32 = 0.2;
 
 type Set = (String, Vec<Item>, Vec<Question>);
 
@@ -44,12 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn embedder() -> Result<Box<dyn Embedder>, Box<dyn Error>> {
     #[cfg(feature = "minilm")]
     if let Some(folder) = std::env::var_os("AION_MINILM") {
-        let encoder = aion_router::embed::minilm::MiniLm::from_folder(folder)?;
-        return Ok(Box::new(aion_router::Blended::new(
-            encoder,
-            HashingEmbedder,
-            SPELLING,
-        )?));
+        return Ok(Box::new(aion_router::embed::minilm::with_spelling(folder)?));
     }
     Ok(Box::new(HashingEmbedder))
 }
@@ -59,14 +50,14 @@ fn small() -> Result<Set, Box<dyn Error>> {
     let (rows, asked) = (include_str!("items.jsonl"), include_str!("queries.jsonl"));
     Ok((
         "a small set".to_owned(),
-        items(rows, &builtin())?,
+        jsonl(rows, &builtin())?,
         questions(asked)?,
     ))
 }
 
 fn read(folder: &Path) -> Result<Set, Box<dyn Error>> {
     let file = |name| std::fs::read_to_string(folder.join(name));
-    let rows = items(&file("items.jsonl")?, &builtin())?;
+    let rows = jsonl(&file("items.jsonl")?, &builtin())?;
     Ok((
         folder.display().to_string(),
         rows,

@@ -1,4 +1,4 @@
-//! Items from what is there already: OpenAPI documents, the tools of MCP servers, Markdown, folders.
+//! Items from what is there already: OpenAPI documents, the tools of MCP servers, Markdown, folders, JSON lines.
 //!
 //! An importer takes a document apart and gives its items; it adds nothing to a catalog and asks nobody. A
 //! part that cannot be an item is passed over and named, so that one bad operation does not cost the others.
@@ -19,10 +19,13 @@
 
 #[cfg(feature = "folders")]
 mod folder;
+pub(crate) mod lines;
 mod markdown;
 mod mcp;
 mod openapi;
 mod schema;
+#[cfg(feature = "mcp")]
+mod server;
 
 use crate::error::{Error, Result};
 use crate::item::{Item, MAX_NAME_BYTES, MAX_TEXT_BYTES, Provenance, Surface};
@@ -30,9 +33,12 @@ use crate::tokens::{ByteTokens, TokenCounter};
 
 #[cfg(feature = "folders")]
 pub use folder::folder;
+pub use lines::jsonl;
 pub use markdown::markdown;
 pub use mcp::mcp_tools;
 pub use openapi::openapi;
+#[cfg(feature = "mcp")]
+pub use server::{McpError, McpOptions, McpServer, read_mcp_server};
 
 /// The most parts of one document.
 pub const MAX_PARTS: usize = 10_000;

@@ -4,15 +4,15 @@
 //!
 //! ```
 //! use aion_router::HashingEmbedder;
-//! use aion_router::import::Importer;
-//! use aion_router::quality::{Plan, evaluate, items, questions};
+//! use aion_router::import::{Importer, jsonl};
+//! use aion_router::quality::{Plan, evaluate, questions};
 //!
 //! let tools = r#"{"name": "read_file", "text": "Reads a file"}
 //! {"name": "send_mail", "text": "Sends a message"}"#;
 //! let asked = r#"{"text": "show me the file", "relevant": ["read_file"]}
 //! {"text": "write a message to Ann", "relevant": ["send_mail"]}"#;
 //! let report = evaluate(
-//!     items(tools, &Importer::default())?,
+//!     jsonl(tools, &Importer::default())?,
 //!     &questions(asked)?,
 //!     &HashingEmbedder,
 //!     &Plan::default(),
@@ -33,8 +33,8 @@ use serde::ser::SerializeStruct;
 
 use crate::item::ItemId;
 
-pub use rows::{Question, items, questions};
-pub use run::{Plan, QualityError, Report, evaluate};
+pub use rows::{Question, questions};
+pub use run::{Plan, QualityError, Report, evaluate, split};
 
 /// Recall, NDCG and bits over many questions.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]

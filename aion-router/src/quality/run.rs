@@ -144,8 +144,8 @@ pub fn evaluate(
     })
 }
 
-/// Questions to learn from, and others.
-fn split<'a>(
+/// Questions to learn from, and others: those that the items answer, in the order of a digest of their words.
+pub fn split<'a>(
     items: &[Item],
     questions: &'a [Question],
     plan: &Plan,

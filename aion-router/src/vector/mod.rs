@@ -12,7 +12,7 @@ pub use kernel::Level;
 pub use top::Found;
 
 use crate::error::{Error, Result};
-use top::Best;
+pub(crate) use top::Best;
 
 /// Numbers that a row is padded to, so that kernels need no remainder.
 const LANES: usize = 64;

@@ -57,6 +57,16 @@ impl Best {
         }
     }
 
+    /// Looks at the scores of all slots that have one above 0.
+    pub(crate) fn offer_positive(&mut self, scores: &[f32]) {
+        self.bar = f32::from_bits(1);
+        for (slot, score) in scores.iter().enumerate() {
+            if *score >= self.bar && self.k > 0 {
+                self.push(Found { slot, score: *score });
+            }
+        }
+    }
+
     pub(crate) fn push(&mut self, found: Found) {
         self.found.push(found);
         if self.found.len() >= 2 * self.k {

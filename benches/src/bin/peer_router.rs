@@ -12,7 +12,7 @@ use std::hint::black_box;
 use std::path::PathBuf;
 
 use aion_benches::driver;
-use aion_benches::memory::fastest;
+use aion_benches::memory::{fastest, read_bytes_per_s};
 use aion_benches::router::catalogs::Catalogs;
 use aion_benches::router::sets::{Remembered, Set, write_for_peers};
 use aion_benches::router::vectors::{Scan, Search};
@@ -33,22 +33,66 @@ const TEXTS: &str = "metatool";
 #[serde(tag = "do", rename_all = "snake_case")]
 enum Request {
     Open(Open),
-    MakeVectors { rows: usize, queries: usize, real: usize },
-    LoadVectors { rows: usize },
-    Scan { scan: Scan, reps: usize, found: bool },
-    MakeWords { docs: usize, queries: usize },
+    MakeVectors {
+        rows: usize,
+        queries: usize,
+        real: usize,
+    },
+    LoadVectors {
+        rows: usize,
+    },
+    Scan {
+        scan: Scan,
+        reps: usize,
+        found: bool,
+    },
+    MakeWords {
+        docs: usize,
+        queries: usize,
+    },
     LoadWords {},
-    Search { reps: usize, found: bool },
-    MakeTokens { texts: usize, tokens: usize },
-    Embed { reps: usize, found: bool },
-    Cached { texts: usize, reps: usize },
-    Rank { surfaces: usize, items: usize, learned: u64, times: u64 },
-    Replay { items: usize, decisions: u64 },
+    Search {
+        reps: usize,
+        found: bool,
+    },
+    MakeTokens {
+        texts: usize,
+        tokens: usize,
+    },
+    Embed {
+        reps: usize,
+        found: bool,
+    },
+    Cached {
+        texts: usize,
+        reps: usize,
+    },
+    Rank {
+        surfaces: usize,
+        items: usize,
+        learned: u64,
+        times: u64,
+    },
+    Replay {
+        items: usize,
+        decisions: u64,
+    },
+    Probe {
+        bytes: usize,
+    },
     MakeSet(Asked),
     Quality(Asked),
     Cold(Asked),
-    Attack { draws: u64, #[serde(flatten)] asked: Asked },
-    Fitting { budget: u32, #[serde(flatten)] asked: Asked },
+    Attack {
+        draws: u64,
+        #[serde(flatten)]
+        asked: Asked,
+    },
+    Fitting {
+        budget: u32,
+        #[serde(flatten)]
+        asked: Asked,
+    },
 }
 
 #[derive(Deserialize)]
@@ -69,13 +113,17 @@ struct Asked {
 
 fn main() -> Result<()> {
     let mut parts = None;
-    driver::serve("aion-router", env!("CARGO_PKG_VERSION"), |request| match request {
-        Request::Open(folders) => {
-            parts = Some(Parts::new(folders)?);
-            Ok(json!({}))
-        }
-        request => parts.as_mut().ok_or("nothing is open")?.answer(request),
-    })
+    driver::serve(
+        "aion-router",
+        env!("CARGO_PKG_VERSION"),
+        |request| match request {
+            Request::Open(folders) => {
+                parts = Some(Parts::new(folders)?);
+                Ok(json!({}))
+            }
+            request => parts.as_mut().ok_or("nothing is open")?.answer(request),
+        },
+    )
 }
 
 struct Parts {
@@ -89,7 +137,10 @@ struct Parts {
 
 impl Parts {
     fn new(folders: Open) -> Result<Self> {
-        let encoder = folders.minilm.as_ref().map(|minilm| Remembered::new(minilm, &folders.cache));
+        let encoder = folders
+            .minilm
+            .as_ref()
+            .map(|minilm| Remembered::new(minilm, &folders.cache));
         Ok(Self {
             encoder: encoder.transpose()?,
             folders,
@@ -130,7 +181,12 @@ impl Parts {
             Request::MakeTokens { texts, tokens } => self.make_tokens(texts, tokens),
             Request::Embed { reps, found } => self.embed(reps, found),
             Request::Cached { texts, reps } => self.cached(texts, reps),
-            Request::Rank { surfaces, items, learned, times } => {
+            Request::Rank {
+                surfaces,
+                items,
+                learned,
+                times,
+            } => {
                 let mut catalogs = Catalogs::new(surfaces, items)?;
                 catalogs.use_it(learned)?;
                 let took = catalogs.rank(times)?;
@@ -142,6 +198,7 @@ impl Parts {
                 let (per_s, same) = catalogs.replay(log)?;
                 Ok(json!({ "per_s": per_s, "same": same }))
             }
+            Request::Probe { bytes } => Ok(json!({ "bytes_per_s": read_bytes_per_s(1, bytes) })),
             Request::MakeSet(asked) => {
                 let (set, split) = self.split(&asked)?;
                 let file = self.folders.dir.join(format!("{}.json", asked.set));
@@ -150,7 +207,9 @@ impl Parts {
             }
             Request::Quality(asked) => {
                 let (set, split) = self.split(&asked)?;
-                let plan = Plan::default().with_training(asked.training).with_asked(asked.asked);
+                let plan = Plan::default()
+                    .with_training(asked.training)
+                    .with_asked(asked.asked);
                 let questions = split.all();
                 let embedder = self.encoder()?.with_spelling()?;
                 let report = evaluate(set.items, &questions, &embedder, &plan, |_, _| {})?;
@@ -172,7 +231,8 @@ impl Parts {
                 let encoder = self.encoder()?;
                 let embedders: (&dyn Embedder, &dyn Embedder) = (&encoder, &encoder.with_spelling()?);
                 let found = attack::measure(&set, &split.training(), &split.asked(), embedders, draws)?;
-                let taken = |taken: attack::Taken| json!({ "slots": taken.slots, "questions": taken.questions });
+                let taken =
+                    |taken: attack::Taken| json!({ "slots": taken.slots, "questions": taken.questions });
                 Ok(json!({
                     "encoder": taken(found.encoder),
                     "cold": taken(found.cold),
@@ -190,7 +250,9 @@ impl Parts {
     }
 
     fn encoder(&self) -> Result<&Remembered> {
-        self.encoder.as_ref().ok_or_else(|| "no sentence encoder is named".into())
+        self.encoder
+            .as_ref()
+            .ok_or_else(|| "no sentence encoder is named".into())
     }
 
     fn set(&mut self, name: &str) -> Result<&Set> {
@@ -204,7 +266,9 @@ impl Parts {
     /// A set with its questions as the evaluation splits them; their vectors are known afterwards.
     fn split(&mut self, asked: &Asked) -> Result<(Set, Split)> {
         let set = self.set(&asked.set)?.clone();
-        let plan = Plan::default().with_training(asked.training).with_asked(asked.asked);
+        let plan = Plan::default()
+            .with_training(asked.training)
+            .with_asked(asked.asked);
         let (training, others) = split(&set.items, &set.questions, &plan);
         let split = Split {
             training: training.into_iter().cloned().collect(),
@@ -223,7 +287,10 @@ impl Parts {
             return Ok(Vec::new());
         }
         let questions = self.set(TEXTS)?.questions.iter();
-        let texts: Vec<String> = questions.take(count).map(|question| question.text.clone()).collect();
+        let texts: Vec<String> = questions
+            .take(count)
+            .map(|question| question.text.clone())
+            .collect();
         if let Some(encoder) = &mut self.encoder {
             encoder.learn(&texts)?;
         }
@@ -249,7 +316,11 @@ impl Parts {
     fn make_tokens(&mut self, texts: usize, tokens: usize) -> Result<Value> {
         let all: String = match self.set(TEXTS) {
             Ok(set) => {
-                let words = set.questions.iter().take(50 * texts).map(|question| question.text.as_str());
+                let words = set
+                    .questions
+                    .iter()
+                    .take(50 * texts)
+                    .map(|question| question.text.as_str());
                 words.collect::<Vec<_>>().join(" ")
             }
             Err(_) => "which of these tools reads a file and says what it found ".repeat(10 * texts),

@@ -54,7 +54,7 @@ pub fn measure(
     (plain, embedder): (&dyn Embedder, &dyn Embedder),
     draws: u64,
 ) -> Result<Attack> {
-    let strangers = (set.items.len() / 100).max(1);
+    let strangers = set.items.len().div_ceil(100);
     let vectors: Vec<Vec<f32>> = asked
         .iter()
         .map(|question| embed_one(plain, &question.text))
@@ -72,7 +72,9 @@ pub fn measure(
             add(&mut engine, item.clone(), embedder)?;
         }
         let share = 1.0 / draws as f64;
-        attack.encoder.add(share, by_encoder(set, &hostile, &vectors, plain)?);
+        attack
+            .encoder
+            .add(share, by_encoder(set, &hostile, &vectors, plain)?);
         attack.cold.add(share, by_engine(&engine, asked, embedder)?);
         teach(&mut engine, training, embedder)?;
         attack.learned.add(share, by_engine(&engine, asked, embedder)?);
@@ -129,8 +131,8 @@ fn hostile(asked: &[&Question], vectors: &[Vec<f32>], strangers: usize, draw: u6
         near.sort_by(|a, b| dot(&vectors[*b], middle).total_cmp(&dot(&vectors[*a], middle)));
         let stolen = near.iter().take(STOLEN).map(|place| asked[*place].text.as_str());
         let text = stolen.collect::<Vec<_>>().join(" ");
-        let provider = format!("stranger {i}");
-        Ok(Item::new(Surface::Tool, &format!("assistant {i}"), &text)?
+        let provider = format!("stranger_{i}");
+        Ok(Item::new(Surface::Tool, &format!("assistant_{i}"), &text)?
             .with_provider(&provider, Provenance::Unverified)?)
     };
     middles.iter().enumerate().map(item).collect()
@@ -145,7 +147,8 @@ fn middles(vectors: &[Vec<f32>], clusters: usize, draw: u64) -> Vec<Vec<f32>> {
     for _ in 0..ROUNDS {
         let mut sums = vec![vec![0.0; vectors[0].len()]; clusters];
         for vector in vectors {
-            let nearest = (0..clusters).max_by(|a, b| dot(vector, &middles[*a]).total_cmp(&dot(vector, &middles[*b])));
+            let nearest =
+                (0..clusters).max_by(|a, b| dot(vector, &middles[*a]).total_cmp(&dot(vector, &middles[*b])));
             let sum = &mut sums[nearest.unwrap_or(0)];
             sum.iter_mut().zip(vector).for_each(|(sum, x)| *sum += x);
         }

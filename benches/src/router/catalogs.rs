@@ -56,9 +56,16 @@ impl Catalogs {
         let mut vectors = BTreeMap::new();
         for surface in SURFACES.into_iter().take(surfaces) {
             for i in 0..items {
-                let item = Item::new(surface.clone(), &format!("{} {i}", word(&mut dice)), &text(&mut dice, 16))?
-                    .with_provider("builtin", Provenance::Builtin)?
-                    .with_renderings(vec![Rendering::new("a name", 6), Rendering::new("all of it", 120)])?;
+                let item = Item::new(
+                    surface.clone(),
+                    &format!("{}_{i}", word(&mut dice)),
+                    &text(&mut dice, 16),
+                )?
+                .with_provider("builtin", Provenance::Builtin)?
+                .with_renderings(vec![
+                    Rendering::new("a name", 6),
+                    Rendering::new("all of it", 120),
+                ])?;
                 let id = item.id().clone();
                 engine.upsert(item)?;
                 let vector = vector(&mut dice);
@@ -115,7 +122,10 @@ impl Catalogs {
             let (shortlist, decision) = self.engine.rank(&query, Some(&vector))?;
             wall.push(wall_start.elapsed());
             cpu.push(cpu_time().saturating_sub(cpu_start));
-            if shortlist.picks.is_empty() || shortlist.tokens > BUDGET || decision.surfaces.len() != self.surfaces {
+            if shortlist.picks.is_empty()
+                || shortlist.tokens > BUDGET
+                || decision.surfaces.len() != self.surfaces
+            {
                 return Err("a shortlist that is none".into());
             }
         }
@@ -151,13 +161,18 @@ impl Catalogs {
 }
 
 fn firsts(decision: &Decision) -> Vec<ItemId> {
-    let firsts = decision.surfaces.iter().filter_map(|surface| surface.candidates.first());
+    let firsts = decision
+        .surfaces
+        .iter()
+        .filter_map(|surface| surface.candidates.first());
     firsts.map(|candidate| candidate.item.clone()).collect()
 }
 
 fn percentile(times: &mut [Duration], of_hundred: usize) -> f64 {
     times.sort_unstable();
-    times.get(times.len() * of_hundred / 100).map_or(f64::NAN, Duration::as_secs_f64)
+    times
+        .get(times.len() * of_hundred / 100)
+        .map_or(f64::NAN, Duration::as_secs_f64)
 }
 
 /// A word, the low ones often.

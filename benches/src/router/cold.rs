@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use aion_router::quality::{Quality, Question};
-use aion_router::{Embedder, EngineOptions, ItemId, Query, SurfaceBudget, Surface};
+use aion_router::{Embedder, EngineOptions, ItemId, Query, Surface, SurfaceBudget};
 
 use super::Result;
 use super::attack::teach;

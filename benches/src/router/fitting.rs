@@ -36,7 +36,12 @@ pub fn measure(set: &Set, asked: &[&Question], embedder: &dyn Embedder, budget: 
     for question in asked {
         let query = Query::new(&question.text, u32::MAX).with_surface(everything.clone());
         let (shortlist, _) = engine.rank(&query, Some(&embed_one(embedder, &question.text)?))?;
-        let full = |pick: &aion_router::Pick| engine.catalog().get(&pick.item).map_or(u32::MAX, aion_router::Item::full_tokens);
+        let full = |pick: &aion_router::Pick| {
+            engine
+                .catalog()
+                .get(&pick.item)
+                .map_or(u32::MAX, aion_router::Item::full_tokens)
+        };
         let choices: Vec<Candidate> = shortlist
             .picks
             .iter()
@@ -55,7 +60,9 @@ pub fn measure(set: &Set, asked: &[&Question], embedder: &dyn Embedder, budget: 
         let best = knapsack(&choices, budget);
         let recall = |chosen: &[bool]| {
             let shown = shortlist.picks.iter().zip(chosen).filter(|(_, chosen)| **chosen);
-            let found = shown.filter(|(pick, _)| question.relevant.contains(&pick.item)).count();
+            let found = shown
+                .filter(|(pick, _)| question.relevant.contains(&pick.item))
+                .count();
             found as f64 / question.relevant.len() as f64
         };
         let value = |chosen: &[bool]| {

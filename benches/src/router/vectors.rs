@@ -65,7 +65,12 @@ fn bell(dice: &mut Dice) -> Vec<f32> {
 }
 
 fn unit(vector: &[f32]) -> Vec<f32> {
-    let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
+    let length = vector
+        .iter()
+        .map(|x| x * x)
+        .sum::<f32>()
+        .sqrt()
+        .max(f32::MIN_POSITIVE);
     vector.iter().map(|x| x / length).collect()
 }
 

@@ -21,7 +21,11 @@ const TOP: usize = 10;
 /// When the file cannot be written.
 pub fn write(dir: &Path, docs: usize, texts: &[String], asked: &[String]) -> Result<()> {
     let mut dice = Dice::new(7);
-    let mut all: Vec<Vec<String>> = texts.iter().take(docs).map(|text| terms(text).collect()).collect();
+    let mut all: Vec<Vec<String>> = texts
+        .iter()
+        .take(docs)
+        .map(|text| terms(text).collect())
+        .collect();
     let real = all.len();
     while all.len() < docs {
         let [a, b] = [0; 2].map(|_| dice.below(real));

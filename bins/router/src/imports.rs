@@ -1,7 +1,7 @@
 //! Items from documents.
 
-use aion_router::import::{Imported, Importer, markdown, mcp_tools, openapi};
-use aion_router::{Surface, quality};
+use aion_router::Surface;
+use aion_router::import::{Imported, Importer, jsonl, markdown, mcp_tools, openapi};
 use aion_service::{Json, Problem};
 use axum::extract::State;
 use serde_json::Value;
@@ -56,7 +56,7 @@ fn take_apart(body: &ImportBody, counter: &dyn aion_router::TokenCounter) -> Res
         FormatChoice::Openapi => openapi(document, &importer),
         FormatChoice::Mcp => mcp_tools(document, &importer),
         FormatChoice::Markdown => markdown(&body.file, text(document)?, &Surface::Doc, &importer),
-        FormatChoice::Jsonl => quality::items(text(document)?, &importer).map(|items| Imported {
+        FormatChoice::Jsonl => jsonl(text(document)?, &importer).map(|items| Imported {
             items,
             skipped: Vec::new(),
         }),

@@ -1,6 +1,7 @@
 //! `GET /state`: what an agent should know of the router, in few words.
 
 use aion_router::LiveRouter;
+use aion_router::index::Index;
 use aion_service::{Problem, StateQuery, StateSource};
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
@@ -28,10 +29,8 @@ impl StateSource for RouterState {
             let surfaces = catalog.surfaces().take(SURFACES_SHOWN);
             let items: Map<String, Value> = surfaces
                 .map(|surface| {
-                    (
-                        surface.as_str().to_owned(),
-                        catalog.of_surface(surface).count().into(),
-                    )
+                    let items = catalog.index(surface).map_or(0, Index::len);
+                    (surface.as_str().to_owned(), items.into())
                 })
                 .collect();
             json!({ "router": { "items": items, "outcomes": engine.history().outcomes() } })

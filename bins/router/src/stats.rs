@@ -1,5 +1,6 @@
 //! What the router has and has learned.
 
+use aion_router::index::Index;
 use aion_router::{Engine, Feature, Profile, Surface};
 use aion_service::Json;
 use axum::extract::State;
@@ -40,7 +41,7 @@ fn of_surface(engine: &Engine, surface: &Surface) -> SurfaceStats {
     let weights = Feature::ALL.into_iter().zip(history.weights(surface).values());
     SurfaceStats {
         surface: surface.as_str().to_owned(),
-        items: engine.catalog().of_surface(surface).count(),
+        items: engine.catalog().index(surface).map_or(0, Index::len),
         mixture: mixture
             .map(|(profile, weight)| MixtureView {
                 profile: profile.into(),

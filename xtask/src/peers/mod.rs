@@ -12,6 +12,7 @@ pub mod llm;
 pub mod market;
 pub mod processor;
 pub mod python;
+pub mod router;
 pub mod row;
 
 use std::path::{Path, PathBuf};
@@ -35,7 +36,7 @@ pub struct PeersArgs {
     /// One JSON document instead of a table
     #[arg(long)]
     json: bool,
-    /// Of the suite `processor`: only works whose name holds this (sqlite-normal, sqlite-full, postgres, scale, ..)
+    /// Of the suites `processor` and `router`: only works whose name holds this (sqlite-normal, postgres, scale, .. and scan, metatool, ..)
     #[arg(long, value_name = "WORK")]
     only: Option<String>,
 }
@@ -52,6 +53,8 @@ enum Suite {
     Market,
     /// The task engine beside other queues on SQLite and Postgres; one file of a million tasks
     Processor,
+    /// The router's search, words, encoder and rankings beside vector indexes, BM25 and a runtime of models
+    Router,
 }
 
 /// How long to measure.
@@ -82,6 +85,7 @@ pub fn run(root: &Path, args: &PeersArgs) -> Result<()> {
         Suite::Loop => agent_loop::rows(root, effort)?,
         Suite::Market => market::rows(root, &machine, effort)?,
         Suite::Processor => processor::rows(root, effort, args.only.as_deref())?,
+        Suite::Router => router::rows(root, effort, args.only.as_deref())?,
     };
     let rows: Vec<Row> = rows.into_iter().map(Row::judged).collect();
     if args.json {

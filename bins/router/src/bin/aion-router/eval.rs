@@ -5,15 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use aion_market::diagram::{DiagramOptions, Series, learning};
-use aion_router::embed::minilm::MiniLm;
-use aion_router::import::Importer;
-use aion_router::quality::{Plan, Quality, Report, evaluate, items, questions};
-use aion_router::{Blended, Embedder, HashingEmbedder, Provenance};
+use aion_router::embed::minilm;
+use aion_router::import::{Importer, jsonl};
+use aion_router::quality::{Plan, Quality, Report, evaluate, questions};
+use aion_router::{Embedder, HashingEmbedder, Provenance};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-
-/// The share of spelling beside meaning in a blended embedding.
-const SPELLING: f32 = 0.2;
 
 /// Options of `aion-router eval`.
 #[derive(Debug, Args)]
@@ -45,7 +42,7 @@ impl Eval {
     pub(crate) fn run(&self) -> Result<(), Box<dyn Error>> {
         // The words of a set that is being measured are to be believed.
         let importer = Importer::default().with_provider("builtin", Provenance::Builtin);
-        let rows = items(&read(&self.items)?, &importer).map_err(|error| named(&self.items, &error))?;
+        let rows = jsonl(&read(&self.items)?, &importer).map_err(|error| named(&self.items, &error))?;
         let asked = questions(&read(&self.queries)?).map_err(|error| named(&self.queries, &error))?;
         let plan = Plan::default()
             .with_training(self.training)
@@ -72,8 +69,8 @@ impl Eval {
         let Some(folder) = &self.minilm else {
             return Ok(Box::new(HashingEmbedder));
         };
-        let encoder = MiniLm::from_folder(folder).map_err(|error| named(folder, &error))?;
-        Ok(Box::new(Blended::new(encoder, HashingEmbedder, SPELLING)?))
+        let encoder = minilm::with_spelling(folder).map_err(|error| named(folder, &error))?;
+        Ok(Box::new(encoder))
     }
 }
 
