@@ -26,6 +26,8 @@
 //!
 //! - `tokenizer`: token counts by the tokenizer of a model.
 //! - `minilm`: sentence embeddings by a small BERT, from its safetensors.
+//! - `remote`: embeddings by a server that speaks OpenAI's `/v1/embeddings`.
+//! - `mcp`: the tools of running MCP servers, over stdio and streamable HTTP.
 //! - `folders`: items from the files of a folder.
 //! - `sqlite`: a store in a SQLite file.
 //! - `postgres`: a store in a Postgres database, with embeddings as pgvector's where the server has it.

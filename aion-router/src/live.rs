@@ -91,10 +91,11 @@ struct Inner {
 }
 
 impl LiveRouter {
-    /// Opens a router at the state that the store's log gives.
+    /// Opens a router at the state that the store's log gives. With an embedder that fails, items without a vector
+    /// are ranked by their words until [`LiveRouter::embed_missing`] succeeds.
     ///
     /// # Errors
-    /// [`LiveError`] if the store or the embedder fails, or the options are out of range.
+    /// [`LiveError`] if the store fails, or the options are out of range.
     pub async fn open(
         store: Arc<dyn RouterStore>,
         embedder: Arc<dyn Embedder>,
@@ -117,7 +118,11 @@ impl LiveRouter {
         let router = Self::closed(store, embedder, options, ladder, reranker)?;
         router.load_items().await?;
         router.replay().await?;
-        router.embed_missing().await?;
+        match router.embed_missing().await {
+            // Without vectors items are ranked by their words; `embed_missing` can be called again.
+            Err(LiveError::Embed(error)) => tracing::warn!(error = said(&error), "items have no embedding"),
+            done => drop(done?),
+        }
         Ok(router)
     }
 
@@ -180,8 +185,12 @@ impl LiveRouter {
         }
     }
 
-    /// Embeds the items that have no vector: from the store's cache where it has them.
-    async fn embed_missing(&self) -> Result<(), LiveError> {
+    /// Embeds the items that have no vector, such as those that came while the embedder was away: from the store's
+    /// cache where it has them. How many there were.
+    ///
+    /// # Errors
+    /// [`LiveError`]; some may have their vector then.
+    pub async fn embed_missing(&self) -> Result<usize, LiveError> {
         let missing: Vec<(ItemId, String)> = self.read(|engine| {
             let items = engine.catalog().without_vector();
             items
@@ -191,11 +200,12 @@ impl LiveRouter {
         for batch in missing.chunks(BATCH) {
             self.embed_batch(batch).await?;
         }
-        Ok(())
+        Ok(missing.len())
     }
 
     async fn embed_batch(&self, batch: &[(ItemId, String)]) -> Result<(), LiveError> {
-        let (embedder, dim) = (&self.0.embedder, self.0.embedder.dim());
+        let embedder = &self.0.embedder;
+        let dim = embedder.ask_dim()?;
         let mut unknown: Vec<&(ItemId, String)> = Vec::new();
         for pair in batch {
             let key = EmbeddingCache::key(embedder.model_id(), &pair.1);
@@ -276,7 +286,7 @@ impl LiveRouter {
     pub async fn approve(&self, id: &ItemId, hash: ContentHash) -> Result<(), LiveError> {
         self.0.store.approve(id, hash).await?;
         self.change(|engine| engine.approve(id, hash));
-        self.embed_missing().await
+        self.embed_missing().await.map(drop)
     }
 
     /// Ranks, climbing the ladder as far as it pays, and stores the decision.
@@ -293,7 +303,7 @@ impl LiveRouter {
                 Rung::Lexical => {}
                 Rung::Embedding => match self.0.cache.get_or_embed(&*self.0.embedder, &query.text) {
                     Ok(vector) => best = self.read(|engine| engine.rank(query, Some(&vector)))?,
-                    Err(error) => lost = Some(error.to_string()),
+                    Err(error) => lost = Some(said(&error)),
                 },
                 Rung::Rerank => {
                     let Some(reranker) = &self.0.reranker else { break };
@@ -427,4 +437,10 @@ impl LiveRouter {
     fn change<T>(&self, change: impl FnOnce(&mut Engine) -> T) -> T {
         change(&mut self.0.engine.write().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// The error with its causes.
+fn said(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -53,7 +53,14 @@ impl<A: Embedder, B: Embedder> Embedder for Blended<A, B> {
     }
 
     fn dim(&self) -> usize {
-        self.first.dim() + self.second.dim()
+        match (self.first.dim(), self.second.dim()) {
+            (0, _) | (_, 0) => 0,
+            (first, second) => first + second,
+        }
+    }
+
+    fn ask_dim(&self) -> std::result::Result<usize, EmbedError> {
+        Ok(self.first.ask_dim()? + self.second.ask_dim()?)
     }
 
     fn embed(&self, texts: &[&str], out: &mut [f32]) -> std::result::Result<(), EmbedError> {

@@ -5,6 +5,8 @@ mod cache;
 mod hashing;
 #[cfg(feature = "minilm")]
 pub mod minilm;
+#[cfg(feature = "remote")]
+pub mod remote;
 
 use std::fmt::Debug;
 
@@ -42,8 +44,16 @@ pub trait Embedder: Debug + Send + Sync {
     /// Names the model with its version: vectors of different names are never compared.
     fn model_id(&self) -> &str;
 
-    /// How many numbers a vector has.
+    /// How many numbers a vector has; 0 while that is not known.
     fn dim(&self) -> usize;
+
+    /// The same, found out if it is not known.
+    ///
+    /// # Errors
+    /// [`EmbedError`] if whoever knows it does not say.
+    fn ask_dim(&self) -> Result<usize, EmbedError> {
+        Ok(self.dim())
+    }
 
     /// Writes the vectors of `texts` into `out`, shape `[texts, dim]`.
     ///
@@ -57,7 +67,7 @@ pub trait Embedder: Debug + Send + Sync {
 /// # Errors
 /// Those of the embedder.
 pub fn embed_one(embedder: &dyn Embedder, text: &str) -> Result<Vec<f32>, EmbedError> {
-    let mut vector = vec![0.0; embedder.dim()];
+    let mut vector = vec![0.0; embedder.ask_dim()?];
     embedder.embed(&[text], &mut vector)?;
     Ok(vector)
 }

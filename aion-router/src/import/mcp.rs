@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::schema::{words, written};
 use super::{Imported, Importer, Part, bad_document};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::item::Surface;
 
 /// The tools of an MCP server: a list of tools, the result of `tools/list`, or the whole JSON-RPC answer.
@@ -25,7 +25,8 @@ use crate::item::Surface;
 /// ```
 ///
 /// # Errors
-/// [`Error::BadDocument`] if there is no list of tools, [`Error::LimitReached`] for more than 10,000.
+/// [`Error::BadDocument`](crate::Error::BadDocument) if there is no list of tools, [`Error::LimitReached`](crate::Error::LimitReached) for
+/// more than 10,000.
 pub fn mcp_tools(answer: &Value, importer: &Importer<'_>) -> Result<Imported> {
     let places = ["", "/tools", "/result/tools"];
     let found = places.iter().find_map(|at| {
@@ -43,10 +44,7 @@ pub fn mcp_tools(answer: &Value, importer: &Importer<'_>) -> Result<Imported> {
 
 fn part(tool: &Value) -> Result<Part> {
     let name = tool["name"].as_str();
-    let name = name.ok_or_else(|| Error::BadDocument {
-        at: "/name".to_owned(),
-        reason: "a tool has a name".to_owned(),
-    })?;
+    let name = name.ok_or_else(|| bad_document("/name", "a tool has a name"))?;
     let text = |member: &str| tool[member].as_str().unwrap_or_default().trim();
     let schema = &tool["inputSchema"];
     Ok(Part {

@@ -7,6 +7,8 @@ mod import;
 mod judging;
 mod laws;
 mod learning;
+mod mcp;
 mod minilm;
+mod remote;
 mod stores;
 mod vectors;
