@@ -322,13 +322,13 @@ impl Catalog {
     }
 
     /// What changed after a version, oldest first; `None` if that is too long ago to say.
-    pub fn changes_since(&self, version: CatalogVersion) -> Option<Vec<CatalogChange>> {
+    pub fn changes_since(&self, version: CatalogVersion) -> Option<impl Iterator<Item = &CatalogChange>> {
         let missed = self.version.0.saturating_sub(version.0);
         if missed > self.changes.len() as u64 {
             return None;
         }
         let skip = self.changes.len() - missed as usize;
-        Some(self.changes.iter().skip(skip).cloned().collect())
+        Some(self.changes.iter().skip(skip))
     }
 
     fn put_in(&mut self, entry: Entry) {

@@ -39,6 +39,8 @@ pub struct EngineOptions {
     pub rules: Rules,
     /// How many candidates of a surface a decision keeps; 0 for 64.
     pub logged: usize,
+    /// How many decisions wait for their outcome, and how many a log keeps; 0 for 65,536.
+    pub kept: usize,
 }
 
 impl EngineOptions {
@@ -75,6 +77,19 @@ impl EngineOptions {
     pub const fn with_logged(mut self, candidates: usize) -> Self {
         self.logged = candidates;
         self
+    }
+
+    /// Sets how many decisions are kept: an outcome can be told, and another policy judged, only for the latest so
+    /// many. What was learned from older ones stays.
+    #[must_use]
+    pub const fn with_kept(mut self, decisions: usize) -> Self {
+        self.kept = decisions;
+        self
+    }
+
+    /// How many decisions are kept.
+    pub const fn kept_decisions(&self) -> usize {
+        if self.kept == 0 { MAX_PENDING } else { self.kept }
     }
 }
 
@@ -166,10 +181,9 @@ impl Engine {
         let before = self.catalog.version();
         self.unbind(&id);
         self.catalog.upsert(item)?;
-        let changes = self.catalog.changes_since(before).unwrap_or_default();
-        let quarantined = changes
-            .iter()
-            .any(|change| change.kind == ChangeKind::Quarantined);
+        let changes = self.catalog.changes_since(before);
+        let quarantined =
+            changes.is_some_and(|mut changes| changes.any(|change| change.kind == ChangeKind::Quarantined));
         let entry = quarantined.then(|| LogEntry::Forgot { item: id.clone() });
         if quarantined {
             self.history.forget(&id);
@@ -374,7 +388,7 @@ impl Engine {
             return;
         }
         self.order.push_back(id);
-        if self.order.len() > MAX_PENDING
+        if self.order.len() > self.options.kept_decisions().min(MAX_PENDING)
             && let Some(oldest) = self.order.pop_front()
         {
             self.pending.remove(&oldest);
@@ -440,6 +454,30 @@ impl Engine {
                 let _ = self.record(decision, &outcome);
             }
         }
+    }
+
+    /// Applies an entry of the log whose lesson is in the history already: only what it says of waiting decisions.
+    pub fn recall(&mut self, entry: LogEntry) {
+        match entry {
+            LogEntry::Decided(decision) => self.remember(*decision),
+            LogEntry::Recorded { decision, .. } => {
+                self.pending.remove(&decision);
+                self.note_told(decision);
+            }
+            LogEntry::Forgot { .. } => {}
+        }
+    }
+
+    /// Goes on from what [`History::to_bytes`] gave, in place of what was learned here.
+    ///
+    /// # Errors
+    /// Those of [`History::from_bytes`].
+    pub fn restore(&mut self, learned: &[u8]) -> Result<()> {
+        let (start, options) = (*self.options.router.weights(), self.options.history);
+        self.history = History::from_bytes(start, options, learned)?;
+        let ids: Vec<ItemId> = self.catalog.after(None).map(|item| item.id().clone()).collect();
+        ids.iter().for_each(|id| self.bind(id));
+        Ok(())
     }
 
     /// Puts what is known of an item where rankings look it up.

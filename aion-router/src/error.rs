@@ -68,6 +68,12 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// What was learned, as bytes that cannot be read.
+    #[error("the learned state cannot be read: {reason}")]
+    BadState {
+        /// Why.
+        reason: String,
+    },
     /// A decision that nobody made here, or too long ago.
     #[error("decision {0} is not known")]
     UnknownDecision(DecisionId),

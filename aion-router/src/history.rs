@@ -1,7 +1,11 @@
 //! What was used, and what the weights have learned from it. Built from decisions and their outcomes alone:
 //! the same ones in the same order give the same history.
 
+mod kept;
+
 use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 
 use crate::decision::{Decision, Gain, LoggedSurface, Outcome, OutcomeStatus, StoredVector, SurfaceGain};
 use crate::error::Result;
@@ -53,6 +57,15 @@ impl Default for HistoryOptions {
     }
 }
 
+impl HistoryOptions {
+    /// Sets how many past queries are remembered.
+    #[must_use]
+    pub const fn with_past_queries(mut self, queries: usize) -> Self {
+        self.past_queries = queries;
+        self
+    }
+}
+
 /// What was used, and what was learned from it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct History {
@@ -65,7 +78,7 @@ pub struct History {
 }
 
 /// What was learned on one surface.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct SurfaceHistory {
     learner: Learner,
     mixture: Mixture,

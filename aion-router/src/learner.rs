@@ -58,6 +58,12 @@ impl Learner {
         Weights::from_values(self.version, self.weights)
     }
 
+    /// The same weights, learning on under other options.
+    pub(crate) const fn with_options(mut self, options: LearnerOptions) -> Self {
+        self.options = options;
+        self
+    }
+
     /// One step towards an item with the features `used`, from what was `expected` under the present
     /// weights (the mean of the features by probability): the gradient of the log of a softmax is their
     /// difference. `importance` is the weight of the example.

@@ -47,6 +47,7 @@
 mod assemble;
 mod bound;
 pub mod budget;
+mod bytes;
 mod catalog;
 mod columns;
 mod decision;

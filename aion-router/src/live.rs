@@ -4,6 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use aion_types::DecisionId;
 use async_trait::async_trait;
+use tokio::sync::Mutex;
 
 use crate::decision::{Gain, Outcome};
 use crate::embed::{EmbedError, Embedder, EmbeddingCache, HashingEmbedder};
@@ -19,6 +20,8 @@ use crate::store::{MAX_PAGE, MemoryRouterStore, RouterStore, StoreError};
 const CACHED_TEXTS: usize = 65_536;
 /// Texts that are embedded at once.
 const BATCH: usize = 64;
+/// Entries of the log that are read at once.
+const LOG_PAGE: usize = 1_000;
 
 /// What a live router refuses or fails at.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +91,26 @@ struct Inner {
     reranker: Option<Arc<dyn Reranker>>,
     cache: EmbeddingCache,
     ladder: LadderOptions,
+    /// How many decisions the log keeps.
+    kept: usize,
+    turn: Mutex<Turn>,
+}
+
+/// What the engine knows of the log. Whoever changes the store and the engine holds it, so that both change in the
+/// same order.
+#[derive(Debug, Default)]
+struct Turn {
+    /// The last entry that the engine has.
+    last: u64,
+    /// Decisions in the log.
+    decisions: usize,
+}
+
+impl Turn {
+    fn has(&mut self, n: u64, entry: &LogEntry) {
+        self.last = n;
+        self.decisions += usize::from(matches!(entry, LogEntry::Decided(_)));
+    }
 }
 
 impl LiveRouter {
@@ -144,6 +167,7 @@ impl LiveRouter {
         ladder: LadderOptions,
         reranker: Option<Arc<dyn Reranker>>,
     ) -> Result<Self, Error> {
+        let kept = options.kept_decisions();
         Ok(Self(Arc::new(Inner {
             engine: RwLock::new(Engine::new(options)?),
             store,
@@ -151,6 +175,8 @@ impl LiveRouter {
             reranker,
             cache: EmbeddingCache::new(CACHED_TEXTS),
             ladder,
+            kept,
+            turn: Mutex::default(),
         })))
     }
 
@@ -169,19 +195,66 @@ impl LiveRouter {
         }
     }
 
+    /// The state that was kept, and what the log says since.
     async fn replay(&self) -> Result<(), LiveError> {
-        let mut after = 0;
+        let mut turn = self.0.turn.lock().await;
+        let learned = self.0.store.learned().await?;
+        let until = learned.as_ref().map_or(0, |(at, _)| *at);
+        if let Some((_, bytes)) = learned {
+            self.change(|engine| engine.restore(&bytes))?;
+        }
+        self.read_log(&mut turn, u64::MAX, until).await
+    }
+
+    /// Reads the log on to before entry `before`, recalling only what comes up to `learned`.
+    async fn read_log(&self, turn: &mut Turn, before: u64, learned: u64) -> Result<(), LiveError> {
         loop {
-            let page = self.0.store.log(after, MAX_PAGE).await?;
-            let Some((last, _)) = page.entries.last() else {
-                return Ok(());
-            };
-            after = *last;
-            self.change(|engine| {
-                page.entries
-                    .into_iter()
-                    .for_each(|(_, entry)| engine.apply(entry));
+            let page = self.0.store.log(turn.last, LOG_PAGE).await?;
+            let entries = page.entries.into_iter().filter(|(n, _)| *n < before);
+            let read = self.change(|engine| {
+                let mut read = 0;
+                for (n, entry) in entries {
+                    read += 1;
+                    turn.has(n, &entry);
+                    if n <= learned {
+                        engine.recall(entry);
+                    } else {
+                        engine.apply(entry);
+                    }
+                }
+                read
             });
+            if read < LOG_PAGE {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Stores an entry; what other routers stored before it is applied first. The caller applies it to the engine
+    /// without waiting for anything, so that whoever is stopped before is caught up with by the next one.
+    async fn append(&self, turn: &mut Turn, entry: &LogEntry) -> Result<(), LiveError> {
+        let n = self.0.store.append(entry).await?;
+        if n > turn.last + 1 {
+            self.read_log(turn, n, 0).await?;
+        }
+        turn.has(n, entry);
+        Ok(())
+    }
+
+    /// Shortens the log, once it is a sixteenth longer than it should be.
+    async fn cut(&self, turn: &mut Turn) {
+        if turn.decisions <= self.0.kept.saturating_add(self.0.kept / 16) {
+            return;
+        }
+        turn.decisions = self.0.kept;
+        let learned = self.read(|engine| engine.history().to_bytes());
+        let kept = match learned {
+            Ok(bytes) => self.0.store.keep_learned(turn.last, &bytes, self.0.kept).await,
+            Err(error) => return tracing::warn!(%error, "the log is not shortened"),
+        };
+        if let Err(error) = kept {
+            // It is tried again when the log has grown further.
+            tracing::warn!(error = said(&error), "the log is not shortened");
         }
     }
 
@@ -203,6 +276,17 @@ impl LiveRouter {
         Ok(missing.len())
     }
 
+    /// Gives an item its vector, unless it says something else by now.
+    fn embedded(&self, (id, text): &(ItemId, String), vector: &[f32]) -> Result<(), LiveError> {
+        self.change(|engine| {
+            let item = engine.catalog().get(id);
+            if item.is_some_and(|item| item.embedded_text() == *text) {
+                engine.set_vector(id, vector)?;
+            }
+            Ok(())
+        })
+    }
+
     async fn embed_batch(&self, batch: &[(ItemId, String)]) -> Result<(), LiveError> {
         let embedder = &self.0.embedder;
         let dim = embedder.ask_dim()?;
@@ -211,7 +295,7 @@ impl LiveRouter {
             let key = EmbeddingCache::key(embedder.model_id(), &pair.1);
             match self.0.store.embedding(key).await? {
                 Some(vector) if vector.len() == dim => {
-                    self.change(|engine| engine.set_vector(&pair.0, &vector))?;
+                    self.embedded(pair, &vector)?;
                 }
                 _ => unknown.push(pair),
             }
@@ -219,9 +303,9 @@ impl LiveRouter {
         let texts: Vec<&str> = unknown.iter().map(|(_, text)| text.as_str()).collect();
         let mut vectors = vec![0.0; texts.len() * dim];
         embedder.embed(&texts, &mut vectors)?;
-        for ((id, text), vector) in unknown.iter().zip(vectors.chunks_exact(dim.max(1))) {
-            let key = EmbeddingCache::key(embedder.model_id(), text);
-            self.change(|engine| engine.set_vector(id, vector))?;
+        for (pair, vector) in unknown.into_iter().zip(vectors.chunks_exact(dim.max(1))) {
+            let key = EmbeddingCache::key(embedder.model_id(), &pair.1);
+            self.embedded(pair, vector)?;
             self.0.store.put_embedding(key, vector).await?;
         }
         Ok(())
@@ -241,6 +325,7 @@ impl LiveRouter {
     /// [`LiveError`]; with [`LiveError::Embed`] the items are there, those without a vector ranked by their
     /// words alone.
     pub async fn upsert_all(&self, items: Vec<Item>) -> Result<(), LiveError> {
+        let mut turn = self.0.turn.lock().await;
         self.read(|engine| engine.catalog().check_room(&items))?;
         self.0.store.put_items(&items).await?;
         let pairs: Vec<(ItemId, String)> = items
@@ -248,20 +333,21 @@ impl LiveRouter {
             .map(|item| (item.id().clone(), item.embedded_text()))
             .collect();
         for item in items {
-            self.take_in(item).await?;
+            self.take_in(&mut turn, item).await?;
         }
+        drop(turn);
         for batch in pairs.chunks(BATCH) {
             self.embed_batch(batch).await?;
         }
         Ok(())
     }
 
-    async fn take_in(&self, item: Item) -> Result<(), LiveError> {
+    async fn take_in(&self, turn: &mut Turn, item: Item) -> Result<(), LiveError> {
         let id = item.id().clone();
         let approved = |engine: &Engine| engine.catalog().approved_hash(&id);
         let before = self.read(approved);
         if let Some(entry) = self.change(|engine| engine.upsert(item))? {
-            self.0.store.append(&entry).await?;
+            self.append(turn, &entry).await?;
         }
         // The first words of a verified provider are what it is held to, also after a restart.
         if let Some(hash) = self.read(approved).filter(|_| before.is_none()) {
@@ -275,6 +361,7 @@ impl LiveRouter {
     /// # Errors
     /// [`LiveError::Store`].
     pub async fn remove(&self, id: &ItemId) -> Result<bool, LiveError> {
+        let _turn = self.0.turn.lock().await;
         let was_there = self.0.store.remove_item(id).await?;
         Ok(self.change(|engine| engine.remove(id)) || was_there)
     }
@@ -284,8 +371,10 @@ impl LiveRouter {
     /// # Errors
     /// [`LiveError::Store`].
     pub async fn approve(&self, id: &ItemId, hash: ContentHash) -> Result<(), LiveError> {
+        let turn = self.0.turn.lock().await;
         self.0.store.approve(id, hash).await?;
         self.change(|engine| engine.approve(id, hash));
+        drop(turn);
         self.embed_missing().await.map(drop)
     }
 
@@ -364,11 +453,13 @@ impl LiveRouter {
     /// Stores a decision, then remembers it: one that was asked for twice is stored once.
     async fn keep(&self, decision: crate::Decision) -> Result<(), LiveError> {
         let entry = LogEntry::Decided(Box::new(decision));
-        match self.0.store.append(&entry).await {
-            Ok(_) => self.change(|engine| engine.apply(entry)),
-            Err(StoreError::Twice) => {}
-            Err(error) => return Err(error.into()),
+        let mut turn = self.0.turn.lock().await;
+        match self.append(&mut turn, &entry).await {
+            Ok(()) => self.change(|engine| engine.apply(entry)),
+            Err(LiveError::Store(StoreError::Twice)) => {}
+            Err(error) => return Err(error),
         }
+        self.cut(&mut turn).await;
         Ok(())
     }
 
@@ -377,12 +468,22 @@ impl LiveRouter {
     /// # Errors
     /// [`Error::UnknownDecision`] and [`Error::OutcomeTwice`] in [`LiveError::Engine`], [`LiveError::Store`].
     pub async fn record(&self, decision: DecisionId, outcome: Outcome) -> Result<Gain, LiveError> {
+        let mut turn = self.0.turn.lock().await;
+        if self.read(|engine| engine.check_outcome(decision, &outcome))
+            == Err(Error::UnknownDecision(decision))
+        {
+            // Another router of the same store may have made it.
+            self.read_log(&mut turn, u64::MAX, 0).await?;
+        }
         self.read(|engine| engine.check_outcome(decision, &outcome))?;
         let entry = LogEntry::Recorded { decision, outcome };
-        match self.0.store.append(&entry).await {
-            Ok(_) => {}
-            Err(StoreError::Twice) => return Err(Error::OutcomeTwice(decision).into()),
-            Err(error) => return Err(error.into()),
+        match self.append(&mut turn, &entry).await {
+            Ok(()) => {}
+            Err(LiveError::Store(StoreError::Twice)) => return Err(Error::OutcomeTwice(decision).into()),
+            Err(LiveError::Store(StoreError::UnknownDecision)) => {
+                return Err(Error::UnknownDecision(decision).into());
+            }
+            Err(error) => return Err(error),
         }
         let LogEntry::Recorded { outcome, .. } = entry else {
             return Err(Error::UnknownDecision(decision).into());
@@ -420,7 +521,7 @@ impl LiveRouter {
         let mut log = ope::PolicyLog::new(policy, last);
         let mut after = 0;
         loop {
-            let page = self.0.store.log(after, MAX_PAGE).await?;
+            let page = self.0.store.log(after, LOG_PAGE).await?;
             let Some((latest, _)) = page.entries.last() else {
                 return Ok(ope::evaluate(&log.into_decisions(), options)?);
             };

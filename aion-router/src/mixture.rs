@@ -44,6 +44,15 @@ impl Mixture {
         Ok(Self { weights, share })
     }
 
+    /// The same weights with another share.
+    ///
+    /// # Errors
+    /// As [`Mixture::new`].
+    pub(crate) fn with_share(mut self, share: f64) -> Result<Self> {
+        self.share = Self::new(self.weights.len(), share)?.share;
+        Ok(self)
+    }
+
     /// The weights, which sum to 1.
     pub fn weights(&self) -> &[f64] {
         &self.weights

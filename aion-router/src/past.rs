@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use aion_types::TaskId;
+use serde::{Deserialize, Serialize};
 
+use crate::bytes::Bytes;
+use crate::error::{Error, Result};
 use crate::item::ItemId;
 use crate::vector::{Found, Quantized, Vectors};
 
@@ -22,6 +25,22 @@ pub(crate) struct Past {
     used: Vec<Vec<ItemId>>,
     tasks: Vec<Option<TaskId>>,
     next: usize,
+}
+
+/// A past query as it is kept.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct KeptQuery {
+    integers: Bytes,
+    scale: f32,
+    task: Option<TaskId>,
+    used: Vec<ItemId>,
+}
+
+impl KeptQuery {
+    fn vector(&self) -> Result<Quantized> {
+        let integers: Vec<i8> = self.integers.0.iter().map(|x| x.cast_signed()).collect();
+        Quantized::from_parts(&integers, self.scale).ok_or(Error::BadVector { dim: integers.len() })
+    }
 }
 
 /// What the nearest past queries say of an item.
@@ -63,6 +82,42 @@ impl Past {
             (self.used[at], self.tasks[at]) = (used, task);
         }
         self.next = at + 1;
+    }
+
+    /// The queries by place, and the place of the next one.
+    pub(crate) fn kept(&self) -> (Vec<KeptQuery>, usize) {
+        let query = |(at, used): (usize, &Vec<ItemId>)| {
+            let vector = self.vectors.get(at)?;
+            let bytes = vector.integers().iter().map(|x| x.cast_unsigned());
+            Some(KeptQuery {
+                integers: Bytes(bytes.collect()),
+                scale: vector.scale(),
+                task: self.tasks[at],
+                used: used.clone(),
+            })
+        };
+        (
+            self.used.iter().enumerate().filter_map(query).collect(),
+            self.next,
+        )
+    }
+
+    /// The ring that [`Past::kept`] gave; in one of another size the latest ones stay.
+    pub(crate) fn restored(room: usize, mut kept: Vec<KeptQuery>, next: usize) -> Result<Self> {
+        let mut past = Self::new(room);
+        let wrapped = next < kept.len();
+        let same_size = room == kept.len();
+        if wrapped && !same_size {
+            // Oldest first.
+            kept.rotate_left(next);
+        }
+        for query in kept {
+            past.push(&query.vector()?, query.task, query.used);
+        }
+        if wrapped && same_size {
+            past.next = next;
+        }
+        Ok(past)
     }
 
     /// What the past queries nearest to this one say, by item.

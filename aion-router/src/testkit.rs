@@ -10,10 +10,10 @@ use std::sync::Arc;
 use crate::embed::HashingEmbedder;
 use crate::engine::{EngineOptions, LogEntry};
 use crate::item::{Item, ItemId, Provenance, Surface};
-use crate::live::LiveRouter;
+use crate::live::{LiveError, LiveRouter};
 use crate::query::{Query, SurfaceBudget};
-use crate::store::{RouterStore, StoreError};
-use crate::{EmbeddingCache, Engine, Outcome};
+use crate::store::{MemoryRouterStore, RouterStore, StoreError};
+use crate::{EmbeddingCache, Engine, Error, Outcome};
 
 /// Makes one test of each case of the suite, over the store that the expression gives.
 #[macro_export]
@@ -34,6 +34,9 @@ macro_rules! router_store_tests {
             the_log_is_paged_in_order
             replay_gives_the_live_state
             a_decision_without_outcome_loses_nothing
+            what_was_learned_is_kept_and_the_log_cut
+            a_shortened_log_gives_the_live_state
+            routers_of_one_store_learn_from_each_other
         );
     };
     (@cases $how:tt; $($case:ident)*) => {
@@ -266,4 +269,143 @@ pub async fn a_decision_without_outcome_loses_nothing(store: Arc<dyn RouterStore
             .is_err()
     );
     assert_eq!(again.read(|engine| engine.history().outcomes()), 2);
+}
+
+/// The log loses what comes before its latest decisions, and nothing after the entry up to which it was learned from;
+/// an older state never replaces a newer one.
+pub async fn what_was_learned_is_kept_and_the_log_cut(store: Arc<dyn RouterStore>) {
+    assert_eq!(store.learned().await.unwrap(), None);
+    let forgot = LogEntry::Forgot {
+        item: item(0).id().clone(),
+    };
+    for seed in 0..6 {
+        store.append(&decided(seed).1).await.unwrap();
+        store.append(&forgot).await.unwrap();
+    }
+    let numbers = async || {
+        let page = store.log(0, 100).await.unwrap().entries;
+        page.into_iter().map(|(n, _)| n).collect::<Vec<u64>>()
+    };
+    store.keep_learned(4, &[4], 2).await.unwrap();
+    assert_eq!(numbers().await, [5, 6, 7, 8, 9, 10, 11, 12]);
+    store.keep_learned(12, &[1, 2], 2).await.unwrap();
+    assert_eq!(
+        numbers().await,
+        [9, 10, 11, 12],
+        "two decisions with what follows them"
+    );
+    store.keep_learned(11, &[9], 100).await.unwrap();
+    assert_eq!(store.learned().await.unwrap(), Some((12, vec![1, 2])));
+    assert_eq!(store.log(10, 1).await.unwrap().entries[0].0, 11);
+    assert_eq!(store.append(&forgot).await.unwrap(), 13, "numbers go on");
+    // What was cut is unknown, and may come again.
+    let (cut, entry) = decided(0);
+    let outcome = LogEntry::Recorded {
+        decision: cut,
+        outcome: Outcome::used([]),
+    };
+    assert!(matches!(
+        store.append(&outcome).await,
+        Err(StoreError::UnknownDecision)
+    ));
+    assert_eq!(store.append(&entry).await.unwrap(), 14);
+}
+
+async fn live_keeping(store: &Arc<dyn RouterStore>, decisions: usize) -> LiveRouter {
+    let options = EngineOptions::default().with_kept(decisions);
+    LiveRouter::open(store.clone(), Arc::new(HashingEmbedder), options)
+        .await
+        .unwrap()
+}
+
+/// A router whose log is shortened again and again, and that is opened again and again, has learned what one has that
+/// keeps everything.
+pub async fn a_shortened_log_gives_the_live_state(store: Arc<dyn RouterStore>) {
+    let whole: Arc<dyn RouterStore> = Arc::new(MemoryRouterStore::new());
+    let (everything, mut router) = (live(&whole).await, live_keeping(&store, 16).await);
+    let mut open = Vec::new();
+    for seed in 0..120_u64 {
+        if seed % 40 == 39 {
+            router = live_keeping(&store, 16).await;
+        }
+        let asked = query("send mail, find files, read them", seed);
+        let used = item((seed % 5) as usize).id().clone();
+        let outcome = Outcome::used([used]).with_kl_bits(seed as f64 / 7.0);
+        let mut decisions = Vec::new();
+        for router in [&everything, &router] {
+            if seed % 25 == 0 {
+                let texts = ["one", "another"];
+                let changed = Item::new(Surface::Tool, "tool_1", texts[(seed / 25 % 2) as usize]).unwrap();
+                let changed = changed.with_provider("somebody", Provenance::Verified).unwrap();
+                let all = (0..5).filter(|n| *n != 1).map(item).chain([changed]);
+                router.upsert_all(all.collect()).await.unwrap();
+            }
+            let decision = router.rank(&asked).await.unwrap().shortlist.decision;
+            if seed % 3 != 0 {
+                router.record(decision, outcome.clone()).await.unwrap();
+            }
+            decisions.push(decision);
+        }
+        if seed % 3 == 0 {
+            open.push(decisions);
+        }
+    }
+    let same = |left: &LiveRouter, right: &LiveRouter| {
+        left.read(|left| right.read(|right| assert_eq!(left.history(), right.history())));
+    };
+    same(&everything, &router);
+    let log = store.log(0, 1_000).await.unwrap().entries;
+    let kept = log
+        .iter()
+        .filter(|(_, entry)| matches!(entry, LogEntry::Decided(_)));
+    assert!((16..=17).contains(&kept.count()), "{} entries", log.len());
+    let again = live_keeping(&store, 16).await;
+    same(&everything, &again);
+    // An outcome can still be told of what the log has, on every router alike.
+    let (first, last) = (&open[0], &open[open.len() - 1]);
+    let used = || Outcome::used([item(2).id().clone()]);
+    everything.record(last[0], used()).await.unwrap();
+    again.record(last[1], used()).await.unwrap();
+    same(&everything, &again);
+    let twice = again.record(last[1], used()).await.unwrap_err();
+    assert!(
+        matches!(twice, LiveError::Engine(Error::OutcomeTwice(_))),
+        "{twice:?}"
+    );
+    let gone = again.record(first[1], used()).await.unwrap_err();
+    assert!(
+        matches!(gone, LiveError::Engine(Error::UnknownDecision(_))),
+        "{gone:?}"
+    );
+    let asked = query("read a file", 999);
+    let picks = async |router: &LiveRouter| router.rank(&asked).await.unwrap().shortlist.picks;
+    assert_eq!(picks(&everything).await, picks(&again).await);
+}
+
+/// What one router decided another can record, and both learn from it in the order of the log.
+pub async fn routers_of_one_store_learn_from_each_other(store: Arc<dyn RouterStore>) {
+    let first = live(&store).await;
+    first.upsert_all((0..5).map(item).collect()).await.unwrap();
+    let second = live(&store).await;
+    for seed in 0..12 {
+        let (one, other) = if seed % 3 == 0 {
+            (&second, &first)
+        } else {
+            (&first, &second)
+        };
+        let asked = query("send mail, find files, read them", seed);
+        let decision = one.rank(&asked).await.unwrap().shortlist.decision;
+        let used = item((seed % 5) as usize).id().clone();
+        other
+            .record(decision, Outcome::used([used.clone()]))
+            .await
+            .unwrap();
+        assert!(one.record(decision, Outcome::used([used])).await.is_err());
+    }
+    // A ranking is an entry too, so after it a router has what came before.
+    for router in [&first, &second] {
+        router.rank(&query("anything", 99)).await.unwrap();
+    }
+    first.read(|left| second.read(|right| assert_eq!(left.history(), right.history())));
+    assert_eq!(live(&store).await.read(|engine| engine.history().outcomes()), 12);
 }

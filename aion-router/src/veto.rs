@@ -28,7 +28,7 @@ impl Default for VetoOptions {
 }
 
 /// Divergences of steps that the router influenced, and of those of the holdout.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Veto {
     options: VetoOptions,
     influenced: Mean,
@@ -36,7 +36,7 @@ pub(crate) struct Veto {
     down: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 struct Mean {
     n: f64,
     sum: f64,
@@ -51,6 +51,12 @@ impl Veto {
             control: empty,
             down: false,
         }
+    }
+
+    /// What was seen, looked at under other options from now on.
+    pub(crate) const fn with_options(mut self, options: VetoOptions) -> Self {
+        self.options = options;
+        self
     }
 
     pub(crate) fn influenced(&mut self, bits: f64) {

@@ -1,6 +1,6 @@
 //! Everything in memory: for tests, examples and programs that keep nothing.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -20,7 +20,10 @@ struct Tables {
     items: BTreeMap<ItemId, Item>,
     approved: BTreeMap<ItemId, ContentHash>,
     embeddings: HashMap<[u8; 32], Vec<f32>>,
-    log: Vec<LogEntry>,
+    log: VecDeque<LogEntry>,
+    /// How many entries were taken out before those.
+    cut: u64,
+    learned: Option<(u64, Vec<u8>)>,
     decisions: BTreeSet<DecisionId>,
     outcomes: BTreeSet<DecisionId>,
 }
@@ -100,20 +103,51 @@ impl RouterStore for MemoryRouterStore {
             }
             LogEntry::Forgot { .. } => {}
         }
-        tables.log.push(entry.clone());
-        Ok(tables.log.len() as u64)
+        tables.log.push_back(entry.clone());
+        Ok(tables.cut + tables.log.len() as u64)
     }
 
     async fn log(&self, after: u64, limit: usize) -> Result<LogPage, StoreError> {
         let tables = self.tables();
-        let numbered = (1..)
-            .zip(&tables.log)
-            .skip(usize::try_from(after).unwrap_or(usize::MAX));
+        let skip = usize::try_from(after.saturating_sub(tables.cut)).unwrap_or(usize::MAX);
+        let numbered = (tables.cut + 1..).zip(&tables.log).skip(skip);
         let entries = numbered
             .take(limit.min(MAX_PAGE))
             .map(|(n, entry)| (n, entry.clone()));
         Ok(LogPage {
             entries: entries.collect(),
         })
+    }
+
+    async fn keep_learned(&self, at: u64, learned: &[u8], decisions: usize) -> Result<(), StoreError> {
+        let mut tables = self.tables();
+        if tables.learned.as_ref().is_none_or(|(before, _)| *before < at) {
+            tables.learned = Some((at, learned.to_vec()));
+        }
+        tables.cut(at, decisions);
+        Ok(())
+    }
+
+    async fn learned(&self) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
+        Ok(self.tables().learned.clone())
+    }
+}
+
+impl Tables {
+    fn cut(&mut self, at: u64, decisions: usize) {
+        let decided = |(_, entry): &(u64, &LogEntry)| matches!(entry, LogEntry::Decided(_));
+        let numbered = (self.cut + 1..).zip(&self.log);
+        let places: Vec<u64> = numbered.filter(decided).map(|(n, _)| n).collect();
+        let Some(first) = places.len().checked_sub(decisions.max(1)) else {
+            return;
+        };
+        while self.cut + 1 < places[first] && self.cut < at {
+            match self.log.pop_front() {
+                Some(LogEntry::Decided(decision)) => drop(self.decisions.remove(&decision.id)),
+                Some(LogEntry::Recorded { decision, .. }) => drop(self.outcomes.remove(&decision)),
+                _ => {}
+            }
+            self.cut += 1;
+        }
     }
 }

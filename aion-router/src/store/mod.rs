@@ -83,12 +83,19 @@ pub trait RouterStore: Debug + Send + Sync + 'static {
     /// The vector under a digest.
     async fn embedding(&self, key: [u8; 32]) -> Result<Option<Vec<f32>>, StoreError>;
 
-    /// Appends to the log; the number of the entry.
+    /// Appends to the log; the number of the entry, one more than that of the last one.
     ///
     /// A decision or an outcome comes once ([`StoreError::Twice`]), an outcome after its decision
     /// ([`StoreError::UnknownDecision`]).
     async fn append(&self, entry: &LogEntry) -> Result<u64, StoreError>;
 
-    /// The log after an entry, at most `limit` and [`MAX_PAGE`].
+    /// The log after an entry, as far as it is kept, at most `limit` and [`MAX_PAGE`].
     async fn log(&self, after: u64, limit: usize) -> Result<LogPage, StoreError>;
+
+    /// Keeps what was learned from the log up to entry `at`, unless the store has that of a later entry, and takes
+    /// out of the log what comes before its latest `decisions` decisions, nothing of it after `at`.
+    async fn keep_learned(&self, at: u64, learned: &[u8], decisions: usize) -> Result<(), StoreError>;
+
+    /// What was learned last, and up to which entry.
+    async fn learned(&self) -> Result<Option<(u64, Vec<u8>)>, StoreError>;
 }

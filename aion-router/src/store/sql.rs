@@ -10,13 +10,21 @@ use crate::item::{ContentHash, ItemId};
 pub(super) const SCHEMA: Schema = Schema {
     name: "aion_router",
     application_id: 0x4169_726f, // "Airo"
-    sqlite: &[include_str!("migrations/0001_router.sql")],
+    sqlite: &[
+        include_str!("migrations/0001_router.sql"),
+        include_str!("migrations/0002_learned.sql"),
+    ],
     postgres: &[include_str!("migrations/postgres/0001_router.sql")],
 };
 
 pub(super) const DECIDED: i64 = 0;
 pub(super) const RECORDED: i64 = 1;
 const FORGOT: i64 = 2;
+
+/// How many decisions lie after the first one that stays in the log.
+pub(super) fn after_first(decisions: usize) -> i64 {
+    i64::try_from(decisions.saturating_sub(1)).unwrap_or(i64::MAX)
+}
 
 pub(super) fn opened(error: aion_sql::OpenError) -> StoreError {
     StoreError::Open(Box::new(error))

@@ -9,7 +9,7 @@ use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{Row, SqliteConnection};
 
 use super::sql::{
-    DECIDED, RECORDED, SCHEMA, approved, backend, columns, entry, from_bytes, from_json, key_of,
+    DECIDED, RECORDED, SCHEMA, after_first, approved, backend, columns, entry, from_bytes, from_json, key_of,
     not_appended, opened, page, place, to_bytes, to_json,
 };
 use super::{LogPage, RouterStore, StoreError};
@@ -135,6 +135,28 @@ impl RouterStore for SqliteRouterStore {
             .map(read_entry)
             .collect::<Result<_, _>>()?;
         Ok(LogPage { entries })
+    }
+
+    async fn keep_learned(&self, at: u64, learned: &[u8], decisions: usize) -> Result<(), StoreError> {
+        let keep = "INSERT INTO learned (id, at, body) VALUES (1, ?, ?) ON CONFLICT (id) DO UPDATE
+                    SET at = excluded.at, body = excluded.body WHERE excluded.at > learned.at";
+        let cut = "DELETE FROM entry WHERE n <= ? AND n <
+                   (SELECT n FROM entry WHERE kind = ? ORDER BY n DESC LIMIT 1 OFFSET ?)";
+        let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(backend)?;
+        let query = sqlx::query(keep).bind(place(at)).bind(learned);
+        query.execute(&mut *tx).await.map_err(backend)?;
+        let query = sqlx::query(cut).bind(place(at)).bind(DECIDED);
+        let query = query.bind(after_first(decisions));
+        query.execute(&mut *tx).await.map_err(backend)?;
+        tx.commit().await.map_err(backend)
+    }
+
+    async fn learned(&self) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
+        let query = sqlx::query("SELECT at, body FROM learned");
+        let row = query.fetch_optional(&self.pool).await.map_err(backend)?;
+        let Some(row) = row else { return Ok(None) };
+        let at: i64 = row.try_get(0).map_err(backend)?;
+        Ok(Some((at.unsigned_abs(), row.try_get(1).map_err(backend)?)))
     }
 }
 

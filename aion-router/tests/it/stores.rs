@@ -1,11 +1,13 @@
 //! The stores, each through the same suite, and a live router over them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aion_router::embed::{EmbedError, Embedder};
+use aion_router::store::LogPage;
 use aion_router::{
-    EngineOptions, HashingEmbedder, LiveError, LiveRouter, MemoryRouterStore, RouterStore, Rung,
-    ShortlistState, SqliteRouterStore, StoreError,
+    ContentHash, EngineOptions, HashingEmbedder, HistoryOptions, Item, ItemId, LiveError, LiveRouter,
+    LogEntry, MemoryRouterStore, RouterStore, Rung, ShortlistState, SqliteRouterStore, StoreError, Surface,
 };
 
 use crate::fixture::{query, tools};
@@ -256,4 +258,168 @@ async fn the_same_question_twice_is_one_decision() {
         router.record(first.decision, used()).await,
         Err(LiveError::Engine(_))
     ));
+}
+
+/// A store that lets others go first: it writes, then waits for what is slow.
+#[derive(Debug, Default)]
+struct Slow(MemoryRouterStore);
+
+#[async_trait::async_trait]
+impl RouterStore for Slow {
+    async fn put_items(&self, items: &[Item]) -> Result<(), StoreError> {
+        let done = self.0.put_items(items).await;
+        if items.iter().any(|item| item.fields().text.contains("slow")) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        done
+    }
+
+    async fn remove_item(&self, id: &ItemId) -> Result<bool, StoreError> {
+        let done = self.0.remove_item(id).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        done
+    }
+
+    async fn items(&self, after: Option<&ItemId>, limit: usize) -> Result<Vec<Item>, StoreError> {
+        self.0.items(after, limit).await
+    }
+
+    async fn approve(&self, id: &ItemId, hash: ContentHash) -> Result<(), StoreError> {
+        self.0.approve(id, hash).await
+    }
+
+    async fn approved(&self) -> Result<Vec<(ItemId, ContentHash)>, StoreError> {
+        self.0.approved().await
+    }
+
+    async fn put_embedding(&self, key: [u8; 32], vector: &[f32]) -> Result<(), StoreError> {
+        self.0.put_embedding(key, vector).await
+    }
+
+    async fn embedding(&self, key: [u8; 32]) -> Result<Option<Vec<f32>>, StoreError> {
+        self.0.embedding(key).await
+    }
+
+    async fn append(&self, entry: &LogEntry) -> Result<u64, StoreError> {
+        let done = self.0.append(entry).await?;
+        if done.is_multiple_of(3) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(done)
+    }
+
+    async fn log(&self, after: u64, limit: usize) -> Result<LogPage, StoreError> {
+        self.0.log(after, limit).await
+    }
+
+    async fn keep_learned(&self, at: u64, learned: &[u8], decisions: usize) -> Result<(), StoreError> {
+        self.0.keep_learned(at, learned, decisions).await
+    }
+
+    async fn learned(&self) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
+        self.0.learned().await
+    }
+}
+
+#[tokio::test]
+async fn what_is_changed_at_once_ends_alike_in_store_and_memory() {
+    let store = Arc::new(Slow::default());
+    let router = live(store.clone(), Arc::new(HashingEmbedder)).await;
+    let item = |text: &str| Item::new(Surface::Tool, "changing", text).unwrap();
+    let id = item("x").id().clone();
+    let stored = async || {
+        let items = store.items(None, 100).await.unwrap();
+        items.into_iter().find(|item| *item.id() == id)
+    };
+    let known = || router.read(|engine| engine.catalog().get(&id).cloned());
+    let (slow, quick) = tokio::join!(
+        router.upsert(item("a slow one")),
+        router.upsert(item("a quick one"))
+    );
+    slow.and(quick).unwrap();
+    assert_eq!(stored().await, known());
+    assert_eq!(known().unwrap().fields().text, "a quick one");
+    let (gone, back) = tokio::join!(router.remove(&id), router.upsert(item("back again")));
+    assert!(gone.unwrap());
+    back.unwrap();
+    assert!(known().is_some());
+    assert_eq!(stored().await, known());
+}
+
+#[tokio::test]
+async fn decisions_and_outcomes_at_once_are_learned_in_the_order_of_the_log() {
+    let store = Arc::new(Slow::default());
+    let router = live(store.clone(), Arc::new(HashingEmbedder)).await;
+    let work = (0..8_usize).map(|worker| {
+        let router = router.clone();
+        async move {
+            for step in 0..10 {
+                let text = format!("read a file {worker} and send {step}");
+                let decision = router.rank(&query(&text, 300)).await.unwrap().shortlist.decision;
+                let used = tools()[(worker + step) % 24].id().clone();
+                let outcome = aion_router::Outcome::used([used]);
+                router.record(decision, outcome).await.unwrap();
+            }
+        }
+    });
+    futures::future::join_all(work).await;
+    let again = LiveRouter::open(store, Arc::new(HashingEmbedder), EngineOptions::default())
+        .await
+        .unwrap();
+    router.read(|live| again.read(|replayed| assert_eq!(live.history(), replayed.history())));
+}
+
+/// A program that is stopped between the store and the engine is caught up with by the next entry.
+#[tokio::test]
+async fn what_was_stopped_half_way_is_learned_all_the_same() {
+    let store = Arc::new(Slow::default());
+    let router = live(store.clone(), Arc::new(HashingEmbedder)).await;
+    let mut stopped = 0;
+    for step in 0..30 {
+        let text = format!("read a file {step}");
+        let decision = router.rank(&query(&text, 300)).await.unwrap().shortlist.decision;
+        let outcome = aion_router::Outcome::used([tools()[step % 24].id().clone()]);
+        let recording = router.record(decision, outcome);
+        let done = tokio::time::timeout(Duration::from_micros(100), recording).await;
+        stopped += u32::from(done.is_err());
+    }
+    assert!(stopped > 0);
+    router.rank(&query("and the last one", 300)).await.unwrap();
+    assert_eq!(router.read(|engine| engine.history().outcomes()), 30);
+    let again = LiveRouter::open(store, Arc::new(HashingEmbedder), EngineOptions::default())
+        .await
+        .unwrap();
+    router.read(|live| again.read(|replayed| assert_eq!(live.history(), replayed.history())));
+}
+
+/// What is learned goes on the same from its bytes, also in a ring of past queries that has wrapped; bytes of another
+/// program are refused.
+#[tokio::test]
+async fn learned_bytes_are_read_or_refused() {
+    let options = || {
+        let history = HistoryOptions::default().with_past_queries(7);
+        EngineOptions::default().with_history(history).with_kept(16)
+    };
+    let store = Arc::new(MemoryRouterStore::new());
+    let open = || LiveRouter::open(store.clone(), Arc::new(HashingEmbedder), options());
+    let router = open().await.unwrap();
+    router.upsert_all(tools()).await.unwrap();
+    for step in 0..40 {
+        let text = format!("what is the weather {step}");
+        let decision = router.rank(&query(&text, 300)).await.unwrap().shortlist.decision;
+        let outcome = aion_router::Outcome::used([tools()[step % 24].id().clone()]);
+        router.record(decision, outcome).await.unwrap();
+    }
+    let again = open().await.unwrap();
+    router.read(|live| again.read(|restored| assert_eq!(live.history(), restored.history())));
+    let smaller = HistoryOptions::default().with_past_queries(3);
+    let bytes = router.read(|engine| engine.history().to_bytes().unwrap());
+    let start = router.read(|engine| *engine.history().start());
+    assert!(aion_router::History::from_bytes(start, smaller, &bytes).is_ok());
+    for broken in [&bytes[..bytes.len() / 2], b"", b"nothing of ours"] {
+        let refused = aion_router::History::from_bytes(start, smaller, broken);
+        assert!(matches!(refused, Err(aion_router::Error::BadState { .. })));
+    }
+    store.keep_learned(1_000, b"nothing of ours", 1).await.unwrap();
+    assert!(open().await.is_err());
 }

@@ -44,7 +44,7 @@ pub(crate) async fn embed_texts(
     let router = parts.router.clone();
     let embed = async move {
         let embedder = router.embedder();
-        let mut vectors = vec![0.0; texts.len() * embedder.dim()];
+        let mut vectors = vec![0.0; texts.len() * embedder.ask_dim()?];
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
         embedder.embed(&texts, &mut vectors).map(|()| vectors)
     };

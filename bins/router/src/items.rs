@@ -6,7 +6,7 @@ use axum::extract::State;
 use http::StatusCode;
 
 use crate::problem::live;
-use crate::service::Parts;
+use crate::service::{Parts, to_the_end};
 use crate::wire::{
     ApproveItem, ChangePage, ItemPage, ItemView, ListChanges, ListItems, MAX_ITEMS, PutItems, PutView,
     item_id, surface,
@@ -162,7 +162,9 @@ pub(crate) async fn remove_item(
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
     let id = item_id(&id, "path:item_id")?;
-    if parts.router.remove(&id).await.map_err(live)? {
+    let (router, item) = (parts.router.clone(), id.clone());
+    let removed = to_the_end(async move { router.remove(&item).await }).await?;
+    if removed.map_err(live)? {
         return Ok(StatusCode::NO_CONTENT);
     }
     Err(no_item(&id))
@@ -215,20 +217,20 @@ pub(crate) async fn list_item_changes(
     Query(list): Query<ListChanges>,
 ) -> Result<Json<ChangePage>, Problem> {
     let limit = page(list.limit)?;
-    let found = changes(&parts.router, list.since);
-    let Some(mut changes) = found else {
+    let found = changes(&parts.router, list.since, limit);
+    let Some(changes) = found else {
         let detail = format!("changes after version {} are not known any more", list.since);
         return Err(Problem::new(StatusCode::GONE, "too_long_ago", detail).at("query:since"));
     };
-    changes.truncate(limit);
     let next = changes.last().map_or(list.since, |change| change.version.get());
     let changes = changes.into_iter().map(Into::into).collect();
     Ok(Json(ChangePage { changes, next }))
 }
 
-fn changes(router: &LiveRouter, since: u64) -> Option<Vec<aion_router::CatalogChange>> {
+fn changes(router: &LiveRouter, since: u64, limit: usize) -> Option<Vec<aion_router::CatalogChange>> {
     router.read(|engine| {
         let catalog: &Catalog = engine.catalog();
-        catalog.changes_since(CatalogVersion::from(since))
+        let changes = catalog.changes_since(CatalogVersion::from(since))?;
+        Some(changes.take(limit).cloned().collect())
     })
 }

@@ -13,8 +13,8 @@
 //! ```
 //!
 //! # Reading order
-//! [`wire`] (what goes over the wire), then the operations: items, imports, ranking, judging, embeddings, stats,
-//! state.
+//! [`StoreArgs`] and [`EmbedderArgs`] (the flags of a program), [`wire`] (what goes over the wire), then the
+//! operations: items, imports, ranking, judging, embeddings, stats, state.
 
 mod embeddings;
 mod imports;
@@ -23,6 +23,7 @@ mod judging;
 mod problem;
 mod ranking;
 mod service;
+mod setup;
 mod state;
 mod stats;
 pub mod wire;
@@ -32,6 +33,7 @@ use std::sync::Arc;
 use aion_router::{ByteTokens, EngineOptions, LiveRouter};
 
 pub use service::service;
+pub use setup::{EmbedderArgs, Store, StoreArgs, keep_embedded};
 
 /// The port of the router.
 pub const DEFAULT_PORT: u16 = 9210;

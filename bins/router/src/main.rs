@@ -3,35 +3,24 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
-use aion_router::embed::minilm::MiniLm;
-use aion_router::{
-    Blended, ByteTokens, Embedder, EngineOptions, Exploration, HashingEmbedder, LiveRouter, ModelTokens,
-    SqliteRouterStore, TokenCounter,
-};
-use aion_router_server::{DEFAULT_PORT, service};
+use aion_router::{ByteTokens, EngineOptions, Exploration, LiveRouter, ModelTokens, TokenCounter};
+use aion_router_server::{DEFAULT_PORT, EmbedderArgs, StoreArgs, keep_embedded, service};
 use aion_service::ServeArgs;
 use clap::Parser;
 
-/// The share of spelling beside meaning in a blended embedding.
-const SPELLING: f32 = 0.2;
+/// How often items without an embedding are looked for.
+const EMBED_EVERY: Duration = Duration::from_secs(30);
 
 /// Catalogs over HTTP: which tools, files, docs and handlers belong in the next step, learned from use.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Cli {
-    /// The SQLite file with the catalog and the log; made if it is not there
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "AION_ROUTER_DATABASE",
-        default_value = "router.db"
-    )]
-    database: PathBuf,
-    /// A folder with a sentence encoder (config.json, model.safetensors, tokenizer.json), such as
-    /// all-MiniLM-L6-v2; without it, texts are compared by their spelling
-    #[arg(long, value_name = "FOLDER", env = "AION_ROUTER_MINILM")]
-    minilm: Option<PathBuf>,
+    #[command(flatten)]
+    store: StoreArgs,
+    #[command(flatten)]
+    embedder: EmbedderArgs,
     /// The tokenizer.json of the model that reads the shortlists; without it, four bytes are a token
     #[arg(long, value_name = "FILE", env = "AION_ROUTER_TOKENIZER")]
     tokenizer: Option<PathBuf>,
@@ -57,7 +46,7 @@ async fn main() -> ExitCode {
     match run(Cli::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            report(&*error);
+            aion_service::report("aion-router-server", &*error);
             ExitCode::FAILURE
         }
     }
@@ -69,29 +58,16 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         Some(file) => Arc::new(ModelTokens::from_file(file)?),
         None => Arc::new(ByteTokens),
     };
-    let store = SqliteRouterStore::open(&cli.database).await?;
+    let store = cli.store.open().await?;
     let exploration = Exploration::default().with_holdout(cli.holdout);
-    let options = EngineOptions::default().with_exploration(exploration);
-    let router = LiveRouter::open(Arc::new(store.clone()), embedder(&cli)?, options).await?;
+    let options = EngineOptions::default()
+        .with_exploration(exploration)
+        .with_kept(cli.store.log_decisions as usize);
+    let embedder = cli.embedder.embedder()?;
+    let router = LiveRouter::open(store.shared(), embedder, options).await?;
+    let embedding = tokio::spawn(keep_embedded(router.clone(), EMBED_EVERY));
     let served = aion_service::run(service(router, counter), serving).await;
+    embedding.abort();
     store.close().await;
     Ok(served?)
-}
-
-fn embedder(cli: &Cli) -> Result<Arc<dyn Embedder>, Failure> {
-    let Some(folder) = &cli.minilm else {
-        return Ok(Arc::new(HashingEmbedder));
-    };
-    let encoder = MiniLm::from_folder(folder)?;
-    Ok(Arc::new(Blended::new(encoder, HashingEmbedder, SPELLING)?))
-}
-
-/// The error with its causes, one a line.
-fn report(error: &dyn std::error::Error) {
-    eprintln!("aion-router-server: {error}");
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        eprintln!("  because: {error}");
-        cause = error.source();
-    }
 }

@@ -7,7 +7,7 @@ use aion_types::DecisionId;
 use axum::extract::State;
 
 use crate::problem::live;
-use crate::service::Parts;
+use crate::service::{Parts, to_the_end};
 use crate::wire::{DecisionView, GainView, OutcomeBody, RankBody, RankView};
 
 /// Picks what belongs in the next step, within a budget of tokens, and says why.
@@ -98,7 +98,9 @@ pub(crate) async fn record_outcome(
     Path(id): Path<DecisionId>,
     Json(body): Json<OutcomeBody>,
 ) -> Result<Json<GainView>, Problem> {
-    let gain = parts.router.record(id, body.outcome()?).await.map_err(live)?;
+    let (router, outcome) = (parts.router.clone(), body.outcome()?);
+    let recorded = to_the_end(async move { router.record(id, outcome).await }).await?;
+    let gain = recorded.map_err(live)?;
     metrics::counter!("aion_router_outcomes_total").increment(1);
     Ok(Json(gain.into()))
 }

@@ -45,6 +45,13 @@ impl Parts {
     }
 }
 
+/// Runs a change to its end, also when the client goes while it is under way.
+pub(crate) async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+) -> Result<T, Problem> {
+    tokio::spawn(work).await.map_err(Problem::internal)
+}
+
 /// The service over a router; `counter` counts the tokens of items that come without renderings.
 pub fn service(router: LiveRouter, counter: Arc<dyn TokenCounter>) -> Service {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);

@@ -4,5 +4,6 @@
 mod cli;
 mod client;
 mod document;
+mod far;
 mod inputs;
 mod life;

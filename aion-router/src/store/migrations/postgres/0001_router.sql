@@ -24,3 +24,10 @@ CREATE TABLE entry (
 );
 
 CREATE UNIQUE INDEX entry_once ON entry (decision, kind) WHERE decision IS NOT NULL;
+
+-- What was learned from the log up to entry `at`, so that what comes before its latest decisions can go.
+CREATE TABLE learned (
+    id      BIGINT PRIMARY KEY CHECK (id = 1),
+    at      BIGINT NOT NULL,
+    body    BYTEA NOT NULL
+);

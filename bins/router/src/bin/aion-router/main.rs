@@ -1,7 +1,8 @@
-//! `aion-router`: how good a catalog's shortlists are, on the command line.
+//! `aion-router`: how good a catalog's shortlists are, and the tools of MCP servers, on the command line.
 #![allow(clippy::print_stdout, reason = "this is a terminal program")]
 
 mod eval;
+mod import_mcp;
 
 use std::process::ExitCode;
 
@@ -19,11 +20,16 @@ struct Cli {
 enum Command {
     /// Asks questions whose answers are known: recall, NDCG and bits, before, while and after learning
     Eval(eval::Eval),
+    /// Reads the tools of a running MCP server, for a router or as a document
+    ImportMcp(import_mcp::ImportMcp),
 }
 
 fn main() -> ExitCode {
-    let Command::Eval(eval) = Cli::parse().command;
-    match eval.run() {
+    let done = match Cli::parse().command {
+        Command::Eval(eval) => eval.run(),
+        Command::ImportMcp(import) => import.run(),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             aion_service::report("aion-router", &*error);
