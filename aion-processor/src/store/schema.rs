@@ -13,11 +13,13 @@ pub(crate) const SCHEMA: Schema = Schema {
         include_str!("sqlite/migrations/0002_lines_and_objects.sql"),
         include_str!("sqlite/migrations/0003_steps.sql"),
         include_str!("sqlite/migrations/0004_webhooks.sql"),
+        include_str!("sqlite/migrations/0005_outcomes.sql"),
     ],
     postgres: &[
         include_str!("postgres/migrations/0001_task_tree.sql"),
         include_str!("postgres/migrations/0003_steps.sql"),
         include_str!("postgres/migrations/0004_webhooks.sql"),
+        include_str!("postgres/migrations/0005_outcomes.sql"),
     ],
 };
 

@@ -1,5 +1,7 @@
 //! What a transaction puts off, and the statements that write it in batches: a column an array.
 
+use std::collections::BTreeMap;
+
 use aion_types::{EventKind, MessageRecord, TaskId, Timestamp};
 
 use super::codec::{int, text, to_text};
@@ -45,7 +47,29 @@ pub(super) struct Said {
     key: Option<String>,
 }
 
+/// Bytes up to which a result or an error lies with the part of a task that is written when it ends, so that its payload
+/// is not written once more.
+const NEAR: usize = 512;
+
+fn is_near(text: &&String) -> bool {
+    text.len() <= NEAR
+}
+
 impl Ending {
+    /// Leaves only what is too long to lie near.
+    pub(super) fn drop_near(&mut self) {
+        self.result.take_if(|text| is_near(&&*text));
+        self.error.take_if(|text| is_near(&&*text));
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.result.is_none() && self.error.is_none()
+    }
+
+    pub(super) fn has_error(&self) -> bool {
+        self.error.is_some()
+    }
+
     /// Adds what the engine says of it.
     pub(super) fn add(&mut self, outcome: &Outcome) -> Result<()> {
         match outcome {
@@ -143,8 +167,12 @@ pub(super) fn insert_bodies(rows: &[Row], made: &[Made]) -> Result<Statement<'st
         .bind(column(made, |made| made.body.error.as_deref().map(text))))
 }
 
-/// Changed tasks. An index is touched only where its columns have changed.
-pub(super) fn update(rows: &[Row]) -> Statement<'static> {
+/// Changed tasks, and how they ended if that is short. An index is touched only where its columns have changed.
+pub(super) fn update(rows: &[Row], endings: &BTreeMap<u64, Ending>) -> Statement<'static> {
+    let near = |row: &Row, text: fn(&Ending) -> &Option<String>| {
+        let text = endings.get(&row.ord).and_then(|ending| text(ending).as_ref());
+        text.filter(is_near).cloned()
+    };
     sqlx::query(sql::UPDATE)
         .bind(column(rows, |row| int(row.ord)))
         .bind(column(rows, |row| row.status as i64))
@@ -167,6 +195,8 @@ pub(super) fn update(rows: &[Row]) -> Statement<'static> {
         .bind(column(rows, |row| row.gated))
         .bind(column(rows, |row| i64::from(row.holds)))
         .bind(column(rows, |row| row.purging))
+        .bind(column(rows, |row| near(row, |ending| &ending.result)))
+        .bind(column(rows, |row| near(row, |ending| &ending.error)))
 }
 
 pub(super) fn update_bodies(endings: &[(u64, Ending)]) -> Statement<'static> {

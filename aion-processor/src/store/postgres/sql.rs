@@ -2,7 +2,11 @@
 
 use super::codec::{hot, said, texts};
 
-pub(super) const BODY: &str = concat!("SELECT ", texts!(), " FROM task_body b WHERE b.task = $1");
+pub(super) const BODY: &str = concat!(
+    "SELECT ",
+    texts!(),
+    " FROM task t JOIN task_body b ON b.task = t.ord WHERE t.ord = $1"
+);
 pub(super) const KEYED: &str =
     "SELECT t.uid FROM task t WHERE coalesce(t.parent, ''::bytea) = $1 AND t.idem_key = $2";
 pub(super) const READY: &str = concat!(
@@ -106,17 +110,20 @@ pub(super) const UPDATE: &str = "UPDATE task t SET status = u.status, ready_seq 
      run_after = u.run_after, cancel_requested = u.cancel_requested, open_children = u.open_children, \
      waiting_on = u.waiting_on, gather = u.gather, gather_failed = u.gather_failed, messages = u.messages, \
      version = u.version, updated_at = u.updated_at, finished_at = u.finished_at, gated = u.gated, \
-     holds = u.holds, purging = u.purging \
+     holds = u.holds, purging = u.purging, result = coalesce(u.result, t.result), \
+     error = coalesce(u.error, t.error) \
      FROM unnest($1::int8[], $2::int8[], $3::int8[], $4::text[], $5::int8[], $6::int8[], $7::int8[], $8::int8[], \
      $9::int8[], $10::bool[], $11::int8[], $12::int8[], $13::int8[], $14::bool[], $15::int8[], $16::int8[], \
-     $17::int8[], $18::int8[], $19::bool[], $20::int8[], $21::bool[]) AS u (ord, status, ready_seq, handler, \
+     $17::int8[], $18::int8[], $19::bool[], $20::int8[], $21::bool[], $22::text[], $23::text[]) AS u (ord, status, ready_seq, handler, \
      lease_epoch, lease_until, attempt, crash_count, run_after, cancel_requested, open_children, waiting_on, \
-     gather, gather_failed, messages, version, updated_at, finished_at, gated, holds, purging) \
+     gather, gather_failed, messages, version, updated_at, finished_at, gated, holds, purging, result, error) \
      WHERE t.ord = u.ord";
-/// How tasks ended.
+/// How tasks ended, where that is long.
 pub(super) const UPDATE_BODIES: &str = "UPDATE task_body b SET result = coalesce(u.result, b.result), \
      error = coalesce(u.error, b.error) FROM unnest($1::int8[], $2::text[], $3::text[]) AS u (task, result, error) \
      WHERE b.task = u.task";
+/// Tasks whose last error lies apart.
+pub(super) const FORGET_ERRORS: &str = "UPDATE task SET error = NULL WHERE ord = ANY($1::int8[]) AND error IS NOT NULL";
 pub(super) const INSERT_EVENTS: &str = "INSERT INTO event (seq, task, root, kind, body, at) SELECT * FROM \
      unnest($1::int8[], $2::bytea[], $3::bytea[], $4::text[], $5::text[], $6::int8[])";
 pub(super) const INSERT_MESSAGES: &str = "INSERT INTO message (task, seq, role, content, tool_calls, tool_call_id, \

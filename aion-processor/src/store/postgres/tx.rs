@@ -162,13 +162,27 @@ impl<'c> Tx<'c> {
         for part in changed.chunks(BATCH) {
             let rows = part.iter().map(|id| self.known_row(*id));
             let rows = rows.collect::<Result<Vec<Row>>>()?;
-            self.send(put::update(&rows)).await?;
+            self.send(put::update(&rows, &self.endings)).await?;
+            for row in &rows {
+                self.endings.entry(row.ord).and_modify(Ending::drop_near);
+            }
         }
-        let endings: Vec<(u64, Ending)> = std::mem::take(&mut self.endings).into_iter().collect();
+        self.flush_endings().await
+    }
+
+    /// Writes how tasks ended where that was not written with them.
+    async fn flush_endings(&mut self) -> Result<()> {
+        let endings = std::mem::take(&mut self.endings).into_iter();
+        let endings: Vec<(u64, Ending)> = endings.filter(|(_, ending)| !ending.is_empty()).collect();
         for part in endings.chunks(BATCH) {
             self.send(put::update_bodies(part)).await?;
         }
-        Ok(())
+        let failed = endings.iter().filter(|(_, ending)| ending.has_error());
+        let failed: Vec<i64> = failed.map(|(ord, _)| codec::int(*ord)).collect();
+        if failed.is_empty() {
+            return Ok(());
+        }
+        self.send(sqlx::query(sql::FORGET_ERRORS).bind(failed)).await
     }
 
     fn known_row(&self, id: TaskId) -> Result<Row> {

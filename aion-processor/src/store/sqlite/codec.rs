@@ -23,10 +23,11 @@ macro_rules! hot {
          t.purging"
     };
 }
-/// The columns of a body, in the order in which [`body`] reads them; the table is called `b`.
+/// The columns of a body, in the order in which [`body`] reads them; the tables are called `t` and `b`. Short ends of a
+/// task lie near, long ones apart.
 macro_rules! texts {
     () => {
-        "b.title, b.spec, b.payload, b.result, b.error"
+        "b.title, b.spec, b.payload, ifnull(t.result, b.result), ifnull(t.error, b.error)"
     };
 }
 /// The columns of a message, in the order in which [`message`] reads them, and where they are.

@@ -95,12 +95,13 @@ impl SqliteTaskStore {
         execute(conn, "UPDATE tally SET ready = ready WHERE id = 1").await?;
         self.outside.store(true, Ordering::Release);
         let mut locked = Native::over(conn.lock_handle().await.map_err(storage)?)?;
-        let next_seq = last_seq(locked.conn())? + 1;
-        let mut rows = Tx::new(locked.conn(), next_seq);
+        let mut session = locked.session();
+        let next_seq = last_seq(&mut session)? + 1;
+        let mut rows = Tx::new(&mut session, next_seq);
         let op = Op::Create(Box::new(task));
         let done = apply(&mut rows, &self.limits, self.clock.now(), &op).now_or_never();
         let done = done.unwrap_or_else(|| Err(Error::gone()))?;
-        rows.flush_tally()?;
+        rows.flush()?;
         match done {
             Done::Record(record) => Ok(*record),
             other => Err(crate::processor::unexpected(&other)),

@@ -45,7 +45,7 @@ pub(super) async fn page(pool: &SqlitePool, query: &DeliveryQuery, max: u32) -> 
     read(&statement.fetch_all(pool).await.map_err(storage)?)
 }
 
-impl DeliveryRows for Tx<'_> {
+impl DeliveryRows for Tx<'_, '_> {
     fn last_seq(&self) -> u64 {
         self.next_seq - 1
     }

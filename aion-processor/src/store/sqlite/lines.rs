@@ -14,13 +14,13 @@ fn bytes(task: TaskId) -> Vec<u8> {
     task.as_bytes().to_vec()
 }
 
-impl Tx<'_> {
+impl Tx<'_, '_> {
     fn waiters(&mut self, statement: &Statement<'_>) -> Result<Vec<Waiter>> {
         self.all(statement, |row| codec::waiter(row))
     }
 }
 
-impl NamedRows for Tx<'_> {
+impl NamedRows for Tx<'_, '_> {
     async fn named(&mut self, space: Space, name: &str) -> Result<Option<String>> {
         let statement = query(sql::NAMED).bind(space as i64);
         self.one(&statement.bind(name.to_owned()), |row| row.text(0))
@@ -54,7 +54,7 @@ impl NamedRows for Tx<'_> {
     }
 }
 
-impl LineRows for Tx<'_> {
+impl LineRows for Tx<'_, '_> {
     async fn hold(&mut self, primitive: &str, task: TaskId) -> Result<Option<Held>> {
         let statement = query(sql::HOLD).bind(bytes(task));
         self.one(&statement.bind(primitive.to_owned()), |row| codec::held(row))
@@ -140,7 +140,7 @@ impl LineRows for Tx<'_> {
     }
 }
 
-impl ObjectRows for Tx<'_> {
+impl ObjectRows for Tx<'_, '_> {
     async fn insert_version(&mut self, name: &str, version: u64, body: &Json) -> Result<()> {
         let statement = query("INSERT INTO object_version (name, version, body) VALUES (?1, ?2, ?3)");
         let statement = statement.bind(name.to_owned()).bind(int(version));
@@ -153,7 +153,7 @@ impl ObjectRows for Tx<'_> {
     }
 }
 
-impl StepRows for Tx<'_> {
+impl StepRows for Tx<'_, '_> {
     async fn step(&mut self, row: &Row, name: &str) -> Result<Option<StepRecord>> {
         let statement = query(sql::STEP).bind(int(row.ord));
         self.one(&statement.bind(name.to_owned()), |found| {

@@ -1,6 +1,7 @@
 //! The task tree in one SQLite file: one writer that commits in groups, readers that never wait
 //! for it.
 
+mod answers;
 mod codec;
 mod enqueue;
 mod hooks;
@@ -31,6 +32,7 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions, SqliteConnection, SqlitePool};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+use self::answers::Answers;
 pub(super) use self::codec::storage;
 use self::writer::{Room, Writer};
 use super::group::Job;
@@ -169,6 +171,7 @@ impl SqliteTaskStore {
             room: room.clone(),
             probed: None,
             outside: outside.clone(),
+            answers: Answers::default(),
             owner,
         };
         writer.start(conn, jobs)?;

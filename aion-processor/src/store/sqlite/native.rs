@@ -2,9 +2,11 @@
 //!
 //! sqlx hands each statement to a thread of its own and waits for the answer, which costs many times what our statements
 //! cost. So the writer locks the connection that sqlx has opened, and runs its statements where it stands.
-#![allow(unsafe_code)] // a borrowed handle, in `Native::over`
+#![allow(unsafe_code)] // a borrowed handle, in `Native::over`; statements that go along with it, `Session`
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use rusqlite::Connection;
@@ -15,8 +17,8 @@ use sqlx::sqlite::LockedSqliteHandle;
 use super::codec::failure;
 use crate::{Error, Result};
 
-/// Statements that stay prepared: more than there are.
-const PREPARED: usize = 128;
+/// Room for the values of a statement: few have more.
+const VALUES: usize = 24;
 
 /// A connection of sqlx that nobody else uses meanwhile.
 pub(super) struct Native<'h> {
@@ -32,7 +34,6 @@ impl<'h> Native<'h> {
         // SAFETY: the handle is that of an open connection, of the one SQLite that is linked; the lock, which lives as
         // long as this value and is let go of after `conn`, keeps sqlx from using it, and `conn` does not close it.
         let conn = unsafe { Connection::from_handle(handle) }.map_err(failed)?;
-        conn.set_prepared_statement_cache_capacity(PREPARED);
         Ok(Self {
             conn,
             _locked: locked,
@@ -46,8 +47,37 @@ impl<'h> Native<'h> {
         Ok(self)
     }
 
-    pub(super) fn conn(&mut self) -> &mut Connection {
-        &mut self.conn
+    pub(super) fn session(&mut self) -> Session<'_> {
+        Session {
+            conn: &mut self.conn,
+            prepared: HashMap::new(),
+        }
+    }
+}
+
+/// The only use of a connection for a while, with the statements that were prepared meanwhile.
+#[derive(Debug)]
+pub(super) struct Session<'h> {
+    conn: &'h Connection,
+    /// By where their text lies and how long it is: texts are constants.
+    prepared: HashMap<(usize, usize), rusqlite::Statement<'h>>,
+}
+
+// SAFETY: a session is made of the one `&mut` to its connection, which nobody else can reach while it lives, and its
+// statements never leave it; so connection and statements change threads together, which SQLite allows.
+unsafe impl Send for Session<'_> {}
+
+impl<'h> Session<'h> {
+    fn prepared(&mut self, sql: &'static str) -> Result<&mut rusqlite::Statement<'h>> {
+        Ok(match self.prepared.entry((sql.as_ptr() as usize, sql.len())) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(self.conn.prepare(sql).map_err(failed)?),
+        })
+    }
+
+    /// The row that was inserted last.
+    pub(super) fn last_row(&self) -> i64 {
+        self.conn.last_insert_rowid()
     }
 }
 
@@ -62,7 +92,7 @@ pub(super) struct Statement<'q> {
 pub(super) fn query<'q>(sql: &'static str) -> Statement<'q> {
     Statement {
         sql,
-        values: Vec::new(),
+        values: Vec::with_capacity(VALUES),
     }
 }
 
@@ -74,26 +104,31 @@ impl<'q> Statement<'q> {
     }
 
     /// Runs it for what it changes.
-    pub(super) fn execute(&self, conn: &Connection) -> Result<()> {
-        let mut prepared = conn.prepare_cached(self.sql).map_err(failed)?;
-        let values = rusqlite::params_from_iter(&self.values);
-        prepared.execute(values).map(drop).map_err(failed)
+    pub(super) fn execute(&self, session: &mut Session<'_>) -> Result<()> {
+        self.bound(session)?.raw_execute().map(drop).map_err(failed)
     }
 
     /// Runs it for its rows, each of which `read` takes apart.
     pub(super) fn fetch<T>(
         &self,
-        conn: &Connection,
+        session: &mut Session<'_>,
         mut read: impl FnMut(&rusqlite::Row<'_>) -> Result<T>,
     ) -> Result<Vec<T>> {
-        let mut prepared = conn.prepare_cached(self.sql).map_err(failed)?;
-        let values = rusqlite::params_from_iter(&self.values);
-        let mut rows = prepared.query(values).map_err(failed)?;
+        let mut rows = self.bound(session)?.raw_query();
         let mut found = Vec::new();
         while let Some(row) = rows.next().map_err(failed)? {
             found.push(read(row)?);
         }
         Ok(found)
+    }
+
+    fn bound<'s, 'h>(&self, session: &'s mut Session<'h>) -> Result<&'s mut rusqlite::Statement<'h>> {
+        let prepared = session.prepared(self.sql)?;
+        debug_assert_eq!(prepared.parameter_count(), self.values.len(), "{}", self.sql);
+        for (at, value) in self.values.iter().enumerate() {
+            prepared.raw_bind_parameter(at + 1, value).map_err(failed)?;
+        }
+        Ok(prepared)
     }
 }
 

@@ -8,16 +8,17 @@ use super::sql;
 use super::tx::Statement;
 use crate::Result;
 use crate::engine::row::{Body, Row};
+use crate::engine::rows::Outcome;
 
-pub(super) fn insert(row: &Row, key: Option<&str>) -> Statement<'static> {
+pub(super) fn insert<'q>(row: &'q Row, key: Option<&'q str>) -> Statement<'q> {
     let concurrency = row.concurrency.as_ref();
     query(sql::INSERT)
-        .bind(row.id.as_bytes().to_vec())
-        .bind(row.root_id.as_bytes().to_vec())
-        .bind(row.parent_id.map(|id| id.as_bytes().to_vec()))
+        .bind(&row.id.as_bytes()[..])
+        .bind(&row.root_id.as_bytes()[..])
+        .bind(row.parent_id.as_ref().map(|id| &id.as_bytes()[..]))
         .bind(row.depth)
-        .bind(row.kind.clone())
-        .bind(row.queue.clone())
+        .bind(&row.kind)
+        .bind(&row.queue)
         .bind(row.status as i64)
         .bind(row.priority)
         .bind(int(row.lease_epoch))
@@ -31,35 +32,35 @@ pub(super) fn insert(row: &Row, key: Option<&str>) -> Statement<'static> {
         .bind(row.created_at.as_ms())
         .bind(row.updated_at.as_ms())
         .bind(row.finished_at.map(Timestamp::as_ms))
-        .bind(concurrency.map(|concurrency| concurrency.key.clone()))
+        .bind(concurrency.map(|concurrency| &concurrency.key))
         .bind(concurrency.map(|concurrency| concurrency.max))
-        .bind(key.map(str::to_owned))
+        .bind(key)
 }
 
-pub(super) fn insert_body(row: &Row, body: &Body) -> Result<Statement<'static>> {
+pub(super) fn insert_body<'q>(row: &Row, body: &'q Body) -> Result<Statement<'q>> {
     Ok(query(sql::INSERT_BODY)
         .bind(int(row.ord))
-        .bind(body.title.clone())
-        .bind(body.spec.clone())
+        .bind(&body.title)
+        .bind(&body.spec)
         .bind(to_text(&body.payload)?)
         .bind(body.result.as_ref().map(to_text).transpose()?)
-        .bind(body.error.clone()))
+        .bind(body.error.as_ref()))
 }
 
 /// With the text only if it does not lie apart.
-pub(super) fn insert_message(
+pub(super) fn insert_message<'q>(
     row: &Row,
-    message: &MessageRecord,
-    key: Option<&str>,
+    message: &'q MessageRecord,
+    key: Option<&'q str>,
     apart: bool,
-) -> Result<Statement<'static>> {
+) -> Result<Statement<'q>> {
     let calls = (!message.tool_calls.is_empty())
         .then(|| to_text(&message.tool_calls))
         .transpose()?;
     let text = if apart {
-        String::new()
+        ""
     } else {
-        message.content.clone()
+        message.content.as_str()
     };
     Ok(query(sql::INSERT_MESSAGE)
         .bind(int(row.ord))
@@ -67,20 +68,33 @@ pub(super) fn insert_message(
         .bind(message.role.as_str())
         .bind(text)
         .bind(calls)
-        .bind(message.tool_call_id.clone())
+        .bind(message.tool_call_id.as_ref())
         .bind(message.persistence.as_ref().map(to_text).transpose()?)
         .bind(message.created_at.as_ms())
-        .bind(key.map(str::to_owned))
+        .bind(key)
         .bind(apart))
 }
 
 /// A row whose status has changed.
-pub(super) fn loud(row: &Row) -> Statement<'static> {
-    query(sql::PUT)
+pub(super) fn loud(row: &Row) -> Statement<'_> {
+    changed(sql::PUT, row)
+}
+
+/// A row whose task has ended, with how it did.
+pub(super) fn ended<'q>(row: &'q Row, outcome: &Outcome, text: String) -> Statement<'q> {
+    let sql = match outcome {
+        Outcome::Result(_) => sql::PUT_WITH_RESULT,
+        Outcome::Error(_) => sql::PUT_WITH_ERROR,
+    };
+    changed(sql, row).bind(text)
+}
+
+fn changed<'q>(sql: &'static str, row: &'q Row) -> Statement<'q> {
+    query(sql)
         .bind(int(row.ord))
         .bind(row.status as i64)
         .bind(int(row.ready_seq))
-        .bind(row.handler_id.as_ref().map(|id| id.as_str().to_owned()))
+        .bind(row.handler_id.as_ref().map(|id| id.as_str()))
         .bind(int(row.lease_epoch))
         .bind(row.lease_until.map(Timestamp::as_ms))
         .bind(row.attempt)
@@ -100,7 +114,7 @@ pub(super) fn loud(row: &Row) -> Statement<'static> {
 }
 
 /// A row whose status has not.
-pub(super) fn quiet(row: &Row) -> Statement<'static> {
+pub(super) fn quiet(row: &Row) -> Statement<'_> {
     query(sql::PUT_QUIET)
         .bind(int(row.ord))
         .bind(row.lease_until.map(Timestamp::as_ms))

@@ -12,8 +12,11 @@ use crate::{ClaimReq, Error, Result};
 
 /// Bytes of a message from which on its text lies apart.
 const APART: usize = 4_096;
+/// Bytes up to which a result or an error lies with the part of a task that is written when it ends, so that its payload
+/// is not written once more.
+const NEAR: usize = 512;
 
-impl Rows for Tx<'_> {
+impl Rows for Tx<'_, '_> {
     async fn row(&mut self, id: TaskId) -> Result<Option<Row>> {
         self.one(&query(sql::BY_ID).bind(&id.as_bytes()[..]), |row| codec::row(row))
     }
@@ -34,46 +37,60 @@ impl Rows for Tx<'_> {
 
     async fn insert(&mut self, row: &mut Row, body: &Body, key: Option<&str>) -> Result<()> {
         self.writes += 1;
-        let ord = self.one(&put::insert(row, key), |made| made.int(0))?;
-        row.ord = ord
-            .ok_or_else(|| Error::Corrupt("a new task has no place".to_owned()))?
-            .unsigned_abs();
+        self.settle()?;
+        put::insert(row, key).execute(self.session)?;
+        row.ord = self.session.last_row().unsigned_abs();
         self.count(None, row);
         self.write(&put::insert_body(row, body)?)
     }
 
     async fn put(&mut self, row: &Row, was: Status) -> Result<()> {
         if row.status == was {
+            if was == Status::Ready {
+                self.shelf.clear();
+            }
             return self.write(&put::quiet(row));
         }
         self.count(Some(was), row);
+        if row.status.is_terminal() {
+            self.settle()?;
+            self.writes += 1;
+            self.ending = Some(row.clone());
+            return Ok(());
+        }
         self.write(&put::loud(row))
     }
 
     async fn put_gated(&mut self, row: &Row) -> Result<()> {
         self.ready += u32::from(!row.gated);
+        self.shelf.clear();
         let statement = query(sql::PUT_GATED).bind(int(row.ord)).bind(row.gated);
         self.write(&statement)
     }
 
     async fn put_outcome(&mut self, row: &Row, outcome: &Outcome) -> Result<()> {
-        let statement = match outcome {
-            Outcome::Result(result) => query("UPDATE task_body SET result = ?2 WHERE task = ?1")
-                .bind(int(row.ord))
-                .bind(to_text(result)?),
-            Outcome::Error(error) => query("UPDATE task_body SET error = ?2 WHERE task = ?1")
-                .bind(int(row.ord))
-                .bind(error.clone()),
+        let (text, [near, far, without]) = match outcome {
+            Outcome::Result(result) => (to_text(result)?, sql::PUT_RESULT),
+            Outcome::Error(error) => (error.clone(), sql::PUT_ERROR),
         };
-        self.write(&statement)
+        let ord = int(row.ord);
+        if text.len() <= NEAR {
+            let ending = self.ending.take_if(|ending| ending.ord == row.ord);
+            return match ending {
+                Some(row) => self.write(&put::ended(&row, outcome, text)),
+                None => self.write(&query(near).bind(ord).bind(text)),
+            };
+        }
+        self.write(&query(without).bind(ord))?;
+        self.write(&query(far).bind(ord).bind(text))
     }
 
     async fn event(&mut self, row: &Row, kind: EventKind, body: Json, at: Timestamp) -> Result<u64> {
         let seq = self.next_seq;
         let statement = query(sql::INSERT_EVENT)
             .bind(int(seq))
-            .bind(row.id.as_bytes().to_vec())
-            .bind(row.root_id.as_bytes().to_vec())
+            .bind(&row.id.as_bytes()[..])
+            .bind(&row.root_id.as_bytes()[..])
             .bind(kind.as_str())
             .bind(to_text(&body)?)
             .bind(at.as_ms());
@@ -165,6 +182,7 @@ impl Rows for Tx<'_> {
         let Some((from, _)) = newest.last() else {
             return Ok(0);
         };
+        self.shelf.clear();
         for (_, status) in &newest {
             self.tally[codec::status(*status)? as usize] -= 1;
         }

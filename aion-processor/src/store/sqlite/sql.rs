@@ -3,7 +3,11 @@
 use super::codec::{hot, said, texts};
 
 pub(super) const BY_ID: &str = concat!("SELECT ", hot!(), " FROM task t WHERE t.uid = ?1");
-pub(super) const BODY: &str = concat!("SELECT ", texts!(), " FROM task_body b WHERE b.task = ?1");
+pub(super) const BODY: &str = concat!(
+    "SELECT ",
+    texts!(),
+    " FROM task t CROSS JOIN task_body b ON b.task = t.ord WHERE t.ord = ?1"
+);
 pub(super) const KEYED: &str = concat!(
     "SELECT ",
     hot!(),
@@ -79,18 +83,36 @@ pub(super) const INSERT: &str = "INSERT INTO task (uid, root, parent, depth, kin
      lease_epoch, attempt, max_attempts, crash_count, run_after, deadline, cancel_requested, open_children, \
      waiting_on, gather_failed, messages, version, created_at, updated_at, finished_at, ckey, cmax, idem_key) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, ?9, ?10, ?11, ?12, ?13, ?14, ?15, 0, 0, 0, 0, ?16, ?17, ?18, ?19, \
-     ?20, ?21, ?22) RETURNING ord";
+     ?20, ?21, ?22)";
 pub(super) const INSERT_BODY: &str =
     "INSERT INTO task_body (task, title, spec, payload, result, error) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+/// What changes with a status.
+macro_rules! put {
+    () => {
+        "UPDATE task SET status = ?2, ready_seq = ?3, handler = ?4, lease_epoch = ?5, lease_until = ?6, attempt = ?7, \
+         crash_count = ?8, run_after = ?9, cancel_requested = ?10, open_children = ?11, waiting_on = ?12, gather = ?13, \
+         gather_failed = ?14, messages = ?15, version = ?16, updated_at = ?17, finished_at = ?18, gated = ?19, holds = ?20"
+    };
+}
 /// A change of status touches every index that knows statuses.
-pub(super) const PUT: &str = "UPDATE task SET status = ?2, ready_seq = ?3, handler = ?4, lease_epoch = ?5, \
-     lease_until = ?6, attempt = ?7, crash_count = ?8, run_after = ?9, cancel_requested = ?10, open_children = ?11, \
-     waiting_on = ?12, gather = ?13, gather_failed = ?14, messages = ?15, version = ?16, updated_at = ?17, \
-     finished_at = ?18, gated = ?19, holds = ?20 WHERE ord = ?1";
+pub(super) const PUT: &str = concat!(put!(), " WHERE ord = ?1");
+pub(super) const PUT_WITH_RESULT: &str = concat!(put!(), ", result = ?21 WHERE ord = ?1");
+pub(super) const PUT_WITH_ERROR: &str = concat!(put!(), ", error = ?21 WHERE ord = ?1");
 /// A heartbeat, a message or a counter touches one index at most.
 pub(super) const PUT_QUIET: &str = "UPDATE task SET lease_until = ?2, cancel_requested = ?3, open_children = ?4, \
      waiting_on = ?5, gather_failed = ?6, messages = ?7, version = ?8, updated_at = ?9, holds = ?10, purging = ?11 \
      WHERE ord = ?1";
+/// How a task ended: near, apart, and not near any more.
+pub(super) const PUT_RESULT: [&str; 3] = [
+    "UPDATE task SET result = ?2 WHERE ord = ?1",
+    "UPDATE task_body SET result = ?2 WHERE task = ?1",
+    "UPDATE task SET result = NULL WHERE ord = ?1",
+];
+pub(super) const PUT_ERROR: [&str; 3] = [
+    "UPDATE task SET error = ?2 WHERE ord = ?1",
+    "UPDATE task_body SET error = ?2 WHERE task = ?1",
+    "UPDATE task SET error = NULL WHERE ord = ?1",
+];
 pub(super) const PUT_GATED: &str = "UPDATE task SET gated = ?2 WHERE ord = ?1";
 pub(super) const INSERT_EVENT: &str =
     "INSERT INTO event (seq, task, root, kind, body, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";

@@ -1,19 +1,19 @@
 //! One transaction of the writer.
 
 use aion_types::Status;
-use rusqlite::Connection;
 
 use super::codec::{self, HOT};
 pub(super) use super::native::Statement;
-use super::native::query;
-use super::sql;
+use super::native::{Session, query};
+use super::ready::Shelf;
+use super::{put, sql};
 use crate::Result;
 use crate::engine::row::{Body, Row};
 
 /// One transaction on its way: what it has written so far.
 #[derive(Debug)]
-pub(super) struct Tx<'c> {
-    pub(super) conn: &'c mut Connection,
+pub(super) struct Tx<'c, 'h> {
+    pub(super) session: &'c mut Session<'h>,
     /// `seq` of the next event.
     pub(super) next_seq: u64,
     /// How the number of tasks in each status changes.
@@ -22,22 +22,29 @@ pub(super) struct Tx<'c> {
     pub(super) ready: u32,
     /// Statements that wrote.
     pub(super) writes: u64,
+    /// A task that has ended and is not written yet, for how it ended goes along.
+    pub(super) ending: Option<Row>,
+    /// What its claims may find.
+    pub(super) shelf: Shelf,
 }
 
-impl<'c> Tx<'c> {
-    pub(super) fn new(conn: &'c mut Connection, next_seq: u64) -> Self {
+impl<'c, 'h> Tx<'c, 'h> {
+    pub(super) fn new(session: &'c mut Session<'h>, next_seq: u64) -> Self {
         Self {
-            conn,
+            session,
             next_seq,
             tally: [0; Status::ALL.len()],
             ready: 0,
             writes: 0,
+            ending: None,
+            shelf: Shelf::default(),
         }
     }
 
     pub(super) fn write(&mut self, statement: &Statement<'_>) -> Result<()> {
+        self.settle()?;
         self.writes += 1;
-        statement.execute(self.conn)
+        statement.execute(self.session)
     }
 
     /// The first row, if there is one.
@@ -54,7 +61,16 @@ impl<'c> Tx<'c> {
         statement: &Statement<'_>,
         read: impl FnMut(&rusqlite::Row<'_>) -> Result<T>,
     ) -> Result<Vec<T>> {
-        statement.fetch(self.conn, read)
+        self.settle()?;
+        statement.fetch(self.session, read)
+    }
+
+    /// Writes the task that has ended, so that whatever comes next sees it.
+    pub(super) fn settle(&mut self) -> Result<()> {
+        match self.ending.take() {
+            Some(row) => put::loud(&row).execute(self.session),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn rows(&mut self, statement: &Statement<'_>) -> Result<Vec<Row>> {
@@ -66,8 +82,9 @@ impl<'c> Tx<'c> {
         self.all(statement, |row| Ok((codec::row(row)?, codec::body(row, HOT)?)))
     }
 
-    /// Writes the changed numbers of tasks in each status.
-    pub(super) fn flush_tally(&mut self) -> Result<()> {
+    /// Writes what was put off: a task that has ended, and the changed numbers of tasks in each status.
+    pub(super) fn flush(&mut self) -> Result<()> {
+        self.settle()?;
         if self.tally.iter().all(|by| *by == 0) {
             return Ok(());
         }
@@ -87,6 +104,13 @@ impl<'c> Tx<'c> {
             self.tally[was as usize] -= 1;
         }
         self.tally[row.status as usize] += 1;
-        self.ready += u32::from(row.status == Status::Ready && !row.gated);
+        match (was, row.status) {
+            (_, Status::Ready) => {
+                self.ready += u32::from(!row.gated);
+                self.shelf.clear();
+            }
+            (Some(Status::Ready), _) => self.shelf.pass_over(row.ord),
+            _ => {}
+        }
     }
 }

@@ -12,13 +12,14 @@ use std::time::{Duration, Instant};
 
 use aion_types::Clock;
 use futures::FutureExt;
-use rusqlite::Connection;
 use sqlx::{Connection as _, SqliteConnection};
 use tokio::runtime::Handle;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+use super::answers::Answers;
 use super::codec::{Columns as _, storage};
-use super::native::{Native, query};
+use super::native::{Native, Session, query};
+use super::ready::Shelf;
 use super::tx::Tx;
 use crate::store::group::{Answer, Job, Unit};
 use crate::{Durability, Error, Limits, Result, Wake};
@@ -66,6 +67,8 @@ pub(super) struct Writer {
     pub(super) probed: Option<Instant>,
     /// Set by whoever else in this process writes to the log, while it keeps the writer out.
     pub(super) outside: Arc<AtomicBool>,
+    /// Tells callers what became of it.
+    pub(super) answers: Answers,
     /// Keeps other processes out for as long as it is open.
     pub(super) owner: File,
 }
@@ -88,12 +91,13 @@ impl Writer {
     fn run(mut self, runtime: &Handle, mut conn: SqliteConnection, inbox: mpsc::Receiver<Job>) {
         let locked = runtime.block_on(conn.lock_handle()).map_err(storage);
         let closing = match locked.and_then(Native::over).and_then(Native::keep_plans) {
-            Ok(mut native) => self.serve(native.conn(), inbox),
+            Ok(mut native) => self.serve(&mut native.session(), inbox),
             Err(error) => {
                 tracing::error!(%error, "the database cannot be written");
                 None
             }
         };
+        drop(self.answers);
         if let Err(error) = runtime.block_on(conn.close()) {
             tracing::warn!(%error, "the database was not closed in order");
         }
@@ -105,7 +109,7 @@ impl Writer {
     /// Drains what is waiting, group by group; gives whom to tell about the end.
     fn serve(
         &mut self,
-        conn: &mut Connection,
+        session: &mut Session<'_>,
         mut inbox: mpsc::Receiver<Job>,
     ) -> Option<oneshot::Sender<()>> {
         while let Some(first) = inbox.blocking_recv() {
@@ -127,7 +131,7 @@ impl Writer {
                     None
                 };
             }
-            self.group(conn, jobs);
+            self.group(session, jobs);
             if closing.is_some() {
                 return closing;
             }
@@ -135,29 +139,28 @@ impl Writer {
         None
     }
 
-    fn group(&mut self, conn: &mut Connection, jobs: Vec<Job>) {
+    /// Claims come last: nothing of this group makes tasks ready any more, so that they share one search.
+    fn group(&mut self, session: &mut Session<'_>, mut jobs: Vec<Job>) {
+        jobs.sort_by_key(|job| matches!(job, Job::Claim(..)));
         let units: Vec<_> = jobs.iter().flat_map(Job::units).collect();
         if units.is_empty() {
             return;
         }
-        let answers = match self.commit(conn, &units) {
+        let answers = match self.commit(session, &units) {
             Ok(answers) => answers,
             Err(error) if units.len() == 1 => vec![Err(error)],
             Err(error) => {
                 tracing::debug!(%error, operations = units.len(), "a group failed and is tried one by one");
-                self.one_by_one(conn, &units)
+                self.one_by_one(session, &units)
             }
         };
-        let mut answers = answers.into_iter();
-        for job in jobs {
-            job.answer(&mut answers);
-        }
+        self.answers.give(jobs, answers);
     }
 
-    fn one_by_one(&mut self, conn: &mut Connection, units: &[Unit<'_>]) -> Vec<Result<Answer>> {
+    fn one_by_one(&mut self, session: &mut Session<'_>, units: &[Unit<'_>]) -> Vec<Result<Answer>> {
         let mut answers = Vec::with_capacity(units.len());
         for unit in units {
-            answers.push(match self.commit(conn, std::slice::from_ref(unit)) {
+            answers.push(match self.commit(session, std::slice::from_ref(unit)) {
                 Ok(mut answer) => answer.pop().unwrap_or_else(|| Err(Error::gone())),
                 Err(error) => Err(error),
             });
@@ -167,9 +170,9 @@ impl Writer {
 
     /// Carries out the units in one transaction and notes whether there was room. An error means that
     /// none of them took effect.
-    fn commit(&mut self, conn: &mut Connection, units: &[Unit<'_>]) -> Result<Vec<Result<Answer>>> {
+    fn commit(&mut self, session: &mut Session<'_>, units: &[Unit<'_>]) -> Result<Vec<Result<Answer>>> {
         let before = self.next_seq;
-        let made = self.transaction(conn, units);
+        let made = self.transaction(session, units);
         match &made {
             Err(Error::Full) => self.room.set_full(true),
             Ok(_) if self.next_seq > before => self.room.set_full(false),
@@ -190,12 +193,12 @@ impl Writer {
         true
     }
 
-    fn transaction(&mut self, conn: &mut Connection, units: &[Unit<'_>]) -> Result<Vec<Result<Answer>>> {
-        self.sync_for(conn, units)?;
-        execute(conn, "BEGIN IMMEDIATE")?;
-        let made = self.catch_up(conn).and_then(|()| self.work(conn, units));
+    fn transaction(&mut self, session: &mut Session<'_>, units: &[Unit<'_>]) -> Result<Vec<Result<Answer>>> {
+        self.sync_for(session, units)?;
+        execute(session, "BEGIN IMMEDIATE")?;
+        let made = self.catch_up(session).and_then(|()| self.work(session, units));
         let ended = match made {
-            Ok(made) => execute(conn, "COMMIT").map(|()| made),
+            Ok(made) => execute(session, "COMMIT").map(|()| made),
             Err(error) => Err(error),
         };
         match ended {
@@ -209,18 +212,18 @@ impl Writer {
             }
             Err(error) => {
                 // SQLite has rolled back already when the file is full; then this finds nothing to do.
-                let _ = execute(conn, "ROLLBACK");
+                let _ = execute(session, "ROLLBACK");
                 Err(error)
             }
         }
     }
 
     /// Finds where the log ends if somebody else has written to it. Nobody does so now.
-    fn catch_up(&mut self, conn: &Connection) -> Result<()> {
+    fn catch_up(&mut self, session: &mut Session<'_>) -> Result<()> {
         if !self.outside.load(Ordering::Acquire) {
             return Ok(());
         }
-        let next_seq = last_seq(conn)? + 1;
+        let next_seq = last_seq(session)? + 1;
         self.outside.store(false, Ordering::Release);
         if next_seq > self.next_seq {
             self.next_seq = next_seq;
@@ -231,9 +234,10 @@ impl Writer {
         Ok(())
     }
 
-    fn work(&mut self, conn: &mut Connection, units: &[Unit<'_>]) -> Result<(Vec<Result<Answer>>, Wake)> {
+    fn work(&mut self, session: &mut Session<'_>, units: &[Unit<'_>]) -> Result<(Vec<Result<Answer>>, Wake)> {
         let put_off: Vec<bool> = units.iter().map(|unit| self.puts_off(unit)).collect();
-        let mut tx = Tx::new(conn, self.next_seq);
+        let mut tx = Tx::new(session, self.next_seq);
+        tx.shelf = Shelf::of(units);
         let mut answers = Vec::with_capacity(units.len());
         for (unit, put_off) in units.iter().zip(put_off) {
             if put_off {
@@ -249,7 +253,7 @@ impl Writer {
                 answer => answers.push(answer),
             }
         }
-        tx.flush_tally()?;
+        tx.flush()?;
         Ok((
             answers,
             Wake {
@@ -260,7 +264,7 @@ impl Writer {
     }
 
     /// Sets how far the next commit goes; SQLite changes that only between transactions.
-    fn sync_for(&mut self, conn: &mut Connection, units: &[Unit<'_>]) -> Result<()> {
+    fn sync_for(&mut self, session: &mut Session<'_>, units: &[Unit<'_>]) -> Result<()> {
         let wanted = units
             .iter()
             .map(|unit| unit.durability())
@@ -274,19 +278,19 @@ impl Writer {
             Durability::Process => "PRAGMA synchronous = NORMAL",
             Durability::Power => "PRAGMA synchronous = FULL",
         };
-        execute(conn, pragma)?;
+        execute(session, pragma)?;
         self.synced = wanted;
         Ok(())
     }
 }
 
 /// `seq` of the last event that there ever was.
-pub(super) fn last_seq(conn: &Connection) -> Result<u64> {
+pub(super) fn last_seq(session: &mut Session<'_>) -> Result<u64> {
     let sql = "SELECT ifnull(max(seq), 0) FROM sqlite_sequence WHERE name = 'event'";
-    let last = query(sql).fetch(conn, |row| row.int(0))?;
+    let last = query(sql).fetch(session, |row| row.int(0))?;
     Ok(last.first().map_or(0, |last| last.unsigned_abs()))
 }
 
-fn execute(conn: &Connection, sql: &'static str) -> Result<()> {
-    query(sql).execute(conn)
+fn execute(session: &mut Session<'_>, sql: &'static str) -> Result<()> {
+    query(sql).execute(session)
 }
