@@ -9,6 +9,7 @@ use sqlx::{Sqlite, SqliteConnection, Transaction};
 use tokio::sync::oneshot;
 
 use super::codec::storage;
+use super::leased::Leased;
 use super::native::Native;
 use super::tx::Tx;
 use super::writer::last_seq;
@@ -97,7 +98,8 @@ impl SqliteTaskStore {
         let mut locked = Native::over(conn.lock_handle().await.map_err(storage)?)?;
         let mut session = locked.session();
         let next_seq = last_seq(&mut session)? + 1;
-        let mut rows = Tx::new(&mut session, next_seq);
+        let mut leased = Leased::default();
+        let mut rows = Tx::new(&mut session, &mut leased, next_seq);
         let op = Op::Create(Box::new(task));
         let done = apply(&mut rows, &self.limits, self.clock.now(), &op).now_or_never();
         let done = done.unwrap_or_else(|| Err(Error::gone()))?;

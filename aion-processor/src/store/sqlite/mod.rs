@@ -5,6 +5,7 @@ mod answers;
 mod codec;
 mod enqueue;
 mod hooks;
+mod leased;
 mod lines;
 mod native;
 #[cfg(test)]
@@ -34,6 +35,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use self::answers::Answers;
 pub(super) use self::codec::storage;
+use self::leased::Leased;
 use self::writer::{Room, Writer};
 use super::group::Job;
 use super::{DueReport, SchemaInfo, TaskStore, Wake, hints, schema};
@@ -44,8 +46,9 @@ use crate::{ClaimReq, Done, Durability, Error, Lease, Limits, Page, Query, Resul
 const INBOX: usize = 4_096;
 /// Connections that read.
 const READERS: u32 = 4;
-/// Memory of the writer for pages, so that the indexes it walks stay there.
-const CACHE_KIB: u32 = 32 << 10;
+/// Memory of the writer for pages: the ends of the indexes that it works at stay there. More does harm, for SQLite looks
+/// through all of it after commits that moved pages.
+const CACHE_KIB: u32 = 8 << 10;
 /// How long to wait for another owner of the file to go away.
 const OWNER_WAIT: Duration = Duration::from_secs(2);
 
@@ -172,6 +175,7 @@ impl SqliteTaskStore {
             probed: None,
             outside: outside.clone(),
             answers: Answers::default(),
+            leased: Leased::default(),
             owner,
         };
         writer.start(conn, jobs)?;

@@ -1,6 +1,6 @@
 //! Rows bound to the statements that write them.
 
-use aion_types::{MessageRecord, Timestamp};
+use aion_types::{EventKind, MessageRecord, TaskId, Timestamp};
 
 use super::codec::{int, to_text};
 use super::native::query;
@@ -9,6 +9,30 @@ use super::tx::Statement;
 use crate::Result;
 use crate::engine::row::{Body, Row};
 use crate::engine::rows::Outcome;
+
+/// An event on its way to the log.
+#[derive(Debug)]
+pub(super) struct Happened {
+    pub(super) seq: u64,
+    pub(super) task: TaskId,
+    pub(super) root: TaskId,
+    pub(super) kind: EventKind,
+    pub(super) body: String,
+    pub(super) at: Timestamp,
+}
+
+/// As many events as the statement takes.
+pub(super) fn events<'q>(sql: &'static str, events: &'q [Happened]) -> Statement<'q> {
+    events.iter().fold(query(sql), |statement, event| {
+        statement
+            .bind(int(event.seq))
+            .bind(&event.task.as_bytes()[..])
+            .bind(&event.root.as_bytes()[..])
+            .bind(event.kind.as_str())
+            .bind(&event.body)
+            .bind(event.at.as_ms())
+    })
+}
 
 pub(super) fn insert<'q>(row: &'q Row, key: Option<&'q str>) -> Statement<'q> {
     let concurrency = row.concurrency.as_ref();

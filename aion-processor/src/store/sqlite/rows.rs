@@ -4,6 +4,7 @@ use aion_types::{EventKind, Json, MessageRecord, Status, TaskId, Timestamp};
 
 use super::codec::{self, Columns as _, int, to_text};
 use super::native::query;
+use super::put::Happened;
 use super::tx::Tx;
 use super::{put, sql};
 use crate::engine::row::{Body, Row};
@@ -18,6 +19,9 @@ const NEAR: usize = 512;
 
 impl Rows for Tx<'_, '_> {
     async fn row(&mut self, id: TaskId) -> Result<Option<Row>> {
+        if let Some(known) = self.leased.get(id) {
+            return Ok(Some(known.clone()));
+        }
         self.one(&query(sql::BY_ID).bind(&id.as_bytes()[..]), |row| codec::row(row))
     }
 
@@ -49,9 +53,11 @@ impl Rows for Tx<'_, '_> {
             if was == Status::Ready {
                 self.shelf.clear();
             }
+            self.leased.forget(row.id);
             return self.write(&put::quiet(row));
         }
         self.count(Some(was), row);
+        self.leased.keep(row);
         if row.status.is_terminal() {
             self.settle()?;
             self.writes += 1;
@@ -64,6 +70,7 @@ impl Rows for Tx<'_, '_> {
     async fn put_gated(&mut self, row: &Row) -> Result<()> {
         self.ready += u32::from(!row.gated);
         self.shelf.clear();
+        self.leased.forget(row.id);
         let statement = query(sql::PUT_GATED).bind(int(row.ord)).bind(row.gated);
         self.write(&statement)
     }
@@ -87,14 +94,15 @@ impl Rows for Tx<'_, '_> {
 
     async fn event(&mut self, row: &Row, kind: EventKind, body: Json, at: Timestamp) -> Result<u64> {
         let seq = self.next_seq;
-        let statement = query(sql::INSERT_EVENT)
-            .bind(int(seq))
-            .bind(&row.id.as_bytes()[..])
-            .bind(&row.root_id.as_bytes()[..])
-            .bind(kind.as_str())
-            .bind(to_text(&body)?)
-            .bind(at.as_ms());
-        self.write(&statement)?;
+        self.events.push(Happened {
+            seq,
+            task: row.id,
+            root: row.root_id,
+            kind,
+            body: to_text(&body)?,
+            at,
+        });
+        self.writes += 1;
         self.next_seq += 1;
         Ok(seq)
     }
@@ -145,11 +153,15 @@ impl Rows for Tx<'_, '_> {
     }
 
     async fn wait(&mut self, waiter: &Row, child: &Row) -> Result<()> {
+        self.waits = Some(true);
         let statement = query("INSERT INTO dep (child, waiter) VALUES (?1, ?2)");
         self.write(&statement.bind(int(child.ord)).bind(int(waiter.ord)))
     }
 
     async fn take_waiters(&mut self, child: &Row) -> Result<Vec<TaskId>> {
+        if !self.has_waits()? {
+            return Ok(Vec::new());
+        }
         let statement = query(sql::WAITERS).bind(int(child.ord));
         let found = self.all(&statement, |row| codec::task_id(row.bytes(0)?))?;
         if !found.is_empty() {
@@ -183,6 +195,8 @@ impl Rows for Tx<'_, '_> {
             return Ok(0);
         };
         self.shelf.clear();
+        self.leased.forget_all();
+        self.flush_events()?;
         for (_, status) in &newest {
             self.tally[codec::status(*status)? as usize] -= 1;
         }
@@ -191,5 +205,18 @@ impl Rows for Tx<'_, '_> {
             self.write(&statement.bind(*from))?;
         }
         Ok(newest.len() as u32)
+    }
+}
+
+impl Tx<'_, '_> {
+    /// Whether anybody waits for any task: asked once a transaction, for most tasks nobody waits for.
+    fn has_waits(&mut self) -> Result<bool> {
+        if let Some(known) = self.waits {
+            return Ok(known);
+        }
+        let found = self.one(&query(sql::ANY_WAITS), |row| row.flag(0))?;
+        let waits = found.unwrap_or(true);
+        self.waits = Some(waits);
+        Ok(waits)
     }
 }

@@ -75,6 +75,7 @@ pub(super) const CHILDREN: &str = concat!(
     hot!(),
     " FROM task t INDEXED BY task_child WHERE t.parent = ?1 AND t.ord > ?2 ORDER BY t.ord LIMIT ?3"
 );
+pub(super) const ANY_WAITS: &str = "SELECT EXISTS (SELECT 1 FROM dep)";
 pub(super) const WAITERS: &str =
     "SELECT t.uid FROM dep d JOIN task t ON t.ord = d.waiter WHERE d.child = ?1 ORDER BY d.waiter";
 pub(super) const KEYED_MESSAGE: &str = concat!(said!(), "WHERE m.task = ?1 AND m.idem_key = ?2");
@@ -115,7 +116,14 @@ pub(super) const PUT_ERROR: [&str; 3] = [
 ];
 pub(super) const PUT_GATED: &str = "UPDATE task SET gated = ?2 WHERE ord = ?1";
 pub(super) const INSERT_EVENT: &str =
-    "INSERT INTO event (seq, task, root, kind, body, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    "INSERT INTO event (seq, task, root, kind, body, at) VALUES (?, ?, ?, ?, ?, ?)";
+/// Events that one statement inserts.
+pub(super) const EVENTS: usize = 16;
+pub(super) const INSERT_EVENTS: &str = "INSERT INTO event (seq, task, root, kind, body, at) VALUES \
+     (?, ?, ?, ?, ?, ?), (?, ?, ?, ?, ?, ?), (?, ?, ?, ?, ?, ?), (?, ?, ?, ?, ?, ?), \
+     (?, ?, ?, ?, ?, ?), (?, ?, ?, ?, ?, ?), (?, ?, ?, ?, ?, ?), (?, ?, ?, ?, ?, ?), \
+     (?, ?, ?, ?, ?, ?), (?, ?, ?, ?, ?, ?), (?, ?, ?, ?, ?, ?), (?, ?, ?, ?, ?, ?), \
+     (?, ?, ?, ?, ?, ?), (?, ?, ?, ?, ?, ?), (?, ?, ?, ?, ?, ?), (?, ?, ?, ?, ?, ?)";
 pub(super) const INSERT_MESSAGE: &str = "INSERT INTO message (task, seq, role, content, tool_calls, tool_call_id, \
      persistence, created_at, idem_key, apart) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
 pub(super) const INSERT_TEXT: &str = "INSERT INTO message_text (task, seq, content) VALUES (?1, ?2, ?3)";

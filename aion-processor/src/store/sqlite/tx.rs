@@ -5,6 +5,8 @@ use aion_types::Status;
 use super::codec::{self, HOT};
 pub(super) use super::native::Statement;
 use super::native::{Session, query};
+use super::leased::Leased;
+use super::put::Happened;
 use super::ready::Shelf;
 use super::{put, sql};
 use crate::Result;
@@ -24,12 +26,17 @@ pub(super) struct Tx<'c, 'h> {
     pub(super) writes: u64,
     /// A task that has ended and is not written yet, for how it ended goes along.
     pub(super) ending: Option<Row>,
+    /// Events that are not written yet.
+    pub(super) events: Vec<Happened>,
+    /// Whether anybody waits for any task, once it was asked.
+    pub(super) waits: Option<bool>,
+    pub(super) leased: &'c mut Leased,
     /// What its claims may find.
     pub(super) shelf: Shelf,
 }
 
 impl<'c, 'h> Tx<'c, 'h> {
-    pub(super) fn new(session: &'c mut Session<'h>, next_seq: u64) -> Self {
+    pub(super) fn new(session: &'c mut Session<'h>, leased: &'c mut Leased, next_seq: u64) -> Self {
         Self {
             session,
             next_seq,
@@ -37,6 +44,9 @@ impl<'c, 'h> Tx<'c, 'h> {
             ready: 0,
             writes: 0,
             ending: None,
+            events: Vec::new(),
+            waits: None,
+            leased,
             shelf: Shelf::default(),
         }
     }
@@ -82,9 +92,24 @@ impl<'c, 'h> Tx<'c, 'h> {
         self.all(statement, |row| Ok((codec::row(row)?, codec::body(row, HOT)?)))
     }
 
-    /// Writes what was put off: a task that has ended, and the changed numbers of tasks in each status.
+    /// Writes the events that were put off.
+    pub(super) fn flush_events(&mut self) -> Result<()> {
+        let mut events = self.events.as_slice();
+        while let Some((first, rest)) = events.split_at_checked(sql::EVENTS) {
+            put::events(sql::INSERT_EVENTS, first).execute(self.session)?;
+            events = rest;
+        }
+        for event in events.chunks(1) {
+            put::events(sql::INSERT_EVENT, event).execute(self.session)?;
+        }
+        self.events.clear();
+        Ok(())
+    }
+
+    /// Writes what was put off: a task that has ended, events, and the changed numbers of tasks in each status.
     pub(super) fn flush(&mut self) -> Result<()> {
         self.settle()?;
+        self.flush_events()?;
         if self.tally.iter().all(|by| *by == 0) {
             return Ok(());
         }

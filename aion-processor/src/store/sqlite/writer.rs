@@ -18,6 +18,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::answers::Answers;
 use super::codec::{Columns as _, storage};
+use super::leased::Leased;
 use super::native::{Native, Session, query};
 use super::ready::Shelf;
 use super::tx::Tx;
@@ -67,6 +68,7 @@ pub(super) struct Writer {
     pub(super) probed: Option<Instant>,
     /// Set by whoever else in this process writes to the log, while it keeps the writer out.
     pub(super) outside: Arc<AtomicBool>,
+    pub(super) leased: Leased,
     /// Tells callers what became of it.
     pub(super) answers: Answers,
     /// Keeps other processes out for as long as it is open.
@@ -211,6 +213,7 @@ impl Writer {
                 Ok(answers)
             }
             Err(error) => {
+                self.leased.forget_all();
                 // SQLite has rolled back already when the file is full; then this finds nothing to do.
                 let _ = execute(session, "ROLLBACK");
                 Err(error)
@@ -223,6 +226,7 @@ impl Writer {
         if !self.outside.load(Ordering::Acquire) {
             return Ok(());
         }
+        self.leased.forget_all();
         let next_seq = last_seq(session)? + 1;
         self.outside.store(false, Ordering::Release);
         if next_seq > self.next_seq {
@@ -236,7 +240,7 @@ impl Writer {
 
     fn work(&mut self, session: &mut Session<'_>, units: &[Unit<'_>]) -> Result<(Vec<Result<Answer>>, Wake)> {
         let put_off: Vec<bool> = units.iter().map(|unit| self.puts_off(unit)).collect();
-        let mut tx = Tx::new(session, self.next_seq);
+        let mut tx = Tx::new(session, &mut self.leased, self.next_seq);
         tx.shelf = Shelf::of(units);
         let mut answers = Vec::with_capacity(units.len());
         for (unit, put_off) in units.iter().zip(put_off) {
