@@ -380,6 +380,8 @@ impl LiveRouter {
 
     /// Ranks, climbing the ladder as far as it pays, and stores the decision.
     ///
+    /// It computes, and an embedder may wait for a server: in an async program it belongs on a thread for that.
+    ///
     /// # Errors
     /// [`LiveError::Engine`] for a query that is refused, [`LiveError::Store`]. An embedder or a model that
     /// fails is left out, and the shortlist says so.

@@ -220,7 +220,9 @@ pub async fn replay_gives_the_live_state(store: Arc<dyn RouterStore>) {
         .unwrap();
     assert_eq!(router.read(|engine| engine.history().uses(item(1).id())), 0);
     let again = live(&store).await;
-    router.read(|before| again.read(|after| assert_eq!(before.history(), after.history())));
+    router.read(|before| {
+        again.read(|after| assert!(before.history() == after.history(), "they learned differently"))
+    });
     let asked = query("read a file", 99);
     let (before, after) = (
         router.rank(&asked).await.unwrap(),
@@ -351,7 +353,9 @@ pub async fn a_shortened_log_gives_the_live_state(store: Arc<dyn RouterStore>) {
         }
     }
     let same = |left: &LiveRouter, right: &LiveRouter| {
-        left.read(|left| right.read(|right| assert_eq!(left.history(), right.history())));
+        left.read(|left| {
+            right.read(|right| assert!(left.history() == right.history(), "they learned differently"))
+        });
     };
     same(&everything, &router);
     let log = store.log(0, 1_000).await.unwrap().entries;
@@ -406,6 +410,8 @@ pub async fn routers_of_one_store_learn_from_each_other(store: Arc<dyn RouterSto
     for router in [&first, &second] {
         router.rank(&query("anything", 99)).await.unwrap();
     }
-    first.read(|left| second.read(|right| assert_eq!(left.history(), right.history())));
+    first.read(|left| {
+        second.read(|right| assert!(left.history() == right.history(), "they learned differently"))
+    });
     assert_eq!(live(&store).await.read(|engine| engine.history().outcomes()), 12);
 }

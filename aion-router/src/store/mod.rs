@@ -34,8 +34,8 @@ pub enum StoreError {
     /// A decision, or an outcome, that the store has already.
     #[error("the log has this decision or its outcome already")]
     Twice,
-    /// A file of a newer or another program.
-    #[error("the database is not for this program")]
+    /// A database of a newer or another program, or one that cannot be had.
+    #[error("the router's database cannot be opened")]
     Open(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A row that cannot be read.
     #[error("a stored {what} cannot be read")]

@@ -366,7 +366,9 @@ async fn decisions_and_outcomes_at_once_are_learned_in_the_order_of_the_log() {
     let again = LiveRouter::open(store, Arc::new(HashingEmbedder), EngineOptions::default())
         .await
         .unwrap();
-    router.read(|live| again.read(|replayed| assert_eq!(live.history(), replayed.history())));
+    router.read(|live| {
+        again.read(|replayed| assert!(live.history() == replayed.history(), "they learned differently"))
+    });
 }
 
 /// A program that is stopped between the store and the engine is caught up with by the next entry.
@@ -389,7 +391,9 @@ async fn what_was_stopped_half_way_is_learned_all_the_same() {
     let again = LiveRouter::open(store, Arc::new(HashingEmbedder), EngineOptions::default())
         .await
         .unwrap();
-    router.read(|live| again.read(|replayed| assert_eq!(live.history(), replayed.history())));
+    router.read(|live| {
+        again.read(|replayed| assert!(live.history() == replayed.history(), "they learned differently"))
+    });
 }
 
 /// What is learned goes on the same from its bytes, also in a ring of past queries that has wrapped; bytes of another
@@ -411,7 +415,9 @@ async fn learned_bytes_are_read_or_refused() {
         router.record(decision, outcome).await.unwrap();
     }
     let again = open().await.unwrap();
-    router.read(|live| again.read(|restored| assert_eq!(live.history(), restored.history())));
+    router.read(|live| {
+        again.read(|restored| assert!(live.history() == restored.history(), "they learned differently"))
+    });
     let smaller = HistoryOptions::default().with_past_queries(3);
     let bytes = router.read(|engine| engine.history().to_bytes().unwrap());
     let start = router.read(|engine| *engine.history().start());

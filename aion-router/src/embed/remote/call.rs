@@ -148,11 +148,11 @@ impl Caller {
     }
 
     fn broken(&self, error: reqwest::Error) -> Failure {
-        let error = if error.is_timeout() {
-            RemoteError::TooSlow(self.options.timeout)
-        } else {
-            RemoteError::Unreachable(error.without_url())
-        };
+        if error.is_timeout() {
+            // Whoever waits has waited for long enough.
+            return Failure::Lasting(RemoteError::TooSlow(self.options.timeout));
+        }
+        let error = RemoteError::Unreachable(error.without_url());
         Failure::Passing { error, after: None }
     }
 }

@@ -24,7 +24,7 @@ pub struct RemoteOptions {
     pub max_text_bytes: usize,
     /// The bytes of an answer that are read.
     pub max_answer_bytes: usize,
-    /// How long one request may take.
+    /// How long one request may take; one that takes longer is not made again.
     pub timeout: Duration,
     /// How often a request is made that fails for a reason that may pass.
     pub attempts: u32,

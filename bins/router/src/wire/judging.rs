@@ -210,7 +210,7 @@ pub struct StatsView {
     pub outcomes: u64,
     /// Who makes embeddings.
     pub embedder: String,
-    /// How many numbers a vector has.
+    /// How many numbers a vector has; 0 while whoever makes them has not said so.
     pub dimension: usize,
     /// By surface.
     pub surfaces: Vec<SurfaceStats>,
