@@ -208,6 +208,7 @@ impl<T: super::Float> Strided<'_, T> {
         unsafe {
             let at = self.pointer(row, col);
             if self.row_step == 1 {
+                ask_ahead::<T, V>(at, 1);
                 V::load(proof, at)
             } else {
                 V::gather(proof, at, self.row_step)
@@ -231,7 +232,13 @@ impl<T: super::Float> Strided<'_, T> {
     ) -> [V; 4] {
         assert!(self.has_fours::<V>(row) && col + 4 <= self.cols);
         // SAFETY: all of these elements are there, and each row's four are neighbours.
-        unsafe { V::load_4(proof, self.pointer(row, col), self.row_step) }
+        unsafe {
+            if self.row_step == self.cols as isize {
+                // Every four columns ask for their share of the rows that follow.
+                ask_ahead::<T, V>(self.pointer(row, 0).wrapping_add(col * V::LANES), 4);
+            }
+            V::load_4(proof, self.pointer(row, col), self.row_step)
+        }
     }
 
     /// In each lane's row, the column that `labels` names.
@@ -265,6 +272,23 @@ impl<T: super::Float> Strided<'_, T> {
             }
             V::load(proof, lanes.as_ptr())
         }
+    }
+}
+
+/// How many bytes ahead of a pass memory is asked for.
+const AHEAD: usize = 1024;
+
+/// Asks for the memory that a pass comes to soon, as much as `vectors` of it: the CPU, which asks by itself, asks too late
+/// and for no more than the page.
+#[inline(always)]
+fn ask_ahead<T, V: Vector>(at: *const T, vectors: usize) {
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (at, vectors);
+    #[cfg(target_arch = "x86_64")]
+    for line in 0..(vectors * size_of::<V>()).div_ceil(64) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: any address may be asked for.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.wrapping_byte_add(AHEAD + 64 * line).cast()) };
     }
 }
 
