@@ -100,9 +100,12 @@ pub(crate) fn choose(ranked: &[Option<Ranked<'_>>], query: &Query, arm: Option<P
     for (bin, ranked) in ranked.iter().enumerate() {
         let of_surface: &[Candidate<'_>] = ranked.as_ref().map_or(&[], |ranked| &ranked.candidates);
         for candidate in of_surface {
-            let next = providers.len();
-            let provider = *providers.entry(candidate.item.provider()).or_insert(next);
-            choices.push(choice(candidate, bin, provider, arm));
+            // Only what nobody vouches for counts against its provider.
+            let group = candidate.unverified.then(|| {
+                let next = providers.len();
+                *providers.entry(candidate.item.provider()).or_insert(next)
+            });
+            choices.push(choice(candidate, bin, group, arm));
         }
     }
     let mut chosen = fill(&choices, &bins, query.total_tokens).into_iter();
@@ -113,10 +116,10 @@ pub(crate) fn choose(ranked: &[Option<Ranked<'_>>], query: &Query, arm: Option<P
     (slate.collect(), false)
 }
 
-fn choice(candidate: &Candidate<'_>, bin: usize, provider: usize, arm: Option<Profile>) -> Choice {
+fn choice(candidate: &Candidate<'_>, bin: usize, group: Option<usize>, arm: Option<Profile>) -> Choice {
     Choice {
         bin,
-        group: candidate.unverified.then_some(provider),
+        group,
         value: arm.map_or(candidate.q, |arm| candidate.p[arm.index()]),
         costs: candidate
             .item

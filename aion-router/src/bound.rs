@@ -46,16 +46,18 @@ impl Bound {
         column.extend(unverified.iter().enumerate().map(newness));
     }
 
-    /// `log2(1 + uses)`.
-    pub(crate) fn popularity_into(&self, column: &mut Vec<f32>) {
-        column.clear();
-        let popularity = |uses: &u32| {
-            if *uses == 0 {
-                0.0
-            } else {
-                (1.0 + *uses as f32).log2()
-            }
+    /// `log2(1 + uses)`; an item that somebody vouches for begins as often used as the mean of the used ones, and
+    /// that weighs less with every use.
+    pub(crate) fn popularity_into(&self, unverified: &[bool], column: &mut Vec<f32>) {
+        let used = self.uses.iter().filter(|uses| **uses > 0).count().max(1);
+        let mean = self.total as f32 / used as f32;
+        let uses = |slot: usize| self.uses.get(slot).copied().unwrap_or(0) as f32;
+        let popularity = |(slot, unverified): (usize, &bool)| {
+            let known = 1.0 + uses(slot);
+            let credit = if *unverified { 0.0 } else { mean / known };
+            (known + credit).log2()
         };
-        column.extend(self.uses.iter().map(popularity));
+        column.clear();
+        column.extend(unverified.iter().enumerate().map(popularity));
     }
 }

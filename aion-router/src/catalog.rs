@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Bound;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -91,7 +92,7 @@ pub struct Catalog {
 
 #[derive(Debug, Clone)]
 struct Entry {
-    item: Item,
+    item: Arc<Item>,
     hash: ContentHash,
     provenance: Provenance,
 }
@@ -100,6 +101,8 @@ struct Entry {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Shelf {
     pub(crate) words: Index,
+    /// By slot.
+    pub(crate) items: Vec<Option<Arc<Item>>>,
     pub(crate) vectors: Vectors,
     pub(crate) is_here: Vec<bool>,
     pub(crate) unverified: Vec<bool>,
@@ -164,7 +167,7 @@ impl Catalog {
         self.take_out(&item.id().clone());
         let id = item.id().clone();
         self.put_in(Entry {
-            item,
+            item: Arc::new(item),
             hash,
             provenance,
         });
@@ -225,19 +228,19 @@ impl Catalog {
 
     /// An item.
     pub fn get(&self, id: &ItemId) -> Option<&Item> {
-        self.items.get(id).map(|entry| &entry.item)
+        self.items.get(id).map(|entry| &*entry.item)
     }
 
     /// The items, by id.
     pub fn iter(&self) -> impl Iterator<Item = &Item> {
-        self.items.values().map(|entry| &entry.item)
+        self.items.values().map(|entry| &*entry.item)
     }
 
     /// The items after an id, by id.
     pub fn after(&self, id: Option<&ItemId>) -> impl Iterator<Item = &Item> {
         let from = id.map_or(Bound::Unbounded, Bound::Excluded);
         let found = self.items.range::<ItemId, _>((from, Bound::Unbounded));
-        found.map(|(_, entry)| &entry.item)
+        found.map(|(_, entry)| &*entry.item)
     }
 
     /// The digest of what an item says.
@@ -368,13 +371,15 @@ impl Catalog {
 }
 
 impl Shelf {
-    fn put(&mut self, slot: usize, item: &Item, provenance: Provenance) {
+    fn put(&mut self, slot: usize, item: &Arc<Item>, provenance: Provenance) {
         if self.unverified.len() <= slot {
+            self.items.resize(slot + 1, None);
             self.is_here.resize(slot + 1, false);
             self.unverified.resize(slot + 1, false);
             self.signatures.resize(slot + 1, 0);
         }
         self.is_here[slot] = true;
+        self.items[slot] = Some(item.clone());
         self.unverified[slot] = provenance == Provenance::Unverified;
         self.strangers += usize::from(self.unverified[slot]);
         self.signatures[slot] = signature(&item.fields().text);
@@ -391,6 +396,7 @@ impl Shelf {
         self.strangers -= usize::from(self.unverified[slot]);
         self.full_tokens -= u64::from(item.full_tokens());
         (self.is_here[slot], self.unverified[slot]) = (false, false);
+        self.items[slot] = None;
         self.pinned.remove(&slot);
         self.vectors.clear(slot);
         for key in keys_of(item) {

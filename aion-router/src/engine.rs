@@ -12,7 +12,7 @@ use crate::catalog::{Catalog, CatalogVersion, ChangeKind};
 use crate::decision::{Decision, Gain, LoggedItem, LoggedSurface, MAX_USED, Outcome, kept};
 use crate::error::{Error, Result};
 use crate::explore::{Exploration, Served};
-use crate::history::{History, HistoryOptions};
+use crate::history::{History, HistoryOptions, mistaken};
 use crate::item::{ContentHash, Item, ItemId, Surface};
 use crate::query::{Query, Shortlist};
 use crate::rank::{Learned, Ranked, Sources};
@@ -410,6 +410,7 @@ impl Engine {
         self.note_told(id);
         let gain = self.history.learn(&decision, outcome);
         outcome.used.iter().for_each(|item| self.bind(item));
+        mistaken(&decision, outcome).for_each(|(item, _)| self.bind(item));
         Ok(gain)
     }
 

@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::decision::{Decision, Gain, LoggedSurface, Outcome, OutcomeStatus, StoredVector, SurfaceGain};
+use crate::decision::{
+    Decision, Gain, LoggedItem, LoggedSurface, Outcome, OutcomeStatus, StoredVector, SurfaceGain,
+};
 use crate::error::Result;
 use crate::feature::{FEATURES, Feature, Weights};
 use crate::item::{ItemId, Surface};
@@ -22,6 +24,12 @@ use crate::veto::{Veto, VetoOptions};
 const MAX_FOLLOWERS: usize = 64;
 /// Recent items that an outcome is said to follow.
 const MAX_LEADERS: usize = 4;
+/// Items of a surface that an outcome counts against.
+const MISTAKEN: usize = 2;
+/// From which probability on.
+const LIKELY: f32 = 0.02;
+/// How much a wrong expectation counts against an item, beside what a use counts for it.
+const HELD_AGAINST: f32 = 0.6;
 /// The weight of the newest example in running means.
 const NEWEST: f64 = 0.02;
 
@@ -260,7 +268,14 @@ impl History {
             let history = self.items.entry(item.clone()).or_default();
             history.uses = history.uses.saturating_add(1);
             if let Some(vector) = &vector {
-                history.add(vector);
+                history.add(vector, 1.0 + surprise(decision, item));
+            }
+        }
+        if let Some(vector) = &vector {
+            for (item, p) in mistaken(decision, outcome) {
+                if let Some(history) = self.items.get_mut(item).filter(|history| history.uses > 0) {
+                    history.add(vector, -HELD_AGAINST * p);
+                }
             }
         }
         for leader in decision.recent.iter().take(MAX_LEADERS) {
@@ -289,6 +304,34 @@ fn used_of<'a>(logged: &'a LoggedSurface, outcome: &'a Outcome) -> Vec<Option<&'
         .map(Some)
         .collect();
     if used.is_empty() { vec![None] } else { used }
+}
+
+/// Items that a ranking thought likely and that were not used, with how likely: the two likeliest of each surface of
+/// which something was used.
+pub(crate) fn mistaken<'a>(
+    decision: &'a Decision,
+    outcome: &'a Outcome,
+) -> impl Iterator<Item = (&'a ItemId, f32)> {
+    let is_used = |candidate: &&LoggedItem| outcome.used.contains(&candidate.item);
+    let surfaces = decision.surfaces.iter();
+    let answered = surfaces.filter(move |surface| surface.candidates.iter().any(|c| is_used(&c)));
+    answered.flat_map(move |surface| {
+        let others = surface.candidates.iter().filter(move |c| !is_used(c));
+        // Candidates come the likeliest first under the mixture, of which the learned weights are nearly all.
+        let likely = others
+            .take(MISTAKEN)
+            .map(|c| (&c.item, c.p[Profile::Learned.index()]));
+        likely.filter(|(_, p)| *p >= LIKELY)
+    })
+}
+
+/// How little the learned weights had expected an item, from 0 to 1: what was known already teaches less.
+fn surprise(decision: &Decision, item: &ItemId) -> f32 {
+    let candidates = decision.surfaces.iter().flat_map(|surface| &surface.candidates);
+    let found = candidates.into_iter().find(|candidate| candidate.item == *item);
+    found.map_or(1.0, |found| {
+        1.0 - found.p[Profile::Learned.index()].clamp(0.0, 1.0)
+    })
 }
 
 /// The surface that an id of the common form `surface:name` says.
@@ -370,11 +413,11 @@ impl SurfaceHistory {
 }
 
 impl ItemHistory {
-    fn add(&mut self, vector: &Quantized) {
+    fn add(&mut self, vector: &Quantized, weight: f32) {
         if self.sum.len() != vector.dim() {
             self.sum = vec![0.0; vector.dim()];
         }
-        let scale = vector.scale();
+        let scale = weight * vector.scale();
         for (sum, x) in self.sum.iter_mut().zip(vector.integers()) {
             *sum += scale * f32::from(*x);
         }

@@ -32,12 +32,12 @@ pub struct Bm25 {
 }
 
 impl Default for Bm25 {
-    /// `k1 = 1.5, b = 0.75`; a word in the name counts twice, in the parameters half.
+    /// `k1 = 0.9, b = 0.75`; a word in the name counts twice.
     fn default() -> Self {
         Self {
-            k1: 1.5,
+            k1: 0.9,
             b: 0.75,
-            field_weights: [2.0, 1.0, 0.5, 1.0],
+            field_weights: [2.0, 1.0, 1.0, 1.0],
         }
     }
 }
@@ -51,12 +51,29 @@ struct Posting {
     counts: Counts,
 }
 
+/// The items that have a word.
+#[derive(Debug, Clone, Default)]
+struct List {
+    /// Its place among the lists.
+    number: usize,
+    /// Rising by slot.
+    postings: Vec<Posting>,
+}
+
+/// What a word is worth to the item of a slot, but for its rarity.
+#[derive(Debug, Clone, Copy)]
+struct Impact {
+    slot: u32,
+    worth: f32,
+}
+
 /// The words of the items of one surface.
 #[derive(Debug, Clone, Default)]
 pub struct Index {
     slots: Slots,
-    /// Rising by slot.
-    postings: HashMap<String, Vec<Posting>>,
+    postings: HashMap<String, List>,
+    /// Places of lists that are gone.
+    free: Vec<usize>,
     /// What has to be taken back when the item of a slot goes.
     entries: Vec<Entry>,
     totals: [u64; FIELDS],
@@ -74,6 +91,8 @@ struct Entry {
 struct Scales {
     bm25: Bm25,
     rows: Vec<[f32; FIELDS]>,
+    /// By the number of a list, made when the word is first asked for.
+    impacts: Vec<OnceLock<Box<[Impact]>>>,
 }
 
 impl Index {
@@ -111,7 +130,12 @@ impl Index {
             for (length, n) in entry.lengths.iter_mut().zip(counts) {
                 *length += u32::from(n);
             }
-            let list = self.postings.entry(term.clone()).or_default();
+            let numbers = self.postings.len() + self.free.len();
+            let list = self.postings.entry(term.clone()).or_insert_with(|| List {
+                number: self.free.pop().unwrap_or(numbers),
+                postings: Vec::new(),
+            });
+            let list = &mut list.postings;
             let at = list.partition_point(|posting| (posting.slot as usize) < slot);
             list.insert(
                 at,
@@ -143,9 +167,12 @@ impl Index {
             let Some(list) = self.postings.get_mut(term) else {
                 continue;
             };
-            let at = list.partition_point(|posting| (posting.slot as usize) < slot);
-            list.remove(at);
-            if list.is_empty() {
+            let at = list
+                .postings
+                .partition_point(|posting| (posting.slot as usize) < slot);
+            list.postings.remove(at);
+            if list.postings.is_empty() {
+                self.free.push(list.number);
                 self.postings.remove(term);
             }
         }
@@ -207,25 +234,21 @@ impl Index {
         let own;
         let cached = self.scales.get_or_init(|| self.scales(bm25));
         let scales = if cached.bm25 == *bm25 {
-            &cached.rows
+            cached
         } else {
             own = self.scales(bm25);
-            &own.rows
+            &own
         };
-        let (k1, mut best) = (bm25.k1 as f32, 0.0);
+        let mut best = 0.0;
         for (term, weight) in wanted {
             let Some(list) = self.postings.get(term) else {
                 continue;
             };
-            let idf = weight * self.idf(list.len());
+            let idf = weight * self.idf(list.postings.len());
             best += idf;
             let idf = idf as f32;
-            for posting in list {
-                let scale = &scales[posting.slot as usize];
-                let counts = posting.counts.map(f32::from);
-                let tf = (counts[0] * scale[0] + counts[1] * scale[1])
-                    + (counts[2] * scale[2] + counts[3] * scale[3]);
-                out[posting.slot as usize] += idf * tf / (k1 + tf);
+            for impact in scales.impacts(list) {
+                out[impact.slot as usize] += idf * impact.worth;
             }
         }
         if best > 0.0 {
@@ -254,19 +277,40 @@ impl Index {
         Scales {
             bm25: *bm25,
             rows: self.entries.iter().map(row).map(finite).collect(),
+            impacts: vec![OnceLock::new(); self.postings.len() + self.free.len()],
         }
     }
 
     /// What it holds, whatever the order in which it came.
     fn content(&self) -> BTreeMap<&str, BTreeMap<&ItemId, Counts>> {
-        let of_list = |list: &[Posting]| {
-            let pairs = list.iter().map(|posting| (posting.slot as usize, posting.counts));
+        let of_list = |list: &List| {
+            let pairs = list
+                .postings
+                .iter()
+                .map(|posting| (posting.slot as usize, posting.counts));
             pairs
                 .filter_map(|(slot, counts)| Some((self.slots.id(slot)?, counts)))
                 .collect()
         };
         let lists = self.postings.iter();
         lists.map(|(term, list)| (term.as_str(), of_list(list))).collect()
+    }
+}
+
+impl Scales {
+    fn impacts(&self, list: &List) -> &[Impact] {
+        let k1 = self.bm25.k1 as f32;
+        let impact = |posting: &Posting| {
+            let scale = &self.rows[posting.slot as usize];
+            let counts = posting.counts.map(f32::from);
+            let tf =
+                (counts[0] * scale[0] + counts[1] * scale[1]) + (counts[2] * scale[2] + counts[3] * scale[3]);
+            Impact {
+                slot: posting.slot,
+                worth: tf / (k1 + tf),
+            }
+        };
+        self.impacts[list.number].get_or_init(|| list.postings.iter().map(impact).collect())
     }
 }
 

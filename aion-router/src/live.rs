@@ -62,6 +62,11 @@ pub struct Ranking {
 
 /// An engine whose state outlives the program.
 ///
+/// The store's log is kept to the latest decisions ([`EngineOptions::with_kept`]) beside what was learned from all of
+/// them. Several routers may share a store: each learns what the others stored before its own next entry, and any of
+/// them can record the outcome of another's decision. Items are read when a router opens, so that one that others
+/// add later is known to it from then on only.
+///
 /// ```
 /// use std::sync::Arc;
 /// use aion_router::{

@@ -43,6 +43,9 @@ impl KeptQuery {
     }
 }
 
+/// A share of their say that is little.
+const LITTLE: f32 = 0.1;
+
 /// What the nearest past queries say of an item.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Vote {
@@ -50,6 +53,13 @@ pub(crate) struct Vote {
     pub(crate) share: f32,
     /// The nearest one that used it: its task and cosine.
     pub(crate) nearest: (Option<TaskId>, f32),
+}
+
+impl Vote {
+    /// The share on a logarithmic scale from 0 to 1: a little evidence is far from none, and much is not far from all.
+    pub(crate) fn strength(&self) -> f32 {
+        (self.share / LITTLE).ln_1p() / (1.0 / LITTLE).ln_1p()
+    }
 }
 
 impl Past {
@@ -141,5 +151,51 @@ impl Past {
         for used in &mut self.used {
             used.retain(|used| used != item);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled(room: usize, queries: usize) -> Past {
+        let mut past = Past::new(room);
+        for n in 0..queries {
+            let vector = Quantized::new(&[1.0, n as f32]).unwrap();
+            past.push(&vector, None, vec![ItemId::new(format!("tool:{n}")).unwrap()]);
+        }
+        past
+    }
+
+    fn again(past: &Past, room: usize) -> Past {
+        let (kept, next) = past.kept();
+        Past::restored(room, kept, next).unwrap()
+    }
+
+    #[test]
+    fn a_ring_of_the_same_size_is_the_same() {
+        for queries in [0, 1, 6, 7, 8, 13, 14, 40] {
+            let past = filled(7, queries);
+            assert_eq!(again(&past, 7), past, "{queries}");
+        }
+    }
+
+    #[test]
+    fn a_ring_of_another_size_has_the_latest() {
+        let names = |past: &Past| {
+            let mut names: Vec<String> = past.used.iter().flatten().map(ToString::to_string).collect();
+            names.sort();
+            names
+        };
+        let past = filled(7, 9);
+        assert_eq!(names(&again(&past, 3)), ["tool:6", "tool:7", "tool:8"]);
+        assert_eq!(names(&again(&past, 20)), names(&past));
+        assert_eq!(again(&filled(7, 5), 20), filled(20, 5));
+        // What is pushed next takes the oldest one's place.
+        let mut smaller = again(&past, 3);
+        let vector = Quantized::new(&[1.0, 1.0]).unwrap();
+        smaller.push(&vector, None, vec![ItemId::new("tool:9").unwrap()]);
+        assert_eq!(names(&smaller), ["tool:7", "tool:8", "tool:9"]);
+        assert!(again(&past, 0).used.is_empty());
     }
 }

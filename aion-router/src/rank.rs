@@ -105,7 +105,7 @@ impl<'a> Sources<'a> {
         let expected = columns.mean(&distributions[0]);
         let mut candidates: Vec<Candidate<'a>> = Vec::with_capacity(chosen.len());
         for (i, slot) in chosen.iter().enumerate() {
-            let Some(item) = slots.id(*slot).and_then(|id| self.catalog.get(id)) else {
+            let Some(item) = shelf.items[*slot].as_deref() else {
                 continue;
             };
             candidates.push(Candidate {
@@ -152,7 +152,7 @@ impl<'a> Sources<'a> {
     fn named(&self, shelf: &Shelf) -> Vec<usize> {
         let mut found: Vec<usize> = shelf.nameable(&self.query.text);
         found.retain(|slot| {
-            let item = shelf.words.slots().id(*slot).and_then(|id| self.catalog.get(id));
+            let item = shelf.items[*slot].as_deref();
             item.is_some_and(|item| {
                 names(&self.query.text, &item.fields().name) || names(&self.query.text, item.id().as_str())
             })
@@ -217,11 +217,13 @@ impl<'a> Sources<'a> {
             columns.fill(Feature::New, |column| {
                 bound.newness_into(&shelf.unverified, column);
             });
-            columns.fill(Feature::Popular, |column| bound.popularity_into(column));
+            columns.fill(Feature::Popular, |column| {
+                bound.popularity_into(&shelf.unverified, column);
+            });
         }
         for (id, vote) in &learned.votes {
             if let Some(slot) = slots.get(id) {
-                columns.set(Feature::Past, slot, vote.share);
+                columns.set(Feature::Past, slot, vote.strength());
             }
         }
         for (place, leader) in self.query.recent.iter().take(3).enumerate().rev() {
@@ -260,7 +262,7 @@ fn usage_into(
     }
 }
 
-/// The slots of the `wanted` most likely items, ties by id, and of those that must be looked at.
+/// The slots of the `wanted` most likely items, ties by id, and of those that must be looked at; the most likely first.
 fn closest(shelf: &Shelf, q: &[f32], wanted: usize, musts: impl Iterator<Item = usize>) -> Vec<usize> {
     let slots = shelf.words.slots();
     let mut chosen: Vec<usize> = if slots.len() <= wanted {
@@ -270,12 +272,21 @@ fn closest(shelf: &Shelf, q: &[f32], wanted: usize, musts: impl Iterator<Item = 
         let above = slots.by_slot().filter(|(slot, _)| q[*slot] > bar);
         let mut chosen: Vec<usize> = above.map(|(slot, _)| slot).collect();
         let left = wanted - chosen.len();
-        let ties = slots.iter().filter(|(_, slot)| q[*slot] == bar);
-        chosen.extend(ties.take(left).map(|(_, slot)| slot));
+        let ties = slots.by_slot().filter(|(slot, _)| q[*slot] == bar);
+        let mut ties: Vec<usize> = ties.map(|(slot, _)| slot).collect();
+        if ties.len() > left {
+            ties.sort_unstable_by_key(|slot| slots.id(*slot));
+        }
+        chosen.extend(ties.into_iter().take(left));
         chosen
     };
     chosen.extend(musts);
-    chosen.sort_by_key(|slot| slots.id(*slot));
+    // Ids are texts: they are compared only where the numbers are equal.
+    chosen.sort_unstable_by(|a, b| {
+        q[*b]
+            .total_cmp(&q[*a])
+            .then_with(|| slots.id(*a).cmp(&slots.id(*b)))
+    });
     chosen.dedup();
     chosen
 }

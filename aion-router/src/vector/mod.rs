@@ -20,6 +20,10 @@ const LANES: usize = 64;
 pub const MAX_DIM: usize = 8_192;
 /// Rows whose scores are made before they are looked at.
 const CHUNK: usize = 1_024;
+/// Where fewer than one slot in so many has a vector, only those are looked at.
+const SPARSE: usize = 4;
+/// What a single row is multiplied by: wider kernels prepare the query first.
+const ONE_ROW: Level = Level::Avx2;
 
 /// A vector of 8-bit numbers with a scale.
 ///
@@ -119,6 +123,8 @@ pub struct Vectors {
     /// The signs of each row, one bit a number.
     signs: Vec<u64>,
     present: Vec<bool>,
+    /// How many slots have a vector.
+    count: usize,
 }
 
 impl Vectors {
@@ -184,6 +190,7 @@ impl Vectors {
         {
             *word = sign_bits(chunk);
         }
+        self.count += usize::from(!self.present[slot]);
         self.present[slot] = true;
         Ok(())
     }
@@ -201,6 +208,7 @@ impl Vectors {
         if self.has(slot) {
             self.rows[slot * self.stride..][..self.stride].fill(0);
             (self.scales[slot], self.sums[slot], self.present[slot]) = (0.0, 0, false);
+            self.count -= 1;
         }
     }
 
@@ -211,7 +219,14 @@ impl Vectors {
             return;
         }
         out.resize(self.capacity(), 0.0);
-        self.dots(Level::best(), query, 0, out);
+        if self.count * SPARSE > self.capacity() {
+            self.dots(Level::best(), query, 0, out);
+            return;
+        }
+        let present = self.present.iter().enumerate().filter(|(_, is)| **is);
+        for (slot, _) in present {
+            self.dots(ONE_ROW.min(Level::best()), query, slot, &mut out[slot..=slot]);
+        }
     }
 
     /// The `k` nearest slots by exact scan, best first, ties by slot.
@@ -253,7 +268,7 @@ impl Vectors {
         let mut best = Best::new(k);
         for found in coarse.into_sorted() {
             let mut score = [0.0];
-            self.dots(Level::best(), query, found.slot, &mut score);
+            self.dots(ONE_ROW.min(Level::best()), query, found.slot, &mut score);
             best.offer(found.slot, &score, &self.present);
         }
         best.into_sorted()

@@ -36,9 +36,12 @@ impl Best {
 
     /// Looks at the scores of the slots from `from` on that are present.
     pub(crate) fn offer(&mut self, from: usize, scores: &[f32], present: &[bool]) {
-        if self.k == 0 {
-            return;
+        if self.k > 0 {
+            self.offer_where(from, scores, |slot| present[slot]);
         }
+    }
+
+    fn offer_where(&mut self, from: usize, scores: &[f32], is_wanted: impl Fn(usize) -> bool) {
         for (block, chunk) in scores.chunks(16).enumerate() {
             // One comparison for sixteen scores that are mostly too low.
             let most = chunk.iter().fold(
@@ -50,7 +53,7 @@ impl Best {
             }
             for (i, score) in chunk.iter().enumerate() {
                 let slot = from + block * 16 + i;
-                if *score >= self.bar && present[slot] {
+                if *score >= self.bar && is_wanted(slot) {
                     self.push(Found { slot, score: *score });
                 }
             }
@@ -59,11 +62,9 @@ impl Best {
 
     /// Looks at the scores of all slots that have one above 0.
     pub(crate) fn offer_positive(&mut self, scores: &[f32]) {
-        self.bar = f32::from_bits(1);
-        for (slot, score) in scores.iter().enumerate() {
-            if *score >= self.bar && self.k > 0 {
-                self.push(Found { slot, score: *score });
-            }
+        self.bar = f32::MIN_POSITIVE;
+        if self.k > 0 {
+            self.offer_where(0, scores, |_| true);
         }
     }
 
