@@ -221,7 +221,7 @@ pub async fn replay_gives_the_live_state(store: Arc<dyn RouterStore>) {
     assert_eq!(router.read(|engine| engine.history().uses(item(1).id())), 0);
     let again = live(&store).await;
     router.read(|before| {
-        again.read(|after| assert!(before.history() == after.history(), "they learned differently"))
+        again.read(|after| assert!(before.history() == after.history(), "they learned differently"));
     });
     let asked = query("read a file", 99);
     let (before, after) = (
@@ -354,7 +354,7 @@ pub async fn a_shortened_log_gives_the_live_state(store: Arc<dyn RouterStore>) {
     }
     let same = |left: &LiveRouter, right: &LiveRouter| {
         left.read(|left| {
-            right.read(|right| assert!(left.history() == right.history(), "they learned differently"))
+            right.read(|right| assert!(left.history() == right.history(), "they learned differently"));
         });
     };
     same(&everything, &router);
@@ -411,7 +411,7 @@ pub async fn routers_of_one_store_learn_from_each_other(store: Arc<dyn RouterSto
         router.rank(&query("anything", 99)).await.unwrap();
     }
     first.read(|left| {
-        second.read(|right| assert!(left.history() == right.history(), "they learned differently"))
+        second.read(|right| assert!(left.history() == right.history(), "they learned differently"));
     });
     assert_eq!(live(&store).await.read(|engine| engine.history().outcomes()), 12);
 }

@@ -367,7 +367,7 @@ async fn decisions_and_outcomes_at_once_are_learned_in_the_order_of_the_log() {
         .await
         .unwrap();
     router.read(|live| {
-        again.read(|replayed| assert!(live.history() == replayed.history(), "they learned differently"))
+        again.read(|replayed| assert!(live.history() == replayed.history(), "they learned differently"));
     });
 }
 
@@ -392,7 +392,7 @@ async fn what_was_stopped_half_way_is_learned_all_the_same() {
         .await
         .unwrap();
     router.read(|live| {
-        again.read(|replayed| assert!(live.history() == replayed.history(), "they learned differently"))
+        again.read(|replayed| assert!(live.history() == replayed.history(), "they learned differently"));
     });
 }
 
@@ -416,7 +416,7 @@ async fn learned_bytes_are_read_or_refused() {
     }
     let again = open().await.unwrap();
     router.read(|live| {
-        again.read(|restored| assert!(live.history() == restored.history(), "they learned differently"))
+        again.read(|restored| assert!(live.history() == restored.history(), "they learned differently"));
     });
     let smaller = HistoryOptions::default().with_past_queries(3);
     let bytes = router.read(|engine| engine.history().to_bytes().unwrap());
