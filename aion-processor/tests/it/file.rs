@@ -7,7 +7,7 @@ use std::time::Duration;
 use aion_processor::{
     CancelMode, ClaimReq, Done, Durability, Error, Fence, Limits, MessageQuery, NewMessage, NewPrimitive,
     NewTask, Op, PrimitiveKind, Processor, Replay, Replayed, Return, SqliteOptions, SqliteTaskStore,
-    TaskQuery, TaskStore, Want, Write,
+    TakeWebhook, TaskQuery, TaskStore, Want, Write,
 };
 use aion_types::{Clock, HandlerId, Json, ManualClock, Role, Status, SystemClock, TaskId, Timestamp};
 use sqlx::Connection;
@@ -374,6 +374,56 @@ async fn the_second_version_opens() {
         [id(1)],
         "the tenant has one place"
     );
+    assert_sound(&path, &processor).await;
+}
+
+/// A file of the fourth version opens with what its tasks gave, which lay elsewhere then, with its steps, and with a
+/// webhook that is behind.
+#[tokio::test]
+async fn the_fourth_version_opens() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("processor.db");
+    std::fs::write(&path, include_bytes!("../fixtures/version-4.db")).unwrap();
+    let clock = ManualClock::at(Timestamp::from_ms(1_700_000_010_000));
+    let processor = Processor::over(open(&path, SqliteOptions::default().with_clock(clock.clone())).await);
+    assert_sound(&path, &processor).await;
+    let id = |n: u8| TaskId::from_parts(Timestamp::from_ms(1_700_000_000_000), [n; 10]);
+    let rows: Json = serde_json::from_str(r#"{"rows": 3.5}"#).unwrap();
+    assert_eq!(processor.get(id(1)).await.unwrap().result, Some(rows));
+    let failed = processor.get(id(2)).await.unwrap();
+    assert_eq!(
+        (failed.status, failed.error.as_deref()),
+        (Status::Failed, Some("no such table"))
+    );
+    let first = Fence {
+        task: id(0),
+        epoch: 1,
+    };
+    let again = processor.step(first, "charged", Json::Int(8)).await.unwrap();
+    assert_eq!((again.seq, again.result), (1, Json::Int(7)));
+    processor.complete(first, Json::from("sent")).await.unwrap();
+    let order = processor.get(id(0)).await.unwrap();
+    assert_eq!(
+        (order.payload, order.result),
+        (Json::from("a teapot"), Some(Json::from("sent")))
+    );
+
+    clock.advance_ms(24 * 3_600_000);
+    let take = TakeWebhook {
+        name: "billing".to_owned(),
+        holder: HandlerId::new("sender").unwrap(),
+        lease_ms: 60_000,
+        max: 100,
+    };
+    let taken = processor.take_webhook(take).await.unwrap();
+    assert_eq!(taken.keys[0].expose(), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+    let due: Vec<_> = taken
+        .due
+        .iter()
+        .map(|due| (due.event.task_id, due.attempts))
+        .collect();
+    assert_eq!(due, [(id(1), 1)], "the rest of the task waits behind it");
+    assert!(taken.webhook.parked > 1 && taken.webhook.cursor > 0);
     assert_sound(&path, &processor).await;
 }
 
