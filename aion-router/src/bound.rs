@@ -61,3 +61,29 @@ impl Bound {
         column.extend(unverified.iter().enumerate().map(popularity));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_item_begins_as_one_of_the_middle() {
+        let mut bound = Bound::default();
+        for (slot, uses) in [(0, 16), (1, 8), (2, 0), (3, 1), (4, 0)] {
+            bound.set_uses(slot, uses);
+        }
+        // The mean of 16, 8 and 1 is 25/3; nobody vouches for the last item.
+        let mut column = Vec::new();
+        bound.popularity_into(&[false, false, false, false, true], &mut column);
+        let mean = 25.0_f32 / 3.0;
+        let wanted = [
+            17.0 + mean / 17.0,
+            9.0 + mean / 9.0,
+            1.0 + mean,
+            2.0 + mean / 2.0,
+            1.0,
+        ];
+        assert_eq!(column, wanted.map(f32::log2));
+        assert!(column[2] > column[3] && column[3] > column[4]);
+    }
+}

@@ -153,3 +153,28 @@ fn a_cache_keeps_what_fits() {
     assert!(none.is_empty());
     assert_ne!(EmbeddingCache::key("m", "ab"), EmbeddingCache::key("ma", "b"));
 }
+
+#[test]
+fn a_few_vectors_in_many_slots_have_the_cosines_of_full_ones() {
+    let query = Quantized::new(&[0.3, -0.2, 0.9]).unwrap();
+    let of = |slot: usize| [slot as f32, 1.0, -(slot as f32) / 7.0];
+    let (mut few, mut all) = (Vectors::new(), Vectors::new());
+    for slot in (0..100).rev() {
+        all.set(slot, &of(slot)).unwrap();
+    }
+    for slot in [99, 41, 7] {
+        few.set(slot, &of(slot)).unwrap();
+    }
+    let (mut sparse, mut dense) = (Vec::new(), Vec::new());
+    few.cosines_into(&query, &mut sparse);
+    all.cosines_into(&query, &mut dense);
+    for (slot, cosine) in sparse.iter().enumerate() {
+        let wanted = if few.has(slot) { dense[slot] } else { 0.0 };
+        assert_eq!(*cosine, wanted, "{slot}");
+    }
+    few.clear(41);
+    few.set(41, &of(3)).unwrap();
+    few.set(7, &of(7)).unwrap();
+    few.cosines_into(&query, &mut sparse);
+    assert_eq!((sparse[41], sparse[7]), (dense[3], dense[7]));
+}

@@ -136,18 +136,27 @@ impl Catalogs {
         })
     }
 
-    /// Replays a log of [`Catalogs::use_it`] into an engine with the same catalog; the decisions a second, and
-    /// whether it has learned the same.
+    /// An engine with the same catalog that has learned nothing.
     ///
     /// # Errors
-    /// When the engine refuses.
-    pub fn replay(&self, log: Vec<LogEntry>) -> Result<(f64, bool)> {
+    /// When the engine refuses an item.
+    pub fn fresh(&self) -> Result<Engine> {
         let mut fresh = Engine::new(EngineOptions::default())?;
         for item in self.engine.catalog().iter() {
             let id = item.id().clone();
             fresh.upsert(item.clone())?;
             fresh.set_vector(&id, self.vectors.get(&id).ok_or("an item without a vector")?)?;
         }
+        Ok(fresh)
+    }
+
+    /// Replays a log of [`Catalogs::use_it`] into an engine with the same catalog; the decisions a second, and
+    /// whether it has learned the same.
+    ///
+    /// # Errors
+    /// When the engine refuses.
+    pub fn replay(&self, log: Vec<LogEntry>) -> Result<(f64, bool)> {
+        let mut fresh = self.fresh()?;
         let decisions = log.len() / 2;
         let start = cpu_time();
         for entry in log {
