@@ -123,7 +123,8 @@ pub(super) const UPDATE_BODIES: &str = "UPDATE task_body b SET result = coalesce
      error = coalesce(u.error, b.error) FROM unnest($1::int8[], $2::text[], $3::text[]) AS u (task, result, error) \
      WHERE b.task = u.task";
 /// Tasks whose last error lies apart.
-pub(super) const FORGET_ERRORS: &str = "UPDATE task SET error = NULL WHERE ord = ANY($1::int8[]) AND error IS NOT NULL";
+pub(super) const FORGET_ERRORS: &str =
+    "UPDATE task SET error = NULL WHERE ord = ANY($1::int8[]) AND error IS NOT NULL";
 pub(super) const INSERT_EVENTS: &str = "INSERT INTO event (seq, task, root, kind, body, at) SELECT * FROM \
      unnest($1::int8[], $2::bytea[], $3::bytea[], $4::text[], $5::text[], $6::int8[])";
 pub(super) const INSERT_MESSAGES: &str = "INSERT INTO message (task, seq, role, content, tool_calls, tool_call_id, \

@@ -1,6 +1,6 @@
 //! Rows bound to the statements that write them.
 
-use aion_types::{EventKind, MessageRecord, TaskId, Timestamp};
+use aion_types::{EventKind, HandlerId, MessageRecord, TaskId, Timestamp};
 
 use super::codec::{int, to_text};
 use super::native::query;
@@ -81,11 +81,7 @@ pub(super) fn insert_message<'q>(
     let calls = (!message.tool_calls.is_empty())
         .then(|| to_text(&message.tool_calls))
         .transpose()?;
-    let text = if apart {
-        ""
-    } else {
-        message.content.as_str()
-    };
+    let text = if apart { "" } else { message.content.as_str() };
     Ok(query(sql::INSERT_MESSAGE)
         .bind(int(row.ord))
         .bind(int(message.seq))
@@ -118,7 +114,7 @@ fn changed<'q>(sql: &'static str, row: &'q Row) -> Statement<'q> {
         .bind(int(row.ord))
         .bind(row.status as i64)
         .bind(int(row.ready_seq))
-        .bind(row.handler_id.as_ref().map(|id| id.as_str()))
+        .bind(row.handler_id.as_ref().map(HandlerId::as_str))
         .bind(int(row.lease_epoch))
         .bind(row.lease_until.map(Timestamp::as_ms))
         .bind(row.attempt)

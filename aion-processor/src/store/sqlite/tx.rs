@@ -3,9 +3,9 @@
 use aion_types::Status;
 
 use super::codec::{self, HOT};
+use super::leased::Leased;
 pub(super) use super::native::Statement;
 use super::native::{Session, query};
-use super::leased::Leased;
 use super::put::Happened;
 use super::ready::Shelf;
 use super::{put, sql};
