@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use serde_path_to_error::{Path as ErrorPath, Segment};
 
 use crate::Problem;
+use crate::members::Members;
 
 /// A JSON body, in or out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -121,14 +122,17 @@ fn is_utf8(query: &str) -> bool {
 /// ```
 pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     // Keeping the path costs more than reading, so that it is kept only where something is wrong.
-    if let Ok(value) = serde_json::from_slice(body) {
+    let mut plain = serde_json::Deserializer::from_slice(body);
+    if let Ok(value) = T::deserialize(Members(&mut plain))
+        && plain.end().is_ok()
+    {
         return Ok(value);
     }
     let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let pointer = pointer_of(error.path());
-        json_problem(error.inner(), &pointer)
-    })?;
+    let mut track = serde_path_to_error::Track::new();
+    let tracked = serde_path_to_error::Deserializer::new(&mut deserializer, &mut track);
+    let value =
+        T::deserialize(Members(tracked)).map_err(|error| json_problem(&error, &pointer_of(&track.path())))?;
     deserializer.end().map_err(|error| json_problem(&error, ""))?;
     Ok(value)
 }

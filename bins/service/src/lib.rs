@@ -67,6 +67,7 @@ mod error;
 mod extract;
 mod limits;
 mod logging;
+mod members;
 mod metering;
 mod options;
 mod problem;

@@ -27,6 +27,10 @@ async fn bodies_are_checked_member_by_member() {
             (422, "invalid_body", "/colour"),
         ),
         (
+            json!({"kind": "k", "title": "t", "concurrency": ["c", 2]}),
+            (422, "invalid_body", "/concurrency"),
+        ),
+        (
             json!({"kind": "k", "title": "t", "priority": "high"}),
             (422, "invalid_body", "/priority"),
         ),
