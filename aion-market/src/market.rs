@@ -74,9 +74,7 @@ impl MarketOptions {
         self.history = markets;
         self
     }
-}
 
-impl MarketOptions {
     /// Sets after how many events a market is written down as a whole; 0 for never.
     #[must_use]
     pub const fn with_snapshot_every(mut self, events: u64) -> Self {
@@ -479,6 +477,7 @@ impl Market {
     }
 
     pub(crate) async fn draft_new(&self, open: &OpenMarket) -> Result<Draft> {
+        open.check()?;
         let (prior, strength) = self.prior(open).await?;
         let spec = open.spec(&Defaults::new(prior, MakerSpec::pseudo_count(strength)?)?)?;
         Draft::opening(open.id(), spec, self.now())

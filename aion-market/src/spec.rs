@@ -230,16 +230,23 @@ impl OpenMarket {
         self
     }
 
-    /// The terms, with what the caller left open filled in.
+    /// Checks what the caller said, before anything is made of it.
     ///
     /// # Errors
-    /// [`Error`] for a text, an outcome list, a prior or a maker that cannot be.
-    pub(crate) fn spec(&self, defaults: &Defaults) -> Result<MarketSpec> {
+    /// [`Error`] for a text or an outcome list that cannot be.
+    pub(crate) fn check(&self) -> Result<()> {
         check_text("a kind", &self.kind)?;
         if let Subject::Question { text } = &self.subject {
             check_text("a question", text)?;
         }
-        check_outcome_names(&self.outcomes)?;
+        check_outcome_names(&self.outcomes)
+    }
+
+    /// The terms, checked, with what the caller left open filled in.
+    ///
+    /// # Errors
+    /// [`Error`] for a prior or a maker that cannot be.
+    pub(crate) fn spec(&self, defaults: &Defaults) -> Result<MarketSpec> {
         check_len("a prior", defaults.prior.outcomes(), self.outcomes.len())?;
         let spec = MarketSpec {
             rules_version: RULES_VERSION,
@@ -308,7 +315,13 @@ fn floor_for(floor: Ppm, outcomes: usize) -> Result<Ppm> {
 }
 
 fn check_outcome_names(names: &[String]) -> Result<()> {
-    if !(2..=PpmDist::MAX_OUTCOMES).contains(&names.len()) {
+    if names.len() > PpmDist::MAX_OUTCOMES {
+        return Err(Error::LimitReached {
+            what: "the number of outcomes",
+            limit: PpmDist::MAX_OUTCOMES as u64,
+        });
+    }
+    if names.len() < 2 {
         return Err(Error::Shape {
             what: "outcomes",
             found: names.len(),

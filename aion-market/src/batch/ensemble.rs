@@ -87,7 +87,8 @@ impl<'a, T: Real> Ensembles<'a, T> {
         self.x.rows()
     }
 
-    /// The continuous ranked probability score of each row, as [`crate::score::crps_ensemble`].
+    /// The continuous ranked probability score of each row, as [`crate::score::crps_ensemble`]; not
+    /// finite where a distance, or a sum of them, is beyond the largest number.
     ///
     /// # Errors
     /// [`Error::Shape`] if `out` has another length than there are rows; then nothing is written.

@@ -98,7 +98,9 @@ fn of_sorted<V: Vector>(off: &[V], y: V) -> V {
         error = error + off[m / 2].abs();
     }
     let one_of_m = y.same(V::Scalar::from_f64(1.0 / m as f64));
-    ((error - ranked * one_of_m) * one_of_m).max(y.same(V::Scalar::ZERO))
+    let score = (error - ranked * one_of_m) * one_of_m;
+    // In this order NaN stays: distances that overflow are no perfect score.
+    y.same(V::Scalar::ZERO).max(score)
 }
 
 /// The score of an ensemble too large for the vectors; `scratch` holds a row.
@@ -113,7 +115,8 @@ pub(crate) fn of_large<T: Float>(x: &Strided<'_, T>, y: T, row: usize, scratch: 
         .iter()
         .enumerate()
         .map(|(i, d)| (2.0 * i as f64 + 1.0 - m) * d);
-    T::from_f64(((error - ranked.sum::<f64>() / m) / m).max(0.0))
+    let score = (error - ranked.sum::<f64>() / m) / m;
+    T::from_f64(if score < 0.0 { 0.0 } else { score })
 }
 
 macro_rules! closed_form {

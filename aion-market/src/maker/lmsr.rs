@@ -73,15 +73,17 @@ pub fn quote(p: &[f64], d: &[f64], b: f64) -> Result<f64> {
     check_finite("shares", d)?;
     check_len("shares", d.len(), p.len())?;
     check_liquidity(b)?;
-    let most = d.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    // What is impossible costs nothing, however much of it is bought.
+    let possible = || p.iter().zip(d).filter(|(p, _)| **p > 0.0);
+    let most = possible().map(|(_, d)| *d).fold(f64::NEG_INFINITY, f64::max);
     if most / b <= 30.0 {
-        let moved: f64 = p.iter().zip(d).map(|(p, d)| term(*p, d / b)).sum();
+        let moved: f64 = possible().map(|(p, d)| term(*p, d / b)).sum();
         // Below, the sum has lost digits that the shifted form keeps.
         if moved > -0.5 {
             return Ok(b * moved.ln_1p());
         }
     }
-    let shifted: f64 = p.iter().zip(d).map(|(p, d)| p * ((d - most) / b).exp()).sum();
+    let shifted: f64 = possible().map(|(p, d)| p * ((d - most) / b).exp()).sum();
     Ok(most + b * shifted.ln())
 }
 

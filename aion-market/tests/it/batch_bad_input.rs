@@ -120,6 +120,26 @@ fn the_earliest_of_several_faults_is_named() {
     }
 }
 
+/// Distances beyond the largest number are no perfect score, at any level and for any size.
+#[test]
+fn distances_that_overflow_are_not_zero() {
+    for options in all_options() {
+        for m in [2, 5, 16, 40, 300] {
+            let mut x = vec![f64::MAX; 20 * m];
+            x.chunks_exact_mut(m).for_each(|row| row[0] = -f64::MAX);
+            x[..m].fill(1.0);
+            let mut scores = vec![0.0; 20];
+            let batch = Ensembles::new(Rows::new(&x, m).unwrap(), &[1.0; 20], options).unwrap();
+            batch.crps_into(&mut scores).unwrap();
+            assert_eq!(scores[0], 0.0);
+            assert!(
+                scores[1..].iter().all(|score| !score.is_finite()),
+                "{m}: {scores:?}"
+            );
+        }
+    }
+}
+
 #[test]
 fn numbers_that_are_not_finite_are_refused() {
     for options in all_options() {

@@ -176,6 +176,22 @@ proptest! {
     }
 }
 
+/// What cannot happen is worth nothing: shares of it are free, and do not touch what the others cost.
+#[test]
+fn shares_of_the_impossible_are_free() {
+    let cost = |d: [f64; 2]| lmsr::quote(&[1.0, 0.0], &d, 1.0).unwrap();
+    for (d, expected) in [
+        ([0.0, 800.0], 0.0),
+        ([0.0, 1.0], 0.0),
+        ([-1_000.0, 0.0], -1_000.0),
+        ([5.0, 900.0], 5.0),
+        ([-3.0, -900.0], -3.0),
+        ([800.0, 0.0], 800.0),
+    ] {
+        assert!((cost(d) - expected).abs() < 1e-12, "{d:?}: {}", cost(d));
+    }
+}
+
 /// The worked opening of the page on makers: as deep as an LMSR of the same liquidity.
 #[test]
 fn a_liquidity_sensitive_maker_opens_as_deep_as_it_says() {

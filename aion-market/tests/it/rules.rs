@@ -277,12 +277,36 @@ async fn bad_terms_are_refused() {
     ));
     let one = open("k").with_outcomes(["only"]).with_prior(dist(500_000));
     assert!(matches!(market.open(&one).await, Err(Error::Shape { .. })));
+    // The outcomes are what is wrong, whatever the prior would be made from.
+    for one in [
+        open("k").with_outcomes(["only"]),
+        open("k").with_outcomes(["only"]).with_uniform_prior(),
+    ] {
+        let refused = market.open(&one).await;
+        assert!(
+            matches!(
+                refused,
+                Err(Error::Shape {
+                    what: "outcomes",
+                    found: 1,
+                    ..
+                })
+            ),
+            "{refused:?}"
+        );
+    }
     let twice = open("k").with_outcomes(["same", "same"]);
     assert!(matches!(market.open(&twice).await, Err(Error::BadText { .. })));
     let many = open("k")
         .with_outcomes((0..5_000).map(|n| n.to_string()))
         .with_uniform_prior();
-    assert!(market.open(&many).await.is_err());
+    assert!(matches!(
+        market.open(&many).await,
+        Err(Error::LimitReached {
+            what: "the number of outcomes",
+            limit: 4_096
+        })
+    ));
     assert!(MakerSpec::lmsr(f64::NAN).is_err());
     assert!(MakerSpec::lmsr(0.0).is_err());
     let zero = open("k").with_maker(MakerSpec::Lmsr { liquidity_micro: 0 });

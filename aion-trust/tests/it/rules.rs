@@ -163,7 +163,7 @@ proptest! {
         prop_assert!(apart.abs() <= 8, "{apart}");
     }
 
-    /// Budget balance: weighted scores and Kelly conserve trust exactly.
+    /// P18, budget balance: weighted scores and Kelly conserve trust exactly.
     #[test]
     fn trust_is_conserved(votes in crowd(), y in 0_usize..2, permille in 1_u32..=1_000) {
         for rule in [weighted(permille), kelly(permille)] {
@@ -171,7 +171,7 @@ proptest! {
         }
     }
 
-    /// Solvency: nobody loses more than he staked, so nobody falls below 0.
+    /// P18, solvency: nobody loses more than he staked, so nobody falls below 0.
     #[test]
     fn nobody_falls_below_zero(votes in crowd(), y in 0_usize..2, permille in 1_u32..=1_000) {
         for rule in [weighted(permille), kelly(permille)] {
@@ -197,7 +197,7 @@ proptest! {
         prop_assert!(expected(belief) >= expected(report) - rounding);
     }
 
-    /// Sybil-proofness: an account that splits gains at most 1 millitrust of rounding for each part.
+    /// P18, sybil-proofness: an account that splits gains at most 1 millitrust of rounding for each part.
     #[test]
     fn splitting_gains_at_most_a_millitrust_a_part(
         parts in vec(0_u64..1_000_000, 2..6),

@@ -20,13 +20,14 @@ You are scored by the logarithm of the probability that you gave to what happens
 /// The prompt about a view of a task.
 pub(super) fn of(view: &TaskView<'_>, max_bytes: usize, max_tokens: u32) -> ChatPrompt {
     let task = view.task;
-    let mut user = format!(
-        "<transcript>\nkind: {}\ntitle: {}\ntask: {}\nmessages: {}\n",
+    let head = format!(
+        "kind: {}\ntitle: {}\ntask: {}\nmessages: {}\n",
         cut(&task.kind, 200),
         cut(&task.title, 1_000),
         cut(&task.spec, MESSAGE_BYTES),
         view.messages.len(),
     );
+    let mut user = format!("<transcript>\n{}", quoted(&head));
     user.push_str(&transcript(view.messages, max_bytes.saturating_sub(user.len())));
     user.push_str("</transcript>");
     ChatPrompt {
@@ -95,7 +96,11 @@ fn line(message: &MessageRecord) -> String {
             cut(&call.arguments, 500)
         );
     }
-    // What is quoted cannot close the quotation.
+    quoted(&text)
+}
+
+/// What is quoted cannot close the quotation.
+fn quoted(text: &str) -> String {
     text.replace("</transcript", "< /transcript")
 }
 

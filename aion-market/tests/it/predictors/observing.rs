@@ -157,7 +157,7 @@ async fn told_in_order(log: &Arc<Log>) -> Vec<String> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// Events told late, twice and in any order give the markets that the log gives.
+    /// P17, reordering: events told late, twice and in any order give the markets that the log gives.
     #[test]
     fn markets_do_not_depend_on_how_events_arrive(order in proptest::collection::vec(any::<prop::sample::Index>(), 1..60)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
