@@ -162,12 +162,12 @@ impl HttpChat {
         if let Some(key) = &self.key {
             request = request.bearer_auth(key.expose_secret());
         }
-        let answer = request.send().await.map_err(HttpChatError::Unreachable)?;
+        let answer = request.send().await.map_err(unreachable)?;
         let status = answer.status();
         let mut bytes = Vec::new();
         let mut parts = answer.bytes_stream();
         while let Some(part) = parts.next().await {
-            bytes.extend_from_slice(&part.map_err(HttpChatError::Unreachable)?);
+            bytes.extend_from_slice(&part.map_err(unreachable)?);
             if bytes.len() > MAX_ANSWER_BYTES {
                 return Err(HttpChatError::TooLong);
             }
@@ -195,6 +195,11 @@ impl HttpChat {
             None => answer,
         })
     }
+}
+
+/// The address is taken out: it may carry a key.
+fn unreachable(error: reqwest::Error) -> HttpChatError {
+    HttpChatError::Unreachable(error.without_url())
 }
 
 #[async_trait]

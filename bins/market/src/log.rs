@@ -141,7 +141,7 @@ fn wanted(kind: Option<EventType>, logged: Logged) -> Option<LoggedEvent> {
     params(StreamLog, ("last-event-id" = Option<String>, Header, description = "The `place` of the last event seen")),
     responses(
         (status = 200, description = "Events, each with its `place` as id", body = String, content_type = "text/event-stream"),
-        (status = 400, description = "Last-Event-ID is no number", body = Problem, content_type = "application/problem+json"),
+        (status = 400, description = "Last-Event-ID is no place of an event", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "The place is not valid", body = Problem, content_type = "application/problem+json"),
         (status = 429, description = "Too many streams", body = Problem, content_type = "application/problem+json"),
     ),
@@ -177,8 +177,10 @@ fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
         return Ok(None);
     };
     let place = value.to_str().ok().and_then(|text| text.parse().ok());
+    let place = place.filter(|place| i64::try_from(*place).is_ok());
     place.map(Some).ok_or_else(|| {
-        Problem::bad_request("invalid_header", "Last-Event-ID is no number").at("header:last-event-id")
+        Problem::bad_request("invalid_header", "Last-Event-ID is no place of an event")
+            .at("header:last-event-id")
     })
 }
 

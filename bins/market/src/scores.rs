@@ -212,7 +212,12 @@ fn binary_calibration(
     if batch.rows.iter().any(|row| row.probabilities.len() != 2) {
         return Ok(None);
     }
-    let p: Vec<f64> = batch.rows.iter().map(|row| row.probabilities[0]).collect();
+    // A sum of parts that is 1 but for rounding was scored as 1.
+    let p: Vec<f64> = batch
+        .rows
+        .iter()
+        .map(|row| row.probabilities[0].min(1.0))
+        .collect();
     let o: Vec<f64> = batch
         .rows
         .iter()

@@ -1,6 +1,6 @@
 //! Arrow IPC streams in and out.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Cursor;
 use std::sync::Arc;
 
@@ -29,19 +29,30 @@ const SINGLE_TOLERANCE: f64 = 1e-5;
 /// The columns of a stream.
 pub(super) fn read(body: &Bytes) -> Result<Table, Problem> {
     let reader = StreamReader::try_new(Cursor::new(body), None).map_err(malformed)?;
-    let (mut table, mut rows) = (Table::default(), 0);
+    let schema = reader.schema();
+    check_names(&schema)?;
+    let (mut table, mut rows) = (Table::default(), 0_usize);
     for (i, batch) in reader.enumerate() {
         let batch = batch.map_err(malformed)?;
-        let schema = batch.schema();
+        // Before a row is looked at: columns without bytes may claim any number of them.
+        let all = rows.checked_add(batch.num_rows());
+        let all = all.filter(|all| *all <= MAX_ROWS && i < MAX_BATCHES);
+        let all = all.ok_or_else(|| too_many("", MAX_ROWS))?;
         for (field, column) in schema.fields().iter().zip(batch.columns()) {
             table.take(field.name(), column, rows)?;
         }
-        rows += batch.num_rows();
-        if rows > MAX_ROWS || i >= MAX_BATCHES {
-            return Err(too_many("", MAX_ROWS));
-        }
+        rows = all;
     }
     Ok(table)
+}
+
+/// A column that comes twice would be read twice, for as often as it is named.
+fn check_names(schema: &Schema) -> Result<(), Problem> {
+    let mut names = HashSet::new();
+    match schema.fields().iter().find(|field| !names.insert(field.name())) {
+        None => Ok(()),
+        Some(twice) => Err(invalid(&format!("/{}", twice.name()), "the column comes twice")),
+    }
 }
 
 /// The losses as a stream of one column.

@@ -7,7 +7,7 @@ use super::table::{Lists, MAX_WIDTH, Table};
 use crate::wire::columns::Rule;
 
 /// The losses of all rows by the vector kernels. `None` where rows differ in width, or one of them is not
-/// valid: going through them one by one then says which, and why.
+/// valid, or its distances overflow: going through them one by one then says which, and why.
 pub(super) fn losses(table: &Table, rule: Rule, rows: usize) -> Option<Vec<f64>> {
     let mut out = vec![0.0; rows];
     let options = BatchOptions::default().with_unit(Unit::Bits);
@@ -17,11 +17,12 @@ pub(super) fn losses(table: &Table, rule: Rule, rows: usize) -> Option<Vec<f64>>
             let scores = Categorical::new(q, table.outcome.as_deref()?, options).ok()?;
             categorical(rule, &scores, &mut out).ok()?;
         }
-        Rule::Kl | Rule::JensenShannon => {
+        Rule::Kl | Rule::JensenShannon | Rule::CrossEntropy => {
             let (p, q) = (table.reference.as_ref()?, table.probabilities.as_ref()?);
             let pairs = DistPairs::new(matrix(p)?, matrix(q)?, options).ok()?;
             let done = match rule {
                 Rule::Kl => pairs.kl_into(&mut out),
+                Rule::CrossEntropy => pairs.cross_entropy_into(&mut out),
                 _ => pairs.jensen_shannon_into(&mut out),
             };
             done.ok()?;
@@ -42,9 +43,10 @@ pub(super) fn losses(table: &Table, rule: Rule, rows: usize) -> Option<Vec<f64>>
             };
             done.ok()?;
         }
-        Rule::CrossEntropy => return None,
     }
-    Some(out)
+    let of_numbers = matches!(rule, Rule::Crps | Rule::CrpsNormal | Rule::CrpsLogistic);
+    let overflows = of_numbers && out.iter().any(|loss| !loss.is_finite());
+    (!overflows).then_some(out)
 }
 
 fn categorical(rule: Rule, scores: &Categorical<'_, f64, u32>, out: &mut [f64]) -> Result<()> {

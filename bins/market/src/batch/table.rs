@@ -133,7 +133,10 @@ impl Table {
     }
 
     fn loss(&self, rule: Rule, column: &str, row: usize) -> Result<f64, Problem> {
-        let fault = |error: Error| invalid(&format!("/{column}/{row}"), error.to_string());
+        let fault = |error: Error| {
+            let column = column_of(&error).unwrap_or(column);
+            invalid(&format!("/{column}/{row}"), error.to_string())
+        };
         let width = self.width(row);
         if width > MAX_WIDTH {
             let detail = format!("{width} numbers; a row has at most {MAX_WIDTH}");
@@ -170,6 +173,22 @@ impl Table {
             Rule::CrpsNormal => score::crps_normal(location, scale, at),
             Rule::CrpsLogistic => score::crps_logistic(location, scale, at),
         }
+    }
+}
+
+/// The column that an error is about, by what it names, if it is not the first of the rule.
+const fn column_of(error: &Error) -> Option<&'static str> {
+    match error {
+        Error::UnknownOutcome { .. } => Some("outcome"),
+        Error::OutOfRange { what, .. } | Error::BadEntry { what, .. } | Error::Shape { what, .. } => {
+            match what.as_bytes() {
+                b"p" => Some("reference"),
+                b"a scale" => Some("scale"),
+                b"an observation" | b"a distance in scales" => Some("value"),
+                _ => None,
+            }
+        }
+        _ => None,
     }
 }
 

@@ -293,7 +293,8 @@ pub fn distribution(pointer: &str, probabilities: &[f64]) -> Result<PpmDist, Pro
             "a probability must be in [0, 1]",
         ));
     }
-    let sum: f64 = probabilities.iter().sum();
+    // From +0: the sum of nothing is -0.
+    let sum = probabilities.iter().fold(0.0, |sum, p| sum + p);
     if (sum - 1.0).abs() > 1e-6 {
         return Err(invalid(
             pointer,

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use arrow_array::builder::{Float32Builder, Float64Builder, ListBuilder};
-use arrow_array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, UInt8Array};
+use arrow_array::{
+    ArrayRef, BooleanArray, FixedSizeListArray, Float64Array, Int64Array, NullArray, RecordBatch, UInt8Array,
+};
 use arrow_ipc::reader::StreamReader;
 use arrow_ipc::writer::StreamWriter;
+use arrow_schema::{DataType, Field};
 use axum::body::Body;
 use http::Request;
 use serde_json::{Value, json};
@@ -134,6 +137,20 @@ async fn a_bad_row_of_json_is_named() {
             json!({"probabilities": [[0.5, 0.5]], "outcome": [2]}),
             422,
             "invalid",
+            "/outcome/0",
+        ),
+        (
+            "kl",
+            json!({"probabilities": [[0.5, 0.5]], "reference": [[0.5, 0.6]]}),
+            422,
+            "invalid",
+            "/reference/0",
+        ),
+        (
+            "kl",
+            json!({"probabilities": [[0.5, 0.6]], "reference": [[0.5, 0.5]]}),
+            422,
+            "invalid",
             "/probabilities/0",
         ),
         (
@@ -166,11 +183,18 @@ async fn a_bad_row_of_json_is_named() {
             "/members/0",
         ),
         (
+            "crps",
+            json!({"members": [[0, 1], [-1.7e308, 1.7e308]], "value": [0, 0]}),
+            422,
+            "invalid",
+            "/members/1",
+        ),
+        (
             "crps_normal",
             json!({"location": [0], "scale": [0], "value": [0]}),
             422,
             "invalid",
-            "/location/0",
+            "/scale/0",
         ),
         (
             "log",
@@ -292,7 +316,7 @@ async fn streams_that_cannot_be_are_refused() {
         (
             vec![q(), ("outcome", y(vec![Some(0), Some(2)]))],
             "invalid",
-            "/probabilities/1",
+            "/outcome/1",
         ),
         (vec![q(), ("outcome", flags)], "invalid", "/outcome"),
         (
@@ -367,6 +391,29 @@ async fn damaged_streams_never_break_the_server() {
             );
         }
     }
+}
+
+/// Columns without bytes may claim any number of rows, and a name may come any number of times: neither
+/// makes the server count or keep what was not sent.
+#[tokio::test]
+async fn rows_that_were_not_sent_are_not_counted() {
+    let client = Client::new();
+    let empty = |rows: usize| -> ArrayRef {
+        let field = Arc::new(Field::new("item", DataType::Float64, false));
+        let none: ArrayRef = Arc::new(Float64Array::from(Vec::<f64>::new()));
+        Arc::new(FixedSizeListArray::try_new_with_length(field, 0, none, None, rows).unwrap())
+    };
+    for column in [Arc::new(NullArray::new(1 << 40)), empty(1 << 40)] {
+        let answer = send(&client, "crps", stream(vec![("members", column)]), ARROW).await;
+        assert_eq!(
+            (answer.status.as_u16(), answer.code().as_str()),
+            (413, "too_many_rows")
+        );
+    }
+    let twice = stream(vec![("members", empty(1_000)), ("members", empty(1_000))]);
+    let problem = send(&client, "crps", twice, ARROW).await.json();
+    assert_eq!(problem["pointer"], "/members", "{problem}");
+    assert_eq!(problem["detail"], "the column comes twice");
 }
 
 #[tokio::test]

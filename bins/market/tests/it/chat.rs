@@ -80,10 +80,7 @@ async fn opinion(llm: &LlmPredictor) -> Result<Option<f64>, String> {
     let price = PpmDist::binary(Prob::new(0.5).unwrap());
     match llm.predict(&view, &price).await {
         Ok(said) => Ok(said.map(|said| said.success.get())),
-        Err(error) => {
-            let cause = error.source().map(ToString::to_string);
-            Err(format!("{error}: {}", cause.unwrap_or_default()))
-        }
+        Err(error) => Err(aion_service::chain(&*error)),
     }
 }
 
@@ -204,6 +201,19 @@ async fn a_call_over_the_budget_is_not_made() {
         assert_eq!(opinion(&llm).await, Ok(expected));
     }
     assert_eq!((asked.lock().unwrap().len(), llm.usage().withheld), (2, 1));
+}
+
+/// Whoever reads what became of a predictor does not read its address, which may be a key.
+#[tokio::test]
+async fn a_server_that_is_away_is_not_told_by_its_address() {
+    let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}/sesame/v1", nobody.local_addr().unwrap());
+    drop(nobody);
+    let told = opinion(&llm(&base)).await.unwrap_err();
+    assert!(
+        told.contains("cannot be reached") && !told.contains("sesame"),
+        "{told}"
+    );
 }
 
 #[test]

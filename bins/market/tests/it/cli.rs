@@ -384,6 +384,22 @@ fn a_correction_is_worth_what_rows_say_that_it_has_not_seen() {
     );
 }
 
+/// Two names that are one on a file system have a file each.
+#[test]
+fn every_calibrator_has_a_file_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut csv = "forecaster,probability,outcome\n".to_owned();
+    for i in 0..40 {
+        for name in ["a/b", "a.b", "a_b"] {
+            csv += &format!("{name},0.{},{}\n", 1 + i % 9, i % 2);
+        }
+    }
+    put(&dir, "f.csv", csv);
+    let done = run(&dir, &["calibrate", "f.csv", "--out-dir", "fits"]);
+    assert!(done.status.success());
+    assert_eq!(std::fs::read_dir(dir.path().join("fits")).unwrap().count(), 3);
+}
+
 /// Forecasters are names, not paths: a picture stays in its folder.
 #[test]
 fn a_name_cannot_leave_the_folder_of_pictures() {

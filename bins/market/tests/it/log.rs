@@ -144,9 +144,12 @@ async fn a_stream_gives_what_was_and_what_comes_and_goes_on_after_a_break() {
     );
     let mut ends = client.stream(open(None, "?type=market.resolved")).await;
     assert_eq!(read(&mut ends, 1).await[0].0, 5);
-    let bad = client.raw(open(Some("x"), "")).await;
-    assert_eq!(
-        (bad.status.as_u16(), bad.code().as_str()),
-        (400, "invalid_header")
-    );
+    for id in ["x", "-1", "18446744073709551615"] {
+        let bad = client.raw(open(Some(id), "")).await;
+        assert_eq!(
+            (bad.status.as_u16(), bad.code().as_str()),
+            (400, "invalid_header"),
+            "{id}"
+        );
+    }
 }

@@ -28,7 +28,7 @@ Columns of FILE (.csv with a header, .jsonl with one object a line, or .parquet)
   forecaster    who forecast; optional, one forecaster without it
   probability   of the event, in [0, 1]
   outcome       1, true or yes if it happened; 0, false or no if not
-  base          probability that a baseline gave; optional, see below
+  base          probability that a baseline gave; optional, but in all rows of a forecaster
 With more than two outcomes, --probabilities names one column for each (or, in .jsonl, one member
 with a list), and outcome is the index of the one that happened, from 0, or the name of its column.
 
@@ -37,7 +37,8 @@ The table, best first:
   Brier   mean over all outcomes, 0 to 2; for one probability the one-sided score, 0 to 1
   ECE     expected calibration error (two outcomes only)
   skill   bits gained a row on the baseline, with its standard error; the baseline is the column
-          base or, without it, how often each outcome happened in the forecaster's own rows
+          base or, where a row is without it, how often each outcome happened in the rows of the
+          forecaster
 
 Exit codes: 0 scored; 1 a file cannot be read or a row is not valid; 2 the command line is wrong.";
 

@@ -9,7 +9,7 @@ use aion_market::calibration::{
 use serde::Serialize;
 
 use crate::args::{CalibrateArgs, Family};
-use crate::paint::{file_name, name};
+use crate::paint::{FileNames, name};
 use crate::{Failure, print, read};
 
 /// Of the folds: the same rows give the same table.
@@ -25,7 +25,7 @@ struct Line {
 
 pub(crate) fn run(args: &CalibrateArgs) -> Result<(), Failure> {
     let recipe = Recipe::new(args.method.into());
-    let mut lines = Vec::new();
+    let (mut lines, mut names) = (Vec::new(), FileNames::default());
     for (forecaster, p, o) in read(&args.input, &args.input.columns(), 0.0)?.events() {
         let failed = |source| Failure::Calibrate {
             forecaster: forecaster.clone(),
@@ -34,7 +34,7 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), Failure> {
         let worth = worth(recipe, &p, &o, usize::from(args.folds)).map_err(failed)?;
         if let Some(folder) = &args.out_dir {
             let whole = Examples::new(&p, &o).and_then(|rows| Calibrator::fit(recipe, &rows));
-            save(folder, &forecaster, &whole.map_err(failed)?)?;
+            save(folder, &names.of(&forecaster), &whole.map_err(failed)?)?;
         }
         lines.push(Line { forecaster, worth });
     }
@@ -69,8 +69,8 @@ fn worth(recipe: Recipe, p: &[f64], o: &[f64], folds: usize) -> aion_market::Res
     })
 }
 
-fn save(folder: &Path, forecaster: &str, calibrator: &Calibrator) -> Result<(), Failure> {
-    let path = folder.join(format!("calibrator-{}.json", file_name(forecaster)));
+fn save(folder: &Path, name: &str, calibrator: &Calibrator) -> Result<(), Failure> {
+    let path = folder.join(format!("calibrator-{name}.json"));
     let written = std::fs::create_dir_all(folder).and_then(|()| {
         let text = serde_json::to_string_pretty(calibrator)?;
         std::fs::write(&path, text + "\n")

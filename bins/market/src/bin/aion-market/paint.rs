@@ -28,6 +28,8 @@ pub(crate) fn table(out: &mut impl Write, scores: &[Scores]) -> std::io::Result<
         let ece = row.ece.map_or_else(|| "-".to_owned(), |ece| format!("{ece:.3}"));
         let gain = (row.skill_bits * 1e3).round() / 1e3 + 0.0;
         let skill = match row.skill_se_bits {
+            // Both held impossible what happened: neither is better by any number.
+            _ if gain.is_nan() => "-".to_owned(),
             Some(error) => format!("{gain:+.3} ± {error:.3}"),
             None => format!("{gain:+.3}"),
         };
@@ -59,15 +61,12 @@ pub(crate) fn diagrams(folder: &Path, scores: &[Scores]) -> Result<(), Failure> 
         move |source| Failure::Write { path, source }
     };
     std::fs::create_dir_all(folder).map_err(failed(folder))?;
-    let mut taken = BTreeSet::new();
+    let mut names = FileNames::default();
     for row in scores {
         let Some(curve) = &row.curve else { continue };
-        let mut file = format!("reliability-{}", file_name(&row.forecaster));
-        while !taken.insert(file.clone()) {
-            file.push('_');
-        }
+        let file = format!("reliability-{}.svg", names.of(&row.forecaster));
         let options = DiagramOptions::new(format!("Calibration of {}", row.forecaster));
-        let path = folder.join(file + ".svg");
+        let path = folder.join(file);
         std::fs::write(&path, diagram::reliability(curve, &options)).map_err(failed(&path))?;
     }
     let finite = scores.iter().filter(|row| row.loss_bits.is_finite());
@@ -84,8 +83,20 @@ pub(crate) fn diagrams(folder: &Path, scores: &[Scores]) -> Result<(), Failure> 
     std::fs::write(&path, svg).map_err(failed(&path))
 }
 
-/// A name that every file system takes, and that cannot leave its folder.
-pub(crate) fn file_name(text: &str) -> String {
-    let safe = |c: char| if c.is_alphanumeric() || c == '-' { c } else { '_' };
-    text.chars().take(60).map(safe).collect()
+/// Names that every file system takes, that cannot leave their folder, each given once.
+#[derive(Debug, Default)]
+pub(crate) struct FileNames(BTreeSet<String>);
+
+impl FileNames {
+    /// The name for a forecaster's file.
+    pub(crate) fn of(&mut self, forecaster: &str) -> String {
+        let safe = |c: char| if c.is_alphanumeric() || c == '-' { c } else { '_' };
+        let stem: String = forecaster.chars().take(50).map(safe).collect();
+        let (mut name, mut number) = (stem.clone(), 1);
+        while !self.0.insert(name.clone()) {
+            number += 1;
+            name = format!("{stem}_{number}");
+        }
+        name
+    }
 }
