@@ -37,6 +37,11 @@ fn every_example_says_what_it_promises() {
         ("lmsr_market", "anna  +0.678072 bits, profit +47.000363"),
         ("score_forecasters", "as granted: true"),
         ("calibrate", "saved and read back: the same, true"),
+        (
+            "custom_predictor",
+            "names_a_file   +1.683 bits over a coin in 6 markets",
+        ),
+        ("replay_agent_runs", "the processor's database is unchanged"),
         ("chat_cpu", "SmolLM2"),
         ("agent_loop_scripted", "COMPLETED"),
         ("sandbox_exec", "nothing left"),
