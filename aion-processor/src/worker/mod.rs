@@ -24,8 +24,8 @@
 //!
 //! # What holds
 //!
-//! - A function may run more than once for one task. What it does in a [`step`](Ctx::step) is done once and
-//!   given again; code outside of steps runs again.
+//! - A function may run more than once for one task. What a [`step`](Ctx::step) gave is recorded and given
+//!   again; code outside of steps runs again, and so does a step in which the process ended.
 //! - While a function runs, the lease of its task is extended. If the lease is lost all the same, the
 //!   function is dropped at once, and nothing that it could still say would be accepted.
 //! - Waiting for [children](Ctx::gather), for a [time](Ctx::sleep) or for a [primitive](Ctx::acquire) takes no

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use aion_processor::Processor;
 use aion_service::Problem;
@@ -10,14 +11,17 @@ use futures::StreamExt;
 use http::StatusCode;
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::copies::lines_of;
 use crate::problem::in_body;
 
-/// A folder where the exports of removed trees are kept: `ROOT.jsonl` each, as `export_tree` gives them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A folder where the exports of removed trees are kept: `ROOT.jsonl` each, as `export_tree` gives them. It belongs to
+/// one process.
+#[derive(Debug, Clone)]
 pub struct Archive {
     folder: PathBuf,
+    turn: Arc<Mutex<()>>,
 }
 
 impl Archive {
@@ -25,7 +29,13 @@ impl Archive {
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self {
             folder: folder.into(),
+            turn: Arc::default(),
         }
+    }
+
+    /// Held while a tree is written out and removed, so that nobody else writes out what is half gone.
+    pub(crate) async fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().await
     }
 
     /// Writes out a tree; when this returns, it survives a loss of power.

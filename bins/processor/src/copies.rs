@@ -27,8 +27,8 @@ const LINE_BYTES: usize = 16 << 20;
 /// Bytes of messages after which an export begins another line.
 const MESSAGES_BYTES: usize = 1 << 20;
 
-/// Streams a task and everything below it as lines of JSON, parents first, each task with its messages. A stream that
-/// breaks off is not the whole tree.
+/// Streams a task and everything below it as lines of JSON, parents first, each task with its messages and steps. A
+/// stream that breaks off is not the whole tree.
 #[utoipa::path(
     get,
     path = "/v1/tasks/{task_id}/export",
@@ -36,7 +36,7 @@ const MESSAGES_BYTES: usize = 1 << 20;
     tag = "trees",
     params(("task_id" = String, Path, description = "The top", format = "uuid")),
     responses(
-        (status = 200, description = "Lines `{\"task\": ..}` and `{\"messages\": [..]}`", body = String, content_type = "application/x-ndjson"),
+        (status = 200, description = "Lines `{\"task\": ..}`, `{\"messages\": [..]}` and `{\"steps\": [..]}`", body = String, content_type = "application/x-ndjson"),
         (status = 404, description = "There is no such task", body = Problem, content_type = "application/problem+json"),
     ),
 )]

@@ -21,7 +21,8 @@ pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Pro
     value.to_str().map(|text| Some(text.to_owned())).map_err(bad)
 }
 
-/// Refuses a task that an earlier, different request made under the same key.
+/// Refuses a task that an earlier, different request made under the same key. When it begins is not compared, for the
+/// task does not remember it once it has begun.
 pub(crate) async fn same_task(
     processor: &Processor,
     asked: &NewTask,

@@ -20,6 +20,7 @@
 //! | tasks | `POST GET /v1/tasks`, `GET DELETE /v1/tasks/{id}`, `GET ../children`, `GET ../evidence`, `POST ../start`, `POST ../cancel` (the task or its tree) |
 //! | claims | `POST /v1/claims` (long poll, by priority or in fair shares); of the holder: `POST ../heartbeat`, `../complete`, `../complete-and-claim`, `../fail`, `../release`, `../stop`, `../gather` |
 //! | messages | `POST GET /v1/tasks/{id}/messages` |
+//! | steps, done once over all attempts | `POST GET /v1/tasks/{id}/steps` |
 //! | primitives | `GET /v1/primitives`, `PUT GET DELETE /v1/primitives/{name}`, `POST ../signal`, `GET ../waits`; `GET /v1/waits` (all of them, with deadlocks); of the holder: `POST /v1/tasks/{id}/acquire`, `../return`, `GET ../grants` |
 //! | objects | `GET /v1/objects`, `PUT GET DELETE /v1/objects/{name}` (`ETag`, `If-Match`, `If-None-Match`), `POST ../call` |
 //! | schedules | `GET /v1/schedules`, `PUT GET DELETE /v1/schedules/{name}`; `PUT /v1/queues/{queue}/weight` |
@@ -31,8 +32,8 @@
 //! made, and another body under the same key is refused with `idempotency_key_used`. Errors are problem documents with a stable `code`.
 //!
 //! # Reading order
-//! [`wire`] (what goes over the wire), then the operations: tasks, holding, messages, events, primitives, grants, objects,
-//! schedules, trees, copies, size, state; then what they share: conditions (entity tags), keys (idempotency), problem.
+//! [`wire`] (what goes over the wire), then the operations: tasks, holding, messages, steps, events, primitives, grants, objects,
+//! schedules, trees, copies, retention, size, state; then what they share: conditions (entity tags), keys (idempotency), problem.
 
 mod archive;
 mod conditions;
@@ -47,9 +48,11 @@ mod objects;
 mod options;
 mod primitives;
 mod problem;
+mod retention;
 mod schedules;
 mod size;
 mod state;
+mod steps;
 mod store;
 mod tasks;
 mod trees;
@@ -70,6 +73,7 @@ pub use delivery::{
     Sender, SenderError, SystemLookup, TargetArgs, TargetError, TargetPolicy,
 };
 pub use options::ServiceOptions;
+pub use retention::Retention;
 
 /// The port of the processor.
 pub const DEFAULT_PORT: u16 = 9205;
@@ -102,6 +106,7 @@ pub fn service_with(processor: Processor, options: impl Into<ServiceOptions>) ->
     store::with_limits(service)
         .with_path_limits("/v1/tasks", large())
         .with_path_limits("/v1/tasks/{task_id}/messages", large())
+        .with_path_limits("/v1/tasks/{task_id}/steps", large())
         .with_path_limits("/v1/tasks/{task_id}/complete", large())
         .with_path_limits("/v1/tasks/{task_id}/complete-and-claim", large())
         .with_path_limits("/v1/objects/{name}", large())
@@ -134,6 +139,7 @@ fn operations() -> OpenApiRouter<Processor> {
         .routes(routes!(holding::stop_task))
         .routes(routes!(holding::gather_tasks))
         .routes(routes!(messages::append_message, messages::list_messages))
+        .routes(routes!(steps::record_step, steps::list_task_steps))
         .routes(routes!(events::list_events))
         .routes(routes!(events::stream_events))
         .merge(store::operations())

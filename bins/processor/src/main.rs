@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use aion_processor::{Durability, Processor, SqliteOptions, SqliteTaskStore, TaskStore};
 use aion_processor_server::{
-    Archive, DEFAULT_PORT, Deliverer, DelivererOptions, HttpSender, ServiceOptions, TargetArgs, service_with,
+    Archive, DEFAULT_PORT, Deliverer, DelivererOptions, HttpSender, Retention, ServiceOptions, TargetArgs,
+    service_with,
 };
 use aion_service::ServeArgs;
 use aion_types::HandlerId;
@@ -15,6 +16,9 @@ use clap::{Parser, ValueEnum};
 
 /// How often leases and delayed starts are looked after.
 const TICK: Duration = Duration::from_millis(250);
+/// How often trees that have been kept for long enough are looked for.
+const RETIRE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 /// The durable task tree over HTTP: tasks, claims under a lease, messages, events.
 #[derive(Debug, Parser)]
@@ -41,6 +45,10 @@ struct Cli {
     /// A folder for the exports of trees that are removed; made if it is not there
     #[arg(long, value_name = "FOLDER", env = "AION_PROCESSOR_ARCHIVE")]
     archive: Option<PathBuf>,
+    /// How long trees that have ended are kept before they are removed, into the archive if there is one; for ever if
+    /// not given
+    #[arg(long, value_name = "DAYS", env = "AION_PROCESSOR_RETAIN_DAYS")]
+    retain_days: Option<u32>,
     /// What every acknowledged write survives at least
     #[arg(
         long,
@@ -90,11 +98,17 @@ async fn run(cli: Cli) -> Result<(), Failure> {
     let serving = cli.serve.resolve(DEFAULT_PORT)?;
     let targets = cli.targets.policy();
     let mut options = ServiceOptions::default().with_targets(targets.clone());
-    if let Some(folder) = &cli.archive {
-        options = options.with_archive(made(folder)?);
+    let archive = cli.archive.as_deref().map(made).transpose()?;
+    if let Some(archive) = &archive {
+        options = options.with_archive(archive.clone());
     }
     let store = Store::open(&cli).await?;
     let processor = Processor::over(store.tasks());
+    let retention = cli.retain_days.map(|days| {
+        let kept = DAY * days;
+        let retention = Retention::new(processor.clone(), kept, archive);
+        tokio::spawn(async move { retention.run(RETIRE).await })
+    });
     let clock = tokio::spawn({
         let processor = processor.clone();
         async move { processor.keep_time(TICK).await }
@@ -104,6 +118,9 @@ async fn run(cli: Cli) -> Result<(), Failure> {
     let served = aion_service::run(service_with(processor, options), serving).await;
     delivering.stop().await;
     clock.abort();
+    if let Some(retention) = retention {
+        retention.abort();
+    }
     store.close().await;
     Ok(served?)
 }

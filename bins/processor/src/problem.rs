@@ -113,7 +113,7 @@ fn is_size(what: &str) -> bool {
 
 /// What is full now and need not be later, as opposed to what was given.
 fn is_room(what: &str) -> bool {
-    matches!(what, "items" | "waiting" | "holds")
+    matches!(what, "items" | "waiting" | "holds" | "steps" | "steps_bytes")
 }
 
 /// Which member of the body a limit of the library is about.

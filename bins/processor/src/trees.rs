@@ -112,23 +112,35 @@ pub(crate) async fn retire_trees(
         KeepChoice::Nothing => None,
         KeepChoice::Archive => Some(retiring.archive.ok_or_else(no_archive)?),
     };
+    let before = Timestamp::from_ms(retire.before);
+    let retired = remove_ended(&retiring.processor, before, retire.max, archive.as_ref()).await?;
+    Ok(Json(retired))
+}
+
+/// Removes at most `max` trees whose roots ended before a moment, the longest ago first.
+pub(crate) async fn remove_ended(
+    processor: &Processor,
+    before: Timestamp,
+    max: u32,
+    archive: Option<&Archive>,
+) -> Result<Retired, Problem> {
     let mut query = EndedQuery {
-        before: Timestamp::from_ms(retire.before),
+        before,
         after: None,
         limit: 0,
     };
-    let (processor, mut trees) = (retiring.processor, 0);
+    let mut trees = 0;
     loop {
-        let roots = ended_roots(&processor, query.clone()).await?;
+        let roots = ended_roots(processor, query.clone()).await?;
         let Some(last) = roots.last() else {
-            return Ok(Json(Retired { trees, more: false }));
+            return Ok(Retired { trees, more: false });
         };
         query.after = last.finished_at.map(|at| (at, last.id));
         for root in &roots {
-            if trees == u64::from(retire.max) {
-                return Ok(Json(Retired { trees, more: true }));
+            if trees == u64::from(max) {
+                return Ok(Retired { trees, more: true });
             }
-            trees += u64::from(remove(&processor, root.id, archive.as_ref()).await?);
+            trees += u64::from(remove(processor, root.id, archive).await?);
         }
     }
 }
@@ -143,9 +155,17 @@ async fn remove(processor: &Processor, root: TaskId, archive: Option<&Archive>) 
     if !processor.tasks(open).await.map_err(in_body)?.tasks.is_empty() {
         return Ok(false);
     }
-    if let Some(archive) = archive {
-        archive.keep(processor, root).await?;
-    }
+    let _turn = match archive {
+        Some(archive) => {
+            let turn = archive.turn().await;
+            if processor.find(root).await.map_err(in_body)?.is_none() {
+                return Ok(false);
+            }
+            archive.keep(processor, root).await?;
+            Some(turn)
+        }
+        None => None,
+    };
     match processor.purge(root).await {
         // Somebody else removes it at the same time.
         Ok(_) | Err(Error::NotFound(_)) => Ok(true),

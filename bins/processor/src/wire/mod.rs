@@ -8,6 +8,7 @@ mod objects;
 mod primitives;
 mod requests;
 mod schedules;
+mod steps;
 mod trees;
 mod webhooks;
 
@@ -34,6 +35,7 @@ pub use requests::{
     HeartbeatTask, ReleaseTask, StopTask,
 };
 pub use schedules::{ConcurrencyBody, PlannedTask, PutSchedule, QueueWeight, ScheduleList, ScheduleView};
+pub use steps::{ListTaskSteps, RecordStep, TaskStep, TaskStepList};
 pub(crate) use trees::RootCursor;
 pub use trees::{
     ImportInto, Imported, ListEndedRoots, Removed, RetireTrees, Retired, StatusMetrics, StoreMetrics,

@@ -30,7 +30,7 @@ fn every_operation_is_named_and_described() {
             .as_object()
             .unwrap()
             .iter()
-            .filter(|(key, _)| ["get", "post", "put", "delete"].contains(&key.as_str()))
+            .filter(|(key, _)| ["get", "post", "put", "patch", "delete"].contains(&key.as_str()))
         {
             let name = operation["operationId"].as_str().unwrap();
             assert!(names.insert(name.to_owned()), "{name} twice");

@@ -15,6 +15,7 @@ mod queues;
 mod schedules;
 mod served;
 mod size;
+mod steps;
 mod store;
 mod trees;
 mod webhooks;

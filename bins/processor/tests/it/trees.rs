@@ -1,5 +1,6 @@
 //! Whole trees over HTTP: cancelled, copied, removed.
 
+use aion_processor_server::{Archive, Retention};
 use axum::body::Body;
 use http::{Request, StatusCode};
 use http_body_util::BodyExt;
@@ -308,5 +309,74 @@ async fn old_trees_retire_and_are_kept_in_the_archive() {
             problem(memory.post("/v1/retire", body).await),
             wanted(422, "invalid", pointer)
         );
+    }
+}
+
+#[tokio::test]
+async fn what_ended_long_ago_goes_by_itself() {
+    let day = std::time::Duration::from_secs(24 * 3_600);
+    let client = Client::on_sqlite(aion_processor::SqliteOptions::default()).await;
+    let mut roots = Vec::new();
+    for _ in 0..3 {
+        let ids = tree(&client).await;
+        end(&client, &ids[0]).await;
+        roots.push(ids[0].clone());
+        client.clock.advance_ms(24 * 3_600_000);
+    }
+    let exported = export(&client, &roots[0]).await;
+    let archive = Archive::new(client.folder());
+    let keep = |days| Retention::new(client.processor.clone(), day * days, Some(archive.clone()));
+    assert_eq!(keep(3).round().await.unwrap(), 0, "three days are not over");
+    assert_eq!(keep(4_000_000).round().await.unwrap(), 0);
+    client.clock.advance_ms(1);
+    assert_eq!(keep(3).round().await.unwrap(), 1);
+    let kept = std::fs::read_to_string(client.folder().join(format!("{}.jsonl", roots[0]))).unwrap();
+    assert_eq!(kept, exported);
+    assert_eq!(status_of(&client, &roots[1]).await, "CANCELLED");
+
+    // What cannot be archived is not removed.
+    let nowhere = Archive::new(client.folder().join("nowhere"));
+    let retention = Retention::new(client.processor.clone(), day, Some(nowhere));
+    assert_eq!(retention.round().await.unwrap_err().status(), 503);
+    assert_eq!(status_of(&client, &roots[1]).await, "CANCELLED");
+    let retention = Retention::new(client.processor.clone(), day, None);
+    let first = tokio::time::timeout(day, retention.run(day));
+    tokio::select! {
+        _ = first => panic!("it goes on"),
+        () = async {
+            while client.get(&format!("/v1/tasks/{}", roots[2])).await.0 == StatusCode::OK {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        } => {}
+    }
+    assert_eq!(client.get("/v1/tasks").await.1["tasks"], json!([]));
+}
+
+/// However many retire trees at once, each tree is counted once, and what is kept of it is whole.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn trees_are_archived_by_one_at_a_time() {
+    let client = Client::on_sqlite(aion_processor::SqliteOptions::default()).await;
+    let mut exported = Vec::new();
+    for _ in 0..10 {
+        let ids = tree(&client).await;
+        end(&client, &ids[0]).await;
+        exported.push((ids[0].clone(), export(&client, &ids[0]).await));
+    }
+    client.clock.advance_ms(1_000);
+    let archive = Archive::new(client.folder());
+    let rounds = (0..4).map(|_| {
+        let retention = Retention::new(
+            client.processor.clone(),
+            std::time::Duration::ZERO,
+            Some(archive.clone()),
+        );
+        tokio::spawn(async move { retention.round().await })
+    });
+    let rounds = futures::future::join_all(rounds.collect::<Vec<_>>()).await;
+    let gone: u64 = rounds.into_iter().map(|round| round.unwrap().unwrap()).sum();
+    assert_eq!(gone, 10);
+    for (root, lines) in exported {
+        let kept = std::fs::read_to_string(client.folder().join(format!("{root}.jsonl"))).unwrap();
+        assert_eq!(kept, lines);
     }
 }
