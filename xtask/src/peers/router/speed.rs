@@ -159,7 +159,8 @@ fn signs(sides: &mut Sides, plan: Plan, size: usize, truth: &Truth) -> Result<Ro
     })
 }
 
-type Scored<T> = Vec<Vec<(usize, T)>>;
+/// The documents that a question finds, with their scores.
+type Found = Vec<(usize, f32)>;
 
 /// The ten best documents by BM25.
 pub(super) fn words(sides: &mut Sides, plan: Plan) -> Result<Vec<Row>> {
@@ -168,7 +169,7 @@ pub(super) fn words(sides: &mut Sides, plan: Plan) -> Result<Vec<Row>> {
         let _: Value = sides.ours(&json!({ "do": "make_words", "docs": docs, "queries": 200 }))?;
         sides.both(&json!({ "do": "load_words" }))?;
         for peer in ["numpy", "numba"] {
-            let turns: Turns<Vec<(usize, f32)>, Vec<(usize, f32)>> = turns(
+            let turns: Turns<Found, Found> = turns(
                 sides,
                 plan,
                 &json!({ "do": "search" }),
@@ -190,7 +191,7 @@ pub(super) fn words(sides: &mut Sides, plan: Plan) -> Result<Vec<Row>> {
 }
 
 /// The same documents but for those of equal scores; ours are shares of the best possible score.
-fn same_documents(ours: &Scored<f32>, theirs: &Scored<f32>) -> Result<String> {
+fn same_documents(ours: &[Found], theirs: &[Found]) -> Result<String> {
     let mut equal = 0;
     for (query, (a, b)) in ours.iter().zip(theirs).enumerate() {
         let scale = a.first().zip(b.first()).map_or(1.0, |(a, b)| b.1 / a.1);
