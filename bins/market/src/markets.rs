@@ -60,9 +60,14 @@ fn request(body: OpenMarketBody, now: Timestamp, key: Option<&str>) -> Result<Op
     if let Some(names) = body.outcomes {
         open = open.with_outcomes(names);
     }
-    if let Some(prior) = body.prior {
-        open = open.with_prior(distribution("/prior", &prior)?);
-    }
+    open = match (body.prior, body.persistence_ratio) {
+        (None, None) => open,
+        (Some(prior), None) => open.with_prior(distribution("/prior", &prior)?),
+        (None, Some(ratio)) => open
+            .with_persistence_prior(ratio)
+            .map_err(|error| invalid("/persistence_ratio", error.to_string()))?,
+        _ => return Err(invalid("", "give at most one of prior and persistence_ratio")),
+    };
     if let Some(at) = body.closes_at {
         open = open.with_closes_at(Timestamp::from_ms(at));
     }

@@ -30,7 +30,7 @@ use crate::wire::{
         (status = 200, description = "What it did to the price", body = FillView),
         (status = 403, description = "Whoever works on the task may not forecast", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "There is no such market", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "The market is closed", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The market is closed, or the forecast is over its limit", body = Problem, content_type = "application/problem+json"),
         (status = 412, description = "The market has changed", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "A value is not valid", body = Problem, content_type = "application/problem+json"),
     ),
@@ -57,6 +57,9 @@ pub(crate) async fn forecast(
     }
     if body.seen_price == SeenPrice::Yes {
         forecast = forecast.informed();
+    }
+    if let Some(limit) = body.max_cost {
+        forecast = forecast.with_max_cost_micro(micro("/max_cost", limit)?);
     }
     let fill = market.forecast(id, &forecast).await.map_err(in_body)?;
     streams.tell();

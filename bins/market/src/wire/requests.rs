@@ -33,6 +33,9 @@ pub struct OpenMarketBody {
     /// The first price by outcome, if it is known better than by the kind.
     #[schema(min_items = 2, max_items = 4096)]
     pub prior: Option<Vec<f64>>,
+    /// The persistence ratio `R_T` of the task: the first of two outcomes starts at `R / (1 + R)`. Instead of `prior`.
+    #[schema(minimum = 0.000001, maximum = 1_000_000)]
+    pub persistence_ratio: Option<f64>,
     /// How the price comes about.
     #[serde(default)]
     pub maker: MakerChoice,
@@ -78,6 +81,9 @@ pub struct ForecastBody {
     /// Whether the price was known to the forecaster.
     #[serde(default)]
     pub seen_price: SeenPrice,
+    /// In a market with a maker that trades: refuse the forecast if it costs more.
+    #[schema(minimum = -1_000_000_000, maximum = 1_000_000_000)]
+    pub max_cost: Option<f64>,
     /// Sending the same key twice is harmless; the header `Idempotency-Key` does the same.
     #[schema(min_length = 1, max_length = 1024)]
     pub key: Option<String>,

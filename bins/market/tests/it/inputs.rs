@@ -58,6 +58,18 @@ async fn terms_that_cannot_be_are_refused() {
     )
     .await;
     open(
+        json!({"kind": "k", "question": "?", "persistence_ratio": 0.0}),
+        "invalid",
+        Some("/persistence_ratio"),
+    )
+    .await;
+    open(
+        json!({"kind": "k", "question": "?", "persistence_ratio": 1.0, "prior": [0.5, 0.5]}),
+        "invalid",
+        None,
+    )
+    .await;
+    open(
         json!({"kind": "k", "question": "?", "liquidity": 5.0}),
         "invalid",
         Some("/liquidity"),

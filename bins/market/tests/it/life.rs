@@ -76,10 +76,24 @@ async fn shares_are_quoted_and_traded_at_the_quote() {
         (status, problem["code"].as_str()),
         (StatusCode::CONFLICT, Some("over_limit"))
     );
+    let firm = json!({"forecaster": "bert", "probabilities": [0.9, 0.1], "max_cost": 1.0});
+    let (status, problem) = client.post(&format!("{path}/forecasts"), firm).await;
+    assert_eq!(
+        (status, problem["code"].as_str()),
+        (StatusCode::CONFLICT, Some("over_limit"))
+    );
     let report = client
         .ok(&format!("{path}/resolve"), json!({"outcome": "NO"}))
         .await;
     close(&report["forecasters"][0]["profit"], -91.629_073);
+}
+
+#[tokio::test]
+async fn a_market_starts_from_the_persistence_of_its_task() {
+    let client = Client::new();
+    let open = json!({"task_id": TASK, "kind": "agent.run", "persistence_ratio": 3.0});
+    let market = client.ok("/v1/markets", open).await;
+    close(&market["probabilities"][0], 0.75);
 }
 
 #[tokio::test]
