@@ -82,7 +82,7 @@ pub struct Search {
 }
 
 impl Search {
-    /// The first `rows` of the vectors that [`write`] wrote.
+    /// The first `rows` of the vectors that [`write()`] wrote.
     ///
     /// # Errors
     /// When a file cannot be read.

@@ -54,7 +54,7 @@ struct Document {
 }
 
 impl Words {
-    /// Reads what [`write`] wrote.
+    /// Reads what [`write()`] wrote.
     ///
     /// # Errors
     /// When the file cannot be read.

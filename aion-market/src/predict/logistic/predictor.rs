@@ -129,6 +129,9 @@ pub struct LogisticPredictor {
     state: Mutex<State>,
 }
 
+/// How many tasks it remembers having learned from; the first made go first.
+const MAX_KNOWN: usize = 1 << 20;
+
 #[derive(Debug, Default)]
 struct State {
     /// The views of each ended task, in the order of their ends.
@@ -185,6 +188,9 @@ impl LogisticPredictor {
         let mut state = self.lock();
         if !state.known.insert(task) {
             return Ok(None);
+        }
+        if state.known.len() > MAX_KNOWN {
+            state.known.pop_first();
         }
         state.since_fit += 1;
         let due = state.since_fit >= self.options.refit_every.get() || state.model.is_none();

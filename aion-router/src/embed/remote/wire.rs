@@ -120,12 +120,14 @@ mod tests {
         ] {
             assert!(matches!(one(text), RemoteError::Unreadable(_)), "{text}");
         }
-        for text in [
-            r#"{"data": [{"embedding": []}]}"#,
-            r#"{"data": [{"embedding": [1e39]}]}"#,
-        ] {
-            assert!(matches!(one(text), RemoteError::NoVector(_)), "{text}");
-        }
+        let empty = one(r#"{"data": [{"embedding": []}]}"#);
+        assert!(matches!(empty, RemoteError::NoVector(0)));
+        // The reader of JSON refuses it by itself with some of its features, and rounds it to infinity with others.
+        let huge = one(r#"{"data": [{"embedding": [1e39]}]}"#);
+        assert!(matches!(
+            huge,
+            RemoteError::NoVector(1) | RemoteError::Unreadable(_)
+        ));
         let uneven = br#"{"data": [{"embedding": [1, 2]}, {"embedding": [1]}]}"#;
         assert!(matches!(vectors(uneven, 2, None), Err(RemoteError::NoVector(1))));
     }
