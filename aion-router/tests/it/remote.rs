@@ -181,7 +181,10 @@ async fn what_passes_is_tried_again_and_what_lasts_is_not() {
     let nan = r#"{"data": [{"embedding": [null, 1, 2, 3]}]}"#;
     fails(Mood::Says(nan), 1, |e| matches!(e, RemoteError::Unreadable(_)));
     let infinite = r#"{"data": [{"embedding": [1e300, 1, 2, 3]}]}"#;
-    fails(Mood::Says(infinite), 1, |e| matches!(e, RemoteError::NoVector(4)));
+    // The reader of JSON refuses it by itself with some of its features, and rounds it to infinity with others.
+    fails(Mood::Says(infinite), 1, |e| {
+        matches!(e, RemoteError::NoVector(4) | RemoteError::Unreadable(_))
+    });
     server.is_now(Mood::Good(5));
     let changed = embed_one(&embedder, "c").unwrap_err();
     assert!(
