@@ -1,4 +1,4 @@
-//! [`Bytes`]: many small numbers at once, where serde would write them one by one.
+//! Many numbers as bytes: [`Bytes`], where serde would write them one by one; floats, little-endian.
 
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use serde::{Serialize, Serializer};
@@ -33,4 +33,15 @@ impl<'de> Deserialize<'de> for Bytes {
         }
         deserializer.deserialize_byte_buf(Reader)
     }
+}
+
+/// Four bytes a number.
+pub(crate) fn floats_to_bytes(floats: &[f32]) -> Vec<u8> {
+    floats.iter().flat_map(|x| x.to_le_bytes()).collect()
+}
+
+/// What [`floats_to_bytes`] gave; bytes after the last whole number are left out.
+pub(crate) fn floats_of_bytes(bytes: &[u8]) -> Vec<f32> {
+    let (words, _) = bytes.as_chunks();
+    words.iter().map(|word| f32::from_le_bytes(*word)).collect()
 }

@@ -65,6 +65,8 @@ mod ladder;
 mod learner;
 mod live;
 mod mixture;
+#[cfg(any(feature = "mcp", feature = "remote"))]
+mod net;
 pub mod ope;
 mod past;
 mod profile;

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::{Error, Result};
 
@@ -13,6 +14,20 @@ use crate::{Error, Result};
 pub fn workspace_root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.parent().unwrap_or(here).to_owned()
+}
+
+/// An empty directory for the files of a run, removed when the value goes.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn scratch() -> Result<TempDir> {
+    tempfile::Builder::new()
+        .prefix("aion-")
+        .tempdir()
+        .map_err(|source| Error::File {
+            path: std::env::temp_dir(),
+            source,
+        })
 }
 
 /// The cargo that runs us, or the one on the path.

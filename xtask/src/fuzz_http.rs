@@ -42,7 +42,7 @@ pub fn run(root: &Path) -> Result<String> {
             .iter()
             .find(|program| program.file_stem().is_some_and(|stem| stem == name))
             .ok_or_else(|| Error::Missing(format!("the path of {name}")))?;
-        let verdict = attempt(&python, program, name)?;
+        let verdict = attempt(&python, program)?;
         println!("{name}: {}", verdict.line);
         lines.push(format!("{name}: {}", verdict.line));
         if !verdict.passed {
@@ -69,10 +69,10 @@ struct Verdict {
 }
 
 /// One server from its start to its end.
-fn attempt(python: &Path, program: &Path, name: &str) -> Result<Verdict> {
-    let scratch = Scratch::make(name)?;
-    let mut server = Server::start(program, &scratch.0)?;
-    let done = schemathesis(python, &server.url, &scratch.0)
+fn attempt(python: &Path, program: &Path) -> Result<Verdict> {
+    let scratch = command::scratch()?;
+    let mut server = Server::start(program, scratch.path())?;
+    let done = schemathesis(python, &server.url, scratch.path())
         .output()
         .map_err(|source| Error::Start {
             program: "schemathesis".to_owned(),
@@ -173,25 +173,5 @@ impl Drop for Server {
     fn drop(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
-    }
-}
-
-/// An empty directory, removed at the end.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn make(name: &str) -> Result<Self> {
-        let path = std::env::temp_dir().join(format!("{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).map_err(|source| Error::File {
-            path: path.clone(),
-            source,
-        })?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        drop(std::fs::remove_dir_all(&self.0));
     }
 }

@@ -123,6 +123,10 @@ pub struct Wake {
     pub ready: u32,
 }
 
+/// Bytes up to which a result or an error lies with the part of a task that is written when it ends, so that its payload
+/// is not written once more.
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub(crate) const NEAR: usize = 512;
 /// Tasks that one page of a search by text or time looks at.
 pub(crate) const SIFT: u32 = 5_000;
 /// Holders, waiters and gathers that one view gives, of each.

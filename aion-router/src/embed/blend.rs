@@ -1,7 +1,10 @@
 //! [`Blended`]: meaning and spelling in one vector.
 
-use super::{EmbedError, Embedder, check_shape};
+use super::{EmbedError, Embedder, HashingEmbedder, check_shape};
 use crate::error::{Error, Result};
+
+/// The share of spelling beside meaning.
+const SPELLING: f32 = 0.2;
 
 /// Two embedders side by side: the cosine of a blend is the weighted mean of theirs.
 ///
@@ -37,13 +40,23 @@ impl<A: Embedder, B: Embedder> Blended<A, B> {
                 value: f64::from(share),
             });
         }
-        let model_id = format!("{}+{share}*{}", first.model_id(), second.model_id());
-        Ok(Self {
-            model_id,
+        Ok(Self::of(first, second, share))
+    }
+
+    fn of(first: A, second: B, share: f32) -> Self {
+        Self {
+            model_id: format!("{}+{share}*{}", first.model_id(), second.model_id()),
             first,
             second,
             share,
-        })
+        }
+    }
+}
+
+impl<A: Embedder> Blended<A, HashingEmbedder> {
+    /// A sentence encoder with a fifth of spelling: what catalogs of tools are compared by.
+    pub fn with_spelling(meaning: A) -> Self {
+        Self::of(meaning, HashingEmbedder, SPELLING)
     }
 }
 

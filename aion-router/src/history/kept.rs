@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{History, HistoryOptions, ItemHistory, SurfaceHistory};
-use crate::bytes::Bytes;
+use crate::bytes::{Bytes, floats_of_bytes, floats_to_bytes};
 use crate::error::{Error, Result};
 use crate::feature::{FEATURES, Weights};
 use crate::item::{ItemId, Surface};
@@ -119,7 +119,7 @@ impl ItemHistory {
         KeptItem {
             id: id.clone(),
             uses: self.uses,
-            sum: Bytes(self.sum.iter().flat_map(|x| x.to_le_bytes()).collect()),
+            sum: Bytes(floats_to_bytes(&self.sum)),
             followers: followers.map(|(id, n)| (id.clone(), *n)).collect(),
             followed: self.followed,
         }
@@ -128,12 +128,9 @@ impl ItemHistory {
 
 impl KeptItem {
     fn history(self) -> (ItemId, ItemHistory) {
-        let words = self.sum.0.chunks_exact(4);
         let history = ItemHistory {
             uses: self.uses,
-            sum: words
-                .map(|word| f32::from_le_bytes([word[0], word[1], word[2], word[3]]))
-                .collect(),
+            sum: floats_of_bytes(&self.sum.0),
             followers: self.followers.into_iter().collect(),
             followed: self.followed,
         };

@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use reqwest::redirect::Policy;
 use rmcp::model::{ListToolsResult, PaginatedRequestParams};
 use rmcp::service::RunningService;
 use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
@@ -13,6 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
 use super::MAX_PARTS;
+use crate::net;
 
 /// How long a server has to end after the last answer.
 const GOODBYE: Duration = Duration::from_secs(2);
@@ -180,17 +180,8 @@ async fn greet(server: &McpServer) -> Result<RunningService<RoleClient, ()>, Mcp
 }
 
 fn client(url: &str) -> Result<reqwest::Client, McpError> {
-    let fits = reqwest::Url::parse(url)
-        .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.password().is_none());
-    if !fits {
-        let place = url.rsplit('@').next().unwrap_or_default();
-        return Err(McpError::BadAddress(place.to_owned()));
-    }
-    // Fails only where a provider is set already, and then that one is used.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder()
-        .connect_timeout(Duration::from_secs(5))
-        .redirect(Policy::none())
+    net::address(url).map_err(McpError::BadAddress)?;
+    net::client()
         .build()
         .map_err(|error| McpError::Setup(Box::new(error)))
 }

@@ -9,10 +9,11 @@ use sqlx::postgres::{PgConnection, PgPool, PgRow};
 use sqlx::{AssertSqlSafe, Connection, Row};
 
 use super::sql::{
-    DECIDED, RECORDED, SCHEMA, after_first, approved, backend, columns, entry, from_bytes, from_json, key_of,
-    not_appended, opened, page, place, to_bytes, to_json,
+    DECIDED, RECORDED, SCHEMA, after_first, approved, backend, columns, entry, from_json, key_of,
+    not_appended, opened, page, place, to_json,
 };
 use super::{LogPage, RouterStore, StoreError};
+use crate::bytes::{floats_of_bytes, floats_to_bytes};
 use crate::engine::LogEntry;
 use crate::item::{ContentHash, Item, ItemId};
 
@@ -166,7 +167,7 @@ impl RouterStore for PostgresRouterStore {
                 let (bytes, vector) = if is_vector(vector) {
                     (None, Some(vector))
                 } else {
-                    (Some(to_bytes(vector)), None)
+                    (Some(floats_to_bytes(vector)), None)
                 };
                 let query = sqlx::query(AssertSqlSafe(sql.put.clone())).bind(key.to_vec());
                 query.bind(bytes).bind(vector)
@@ -174,7 +175,7 @@ impl RouterStore for PostgresRouterStore {
             None => {
                 let sql = "INSERT INTO embedding (key, bytes) VALUES ($1, $2)
                            ON CONFLICT (key) DO UPDATE SET bytes = excluded.bytes";
-                sqlx::query(sql).bind(key.to_vec()).bind(to_bytes(vector))
+                sqlx::query(sql).bind(key.to_vec()).bind(floats_to_bytes(vector))
             }
         };
         query.execute(&self.pool).await.map_err(backend)?;
@@ -256,7 +257,7 @@ async fn has_decision(tx: &mut PgConnection, id: Option<Vec<u8>>) -> Result<bool
 fn read_embedding(row: &PgRow) -> Result<Option<Vec<f32>>, StoreError> {
     let bytes: Option<Vec<u8>> = row.try_get(0).map_err(backend)?;
     let vector: Option<Vec<f32>> = row.try_get(1).map_err(backend)?;
-    Ok(vector.or_else(|| bytes.as_deref().map(from_bytes)))
+    Ok(vector.or_else(|| bytes.as_deref().map(floats_of_bytes)))
 }
 
 fn read_entry(row: &PgRow) -> Result<(u64, LogEntry), StoreError> {

@@ -87,15 +87,3 @@ pub(super) fn approved(id: String, hash: &[u8]) -> Result<(ItemId, ContentHash),
     let hash = <[u8; 32]>::try_from(hash).map_err(|error| corrupt("digest")(error.into()))?;
     Ok((id, ContentHash::from_bytes(hash)))
 }
-
-/// A vector as little-endian bytes.
-pub(super) fn to_bytes(vector: &[f32]) -> Vec<u8> {
-    vector.iter().flat_map(|x| x.to_le_bytes()).collect()
-}
-
-pub(super) fn from_bytes(bytes: &[u8]) -> Vec<f32> {
-    let words = bytes.chunks_exact(4);
-    words
-        .map(|word| f32::from_le_bytes([word[0], word[1], word[2], word[3]]))
-        .collect()
-}

@@ -9,10 +9,11 @@ use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{Row, SqliteConnection};
 
 use super::sql::{
-    DECIDED, RECORDED, SCHEMA, after_first, approved, backend, columns, entry, from_bytes, from_json, key_of,
-    not_appended, opened, page, place, to_bytes, to_json,
+    DECIDED, RECORDED, SCHEMA, after_first, approved, backend, columns, entry, from_json, key_of,
+    not_appended, opened, page, place, to_json,
 };
 use super::{LogPage, RouterStore, StoreError};
+use crate::bytes::{floats_of_bytes, floats_to_bytes};
 use crate::engine::LogEntry;
 use crate::item::{ContentHash, Item, ItemId};
 
@@ -97,7 +98,9 @@ impl RouterStore for SqliteRouterStore {
     async fn put_embedding(&self, key: [u8; 32], vector: &[f32]) -> Result<(), StoreError> {
         let sql = "INSERT INTO embedding (key, vector) VALUES (?, ?)
                    ON CONFLICT (key) DO UPDATE SET vector = excluded.vector";
-        let query = sqlx::query(sql).bind(key.as_slice()).bind(to_bytes(vector));
+        let query = sqlx::query(sql)
+            .bind(key.as_slice())
+            .bind(floats_to_bytes(vector));
         query.execute(&self.pool).await.map_err(backend)?;
         Ok(())
     }
@@ -105,7 +108,7 @@ impl RouterStore for SqliteRouterStore {
     async fn embedding(&self, key: [u8; 32]) -> Result<Option<Vec<f32>>, StoreError> {
         let query = sqlx::query_scalar("SELECT vector FROM embedding WHERE key = ?").bind(key.as_slice());
         let bytes: Option<Vec<u8>> = query.fetch_optional(&self.pool).await.map_err(backend)?;
-        Ok(bytes.as_deref().map(from_bytes))
+        Ok(bytes.as_deref().map(floats_of_bytes))
     }
 
     async fn append(&self, entry: &LogEntry) -> Result<u64, StoreError> {

@@ -211,13 +211,13 @@ impl Parts {
                     .with_training(asked.training)
                     .with_asked(asked.asked);
                 let questions = split.all();
-                let embedder = self.encoder()?.with_spelling()?;
+                let embedder = self.encoder()?.with_spelling();
                 let report = evaluate(set.items, &questions, &embedder, &plan, |_, _| {})?;
                 Ok(serde_json::to_value(&report)?)
             }
             Request::Cold(asked) => {
                 let (set, split) = self.split(&asked)?;
-                let embedder = self.encoder()?.with_spelling()?;
+                let embedder = self.encoder()?.with_spelling();
                 let cold = cold::measure(&set, &split.training(), &split.asked(), &embedder)?;
                 Ok(json!({
                     "learned_r5": cold.learned_r5,
@@ -229,7 +229,7 @@ impl Parts {
             Request::Attack { draws, asked } => {
                 let (set, split) = self.split(&asked)?;
                 let encoder = self.encoder()?;
-                let embedders: (&dyn Embedder, &dyn Embedder) = (&encoder, &encoder.with_spelling()?);
+                let embedders: (&dyn Embedder, &dyn Embedder) = (&encoder, &encoder.with_spelling());
                 let found = attack::measure(&set, &split.training(), &split.asked(), embedders, draws)?;
                 let taken =
                     |taken: attack::Taken| json!({ "slots": taken.slots, "questions": taken.questions });
@@ -242,7 +242,7 @@ impl Parts {
             }
             Request::Fitting { budget, asked } => {
                 let (set, split) = self.split(&asked)?;
-                let embedder = self.encoder()?.with_spelling()?;
+                let embedder = self.encoder()?.with_spelling();
                 let found = fitting::measure(&set, &split.asked(), &embedder, budget)?;
                 Ok(json!({ "greedy": found.greedy, "exact": found.exact, "value": found.value }))
             }

@@ -14,8 +14,6 @@ use super::Result;
 
 /// Texts that are embedded at once.
 const BATCH: usize = 32;
-/// The share of spelling beside meaning, as in `aion_router::embed::minilm::with_spelling`.
-const SPELLING: f32 = 0.2;
 
 /// Items, and questions whose answers are among them.
 #[derive(Debug, Clone)]
@@ -144,11 +142,8 @@ impl Remembered {
     }
 
     /// With spelling beside meaning.
-    ///
-    /// # Errors
-    /// Never, for the share that is used here.
-    pub fn with_spelling(&self) -> Result<Blended<&Self, HashingEmbedder>> {
-        Ok(Blended::new(self, HashingEmbedder, SPELLING)?)
+    pub fn with_spelling(&self) -> Blended<&Self, HashingEmbedder> {
+        Blended::with_spelling(self)
     }
 }
 

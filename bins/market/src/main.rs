@@ -91,7 +91,7 @@ fn put_together(cli: &Cli, market: &Market, trust: TrustLedger) -> Result<Market
     let mut service = MarketService::new(market.clone(), trust);
     if let Some(url) = &cli.processor_url {
         let mut feed = HttpFeed::new(url)?;
-        if let Some(key) = secret("AION_PROCESSOR_API_KEY") {
+        if let Some(key) = aion_service::secret("AION_PROCESSOR_API_KEY") {
             feed = feed.with_key(key);
         }
         let llm = language_model(cli.llm_calls_per_day)?;
@@ -104,11 +104,6 @@ fn put_together(cli: &Cli, market: &Market, trust: TrustLedger) -> Result<Market
         service = service.with_webhook_keys(WebhookKeys::new(&keys)?);
     }
     Ok(service)
-}
-
-fn secret(name: &str) -> Option<SecretString> {
-    let value = std::env::var(name).ok().filter(|value| !value.is_empty());
-    value.map(SecretString::from)
 }
 
 /// None if it may not be asked.

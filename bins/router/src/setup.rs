@@ -10,10 +10,7 @@ use aion_router::{
     Blended, Embedder, HashingEmbedder, LiveRouter, RouterStore, SqliteRouterStore, StoreError,
 };
 use clap::Args;
-use secrecy::SecretString;
 
-/// The share of spelling beside meaning in a server's embeddings.
-const SPELLING: f32 = 0.2;
 /// Where the key of the embedding server is.
 const EMBEDDINGS_KEY: &str = "AION_ROUTER_EMBEDDINGS_API_KEY";
 
@@ -129,11 +126,11 @@ impl EmbedderArgs {
     pub fn embedder(&self) -> Result<Arc<dyn Embedder>, Box<dyn std::error::Error>> {
         if let (Some(url), Some(model)) = (&self.embeddings_url, &self.embeddings_model) {
             let mut options = RemoteOptions::new(url, model);
-            if let Some(key) = std::env::var(EMBEDDINGS_KEY).ok().filter(|key| !key.is_empty()) {
-                options = options.with_key(SecretString::from(key));
+            if let Some(key) = aion_service::secret(EMBEDDINGS_KEY) {
+                options = options.with_key(key);
             }
             let remote = RemoteEmbedder::new(options)?;
-            return Ok(Arc::new(Blended::new(remote, HashingEmbedder, SPELLING)?));
+            return Ok(Arc::new(Blended::with_spelling(remote)));
         }
         match &self.minilm {
             Some(folder) => Ok(Arc::new(minilm::with_spelling(folder)?)),

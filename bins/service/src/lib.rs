@@ -85,7 +85,7 @@ pub use extract::{Json, Path, Query, parse_json};
 pub use limits::{Limits, PathLimits};
 pub use logging::{LogFormat, init_tracing};
 pub use metering::{IN_FLIGHT, REQUEST_SECONDS, REQUESTS_TOTAL};
-pub use options::{ServeArgs, ServeOptions};
+pub use options::{ServeArgs, ServeOptions, secret};
 pub use problem::{PROBLEM_JSON, Problem};
 pub use serve::{Server, run, serve, stop_signal};
 pub use service::Service;

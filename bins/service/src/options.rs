@@ -87,6 +87,12 @@ const ENV_NAMES: [&str; 8] = [
     "log_format",
 ];
 
+/// The secret that a variable of the environment holds; none if it is empty or not there.
+pub fn secret(variable: &str) -> Option<SecretString> {
+    let value = std::env::var(variable).ok().filter(|value| !value.is_empty());
+    value.map(SecretString::from)
+}
+
 impl ServeArgs {
     /// Puts flags, environment and file together; `default_port` on 127.0.0.1 if none names an address.
     ///

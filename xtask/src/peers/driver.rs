@@ -13,6 +13,18 @@ use serde_json::Value;
 
 use crate::{Error, Result, command};
 
+/// What threads of linear algebra and of compiled kernels are told.
+const THREAD_VARIABLES: [&str; 4] = [
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "RAYON_NUM_THREADS",
+];
+
+/// An answer without anything in it.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct Nothing {}
+
 /// A running driver.
 #[derive(Debug)]
 pub struct Driver {
@@ -50,6 +62,18 @@ impl Driver {
             requests: Some(requests),
             answers,
         })
+    }
+
+    /// The same for a program whose speed is measured on so many threads, with large blocks in large pages, as numpy asks
+    /// for its own arrays: all sides see the same memory.
+    ///
+    /// # Errors
+    /// As [`Driver::start`].
+    pub fn measured(command: &mut Command, threads: usize) -> Result<Self> {
+        for variable in THREAD_VARIABLES {
+            command.env(variable, threads.to_string());
+        }
+        Self::start(command.env("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"))
     }
 
     /// Its name and version.

@@ -10,6 +10,7 @@ use super::tx::Statement;
 use crate::Result;
 use crate::engine::row::{Body, Row};
 use crate::engine::rows::Outcome;
+use crate::store::NEAR;
 
 /// A new task: the rest of it is among the known rows.
 #[derive(Debug)]
@@ -46,10 +47,6 @@ pub(super) struct Said {
     persistence: Option<String>,
     key: Option<String>,
 }
-
-/// Bytes up to which a result or an error lies with the part of a task that is written when it ends, so that its payload
-/// is not written once more.
-const NEAR: usize = 512;
 
 fn is_near(text: &&String) -> bool {
     text.len() <= NEAR

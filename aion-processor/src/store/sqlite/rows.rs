@@ -9,13 +9,11 @@ use super::tx::Tx;
 use super::{put, sql};
 use crate::engine::row::{Body, Row};
 use crate::engine::rows::{Outcome, Rows};
+use crate::store::NEAR;
 use crate::{ClaimReq, Error, Result};
 
 /// Bytes of a message from which on its text lies apart.
 const APART: usize = 4_096;
-/// Bytes up to which a result or an error lies with the part of a task that is written when it ends, so that its payload
-/// is not written once more.
-const NEAR: usize = 512;
 
 impl Rows for Tx<'_, '_> {
     async fn row(&mut self, id: TaskId) -> Result<Option<Row>> {

@@ -21,15 +21,13 @@ use forward::Encoder;
 
 /// Tokens of one pass through the model: texts are put together until they have so many.
 const BATCH_TOKENS: usize = 512;
-/// The share of spelling beside meaning in [`with_spelling`].
-const SPELLING: f32 = 0.2;
 
-/// The sentence encoder of a folder, with a fifth of spelling: what catalogs of tools are compared by.
+/// The sentence encoder of a folder, [`with spelling`](Blended::with_spelling).
 ///
 /// # Errors
 /// As [`MiniLm::from_folder`].
 pub fn with_spelling(folder: impl AsRef<Path>) -> Result<Blended<MiniLm, HashingEmbedder>> {
-    Blended::new(MiniLm::from_folder(folder)?, HashingEmbedder, SPELLING)
+    Ok(Blended::with_spelling(MiniLm::from_folder(folder)?))
 }
 
 /// A sentence encoder read from a folder with `config.json`, `tokenizer.json` and `model.safetensors`.

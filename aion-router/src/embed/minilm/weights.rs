@@ -4,6 +4,7 @@ use safetensors::{Dtype, SafeTensors};
 
 use super::config::Config;
 use super::gemm::Packed;
+use crate::bytes::floats_of_bytes;
 use crate::error::{Error, Result};
 
 /// `y = x W^T + b`.
@@ -150,10 +151,7 @@ fn floats(tensor: &safetensors::tensor::TensorView<'_>, name: &str) -> Result<Ve
         let reason = format!("{name} is {:?}, not F32", tensor.dtype());
         return Err(Error::bad_model("weights", &reason));
     }
-    let words = tensor.data().chunks_exact(4);
-    let floats: Vec<f32> = words
-        .map(|word| f32::from_le_bytes([word[0], word[1], word[2], word[3]]))
-        .collect();
+    let floats = floats_of_bytes(tensor.data());
     if floats.iter().any(|x| !x.is_finite()) {
         return Err(Error::bad_model("weights", &format!("{name} is not finite")));
     }

@@ -5,7 +5,6 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::redirect::Policy;
 use reqwest::{Client, Response, Url};
 use secrecy::ExposeSecret;
 use tokio::sync::Semaphore;
@@ -13,6 +12,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::wire;
 use super::{RemoteError, RemoteOptions};
+use crate::net;
 
 /// Requests at once.
 const AT_ONCE: usize = 4;
@@ -79,20 +79,14 @@ pub(super) struct Caller {
 
 impl Caller {
     pub(super) fn new(options: &RemoteOptions) -> Result<Self, RemoteError> {
-        let url = Url::parse(&format!("{}/embeddings", options.base.trim_end_matches('/')));
-        let fits = |url: &Url| matches!(url.scheme(), "http" | "https") && url.password().is_none();
-        let place = || options.base.rsplit('@').next().unwrap_or_default().to_owned();
-        let url = url
-            .ok()
-            .filter(fits)
-            .ok_or_else(|| RemoteError::BadAddress(place()))?;
-        // Fails only where a provider is set already, and then that one is used.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder()
+        let base = options.base.trim_end_matches('/');
+        let url = net::address(&format!("{base}/embeddings")).map_err(|_| {
+            let place = options.base.rsplit('@').next().unwrap_or_default();
+            RemoteError::BadAddress(place.to_owned())
+        })?;
+        let client = net::client()
             .default_headers(headers(options)?)
-            .connect_timeout(options.timeout.min(Duration::from_secs(5)))
             .timeout(options.timeout)
-            .redirect(Policy::none())
             .build()
             .map_err(|error| RemoteError::Setup(error.into()))?;
         Ok(Self {

@@ -14,11 +14,11 @@ pub mod works;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use self::contest::{Plan, Ring, Vectors};
 use self::works::{Contest, Side, WORKS};
-use super::driver::Driver;
+use super::driver::{Driver, Nothing};
 use super::row::Row;
 use super::{Effort, python};
 use crate::machine::Machine;
@@ -32,15 +32,6 @@ const PEER_PACKAGES: [&str; 5] = [
     "scoringrules==0.10.0",
     "scikit-learn==1.9.1",
 ];
-/// What threads of linear algebra and of compiled kernels are told.
-const THREAD_VARIABLES: [&str; 4] = [
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-    "RAYON_NUM_THREADS",
-];
-/// Large blocks in large pages, as numpy asks for its own arrays: all sides see the same memory.
-const LARGE_PAGES: (&str, &str) = ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1");
 const SEED: u64 = 20_261_122;
 
 #[derive(Serialize)]
@@ -58,9 +49,6 @@ struct Load<'a> {
     load: &'a Path,
 }
 
-#[derive(Deserialize)]
-struct Nothing {}
-
 /// All rows of the suite.
 ///
 /// # Errors
@@ -72,16 +60,16 @@ pub fn rows(root: &Path, machine: &Machine, effort: Effort) -> Result<Vec<Row>> 
     };
     let programs = Programs::prepare(root)?;
     let wide = machine.simd.starts_with("avx512");
-    let dir = Scratch::make()?;
+    let dir = command::scratch()?;
     let mut rows = Vec::new();
     for threads in [1, 2].into_iter().filter(|threads| *threads <= machine.cores) {
         let mut sides = programs.start(threads)?;
         if threads == 1 {
-            sides.make(&dir.0)?;
+            sides.make(dir.path())?;
         }
-        sides.load(&dir.0)?;
+        sides.load(dir.path())?;
         let ring = Ring {
-            dir: &dir.0,
+            dir: dir.path(),
             threads,
             plan,
             vectors: if wide { Vectors::Avx512 } else { Vectors::Best },
@@ -97,28 +85,8 @@ pub fn rows(root: &Path, machine: &Machine, effort: Effort) -> Result<Vec<Row>> 
     }
     let mut ours = programs.ours(1)?;
     rows.extend(alone::quotes(&mut ours, plan)?);
-    rows.extend(alone::replays(&mut ours, &dir.0, plan)?);
+    rows.extend(alone::replays(&mut ours, dir.path(), plan)?);
     Ok(rows)
-}
-
-/// The files of a run, removed at its end.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn make() -> Result<Self> {
-        let path = std::env::temp_dir().join(format!("aion-peers-market-{}", std::process::id()));
-        std::fs::create_dir_all(&path).map_err(|source| Error::File {
-            path: path.clone(),
-            source,
-        })?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        drop(std::fs::remove_dir_all(&self.0));
-    }
 }
 
 /// What is started for each number of threads.
@@ -145,21 +113,14 @@ impl Programs {
     fn start(&self, threads: usize) -> Result<Sides> {
         Ok(Sides {
             ours: self.ours(threads)?,
-            python: driver(Command::new(&self.python).arg(&self.script), threads)?,
-            rust: driver(&mut Command::new(&self.rust), threads)?,
+            python: Driver::measured(Command::new(&self.python).arg(&self.script), threads)?,
+            rust: Driver::measured(&mut Command::new(&self.rust), threads)?,
         })
     }
 
     fn ours(&self, threads: usize) -> Result<Driver> {
-        driver(&mut Command::new(&self.ours), threads)
+        Driver::measured(&mut Command::new(&self.ours), threads)
     }
-}
-
-fn driver(command: &mut Command, threads: usize) -> Result<Driver> {
-    for variable in THREAD_VARIABLES {
-        command.env(variable, threads.to_string());
-    }
-    Driver::start(command.env(LARGE_PAGES.0, LARGE_PAGES.1))
 }
 
 /// Builds the Rust peers in their own workspace.

@@ -3,9 +3,10 @@
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
+use tempfile::TempDir;
 
 use super::Plan;
-use super::programs::{Program, Programs, Scratch};
+use super::programs::{Program, Programs, turn};
 use crate::Result;
 use crate::peers::row::{Better, Row, ratio};
 
@@ -22,7 +23,7 @@ const CALLERS: usize = 256;
 /// Something that ours does by itself.
 pub(super) struct Work {
     pub(super) name: &'static str,
-    pub(super) rows: fn(&mut Programs, &Scratch, Plan) -> Result<Vec<Row>>,
+    pub(super) rows: fn(&mut Programs, &TempDir, Plan) -> Result<Vec<Row>>,
 }
 
 pub(super) const WORKS: [Work; 4] = [
@@ -53,15 +54,15 @@ struct Costs {
 
 fn ask<T: DeserializeOwned>(
     programs: &mut Programs,
-    scratch: &Scratch,
+    scratch: &TempDir,
     what: &str,
     count: usize,
 ) -> Result<T> {
-    let dir = scratch.turn()?;
+    let dir = turn(scratch)?;
     programs.ask(Program::Ours, &json!({ what: count, "dir": dir.path() }))
 }
 
-fn scale(programs: &mut Programs, scratch: &Scratch, plan: Plan) -> Result<Vec<Row>> {
+fn scale(programs: &mut Programs, scratch: &TempDir, plan: Plan) -> Result<Vec<Row>> {
     let few: Costs = ask(programs, scratch, "costs", FEW)?;
     let many: Costs = ask(programs, scratch, "costs", plan.rows)?;
     let row = |what: &str, ours: f64, theirs: f64| Row {
@@ -87,7 +88,7 @@ struct Memory {
     seconds: f64,
 }
 
-fn memory(programs: &mut Programs, scratch: &Scratch, plan: Plan) -> Result<Vec<Row>> {
+fn memory(programs: &mut Programs, scratch: &TempDir, plan: Plan) -> Result<Vec<Row>> {
     let memory: Memory = ask(programs, scratch, "memory", plan.tasks)?;
     let all = || memory.enqueued.iter().chain(&memory.drained).copied();
     let (first, most) = (all().next().unwrap_or(0), all().max().unwrap_or(0));
@@ -114,7 +115,7 @@ struct Tenths {
     seconds: Vec<f64>,
 }
 
-fn children(programs: &mut Programs, scratch: &Scratch, plan: Plan) -> Result<Vec<Row>> {
+fn children(programs: &mut Programs, scratch: &TempDir, plan: Plan) -> Result<Vec<Row>> {
     let tenths: Tenths = ask(programs, scratch, "children", plan.children)?;
     let rate = |seconds: Option<&f64>| seconds.map_or(f64::NAN, |s| plan.children as f64 / 10.0 / s);
     let (first, last) = (rate(tenths.seconds.first()), rate(tenths.seconds.last()));
@@ -148,7 +149,7 @@ struct Pace {
 }
 
 /// A client with many callers, whose calls join on the way; the server is in the same process.
-fn server(programs: &mut Programs, _: &Scratch, plan: Plan) -> Result<Vec<Row>> {
+fn server(programs: &mut Programs, _: &TempDir, plan: Plan) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (kept, name) in [("memory", "memory"), ("sqlite", "SQLite NORMAL")] {
         let request = json!({

@@ -3,9 +3,10 @@
 use indicatif::ProgressBar;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use super::Plan;
-use super::programs::{Program, Programs, Scratch};
+use super::programs::{Program, Programs, turn};
 use crate::peers::row::{Better, Row, median, ratio};
 use crate::{Error, Result};
 
@@ -161,7 +162,7 @@ impl Contest {
 /// Where contests are held.
 pub(super) struct Ring<'a> {
     pub(super) plan: Plan,
-    pub(super) scratch: &'a Scratch,
+    pub(super) scratch: &'a TempDir,
     pub(super) bar: &'a ProgressBar,
     /// What a durable write costs here now.
     pub(super) fsync_us: f64,
@@ -198,7 +199,7 @@ impl Ring<'_> {
     }
 
     fn turn(&self, contest: &Contest, side: &Peer, programs: &mut Programs) -> Result<Ran> {
-        let dir = self.scratch.turn()?;
+        let dir = turn(self.scratch)?;
         let mut request = json!({
             "dir": dir.path(),
             "jobs": self.plan.jobs,

@@ -13,11 +13,11 @@ use std::path::Path;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use self::contest::{CONTESTS, Contest, Ring};
-use self::programs::{Programs, Scratch};
+use self::programs::Programs;
 use super::Effort;
 use super::row::Row;
 use crate::machine::fsync_p50;
-use crate::{Error, Result};
+use crate::{Error, Result, command};
 
 /// How long to measure.
 #[derive(Debug, Clone, Copy)]
@@ -74,7 +74,7 @@ pub fn rows(root: &Path, effort: Effort, only: Option<&str>) -> Result<Vec<Row>>
     let mut programs = Programs::prepare(root)?;
     let turns: usize = contests.iter().map(|contest| contest.turns(plan)).sum();
     let bar = progress(turns + alone.len());
-    let scratch = Scratch::make()?;
+    let scratch = command::scratch()?;
     let mut rows = Vec::new();
     for contest in contests {
         let fsync_us = fsync_p50(scratch.path())?.as_secs_f64() * 1e6;

@@ -6,6 +6,7 @@ use std::process::Command;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::peers::driver::Driver;
 use crate::peers::python;
@@ -126,37 +127,10 @@ fn rust_peer(dir: &Path) -> Result<PathBuf> {
         .ok_or_else(|| Error::Missing(format!("the program of {}", dir.display())))
 }
 
-/// A directory for the files of turns, removed at the end.
-pub(super) struct Scratch(PathBuf);
-
-impl Scratch {
-    pub(super) fn make() -> Result<Self> {
-        let path = std::env::temp_dir().join(format!("aion-peers-processor-{}", std::process::id()));
-        make(&path)?;
-        Ok(Self(path))
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.0
-    }
-
-    /// An empty directory in it, for as long as the turn lasts.
-    pub(super) fn turn(&self) -> Result<Self> {
-        let path = self.0.join("turn");
-        make(&path)?;
-        Ok(Self(path))
-    }
-}
-
-fn make(path: &Path) -> Result<()> {
-    std::fs::create_dir_all(path).map_err(|source| Error::File {
-        path: path.to_owned(),
+/// An empty directory in another one, for as long as a turn lasts.
+pub(super) fn turn(scratch: &TempDir) -> Result<TempDir> {
+    tempfile::tempdir_in(scratch.path()).map_err(|source| Error::File {
+        path: scratch.path().to_owned(),
         source,
     })
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        drop(std::fs::remove_dir_all(&self.0));
-    }
 }

@@ -15,11 +15,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
-use super::driver::Driver;
+use super::driver::{Driver, Nothing};
 use super::row::Row;
 use super::{Effort, python};
-use crate::{Error, Result};
+use crate::{Result, command};
 
 const PEER_PACKAGES: [&str; 10] = [
     "faiss-cpu==1.15.1",
@@ -33,13 +34,6 @@ const PEER_PACKAGES: [&str; 10] = [
     "numba==0.68.1",
     "numpy==2.4.6",
 ];
-const THREAD_VARIABLES: [&str; 4] = [
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-    "RAYON_NUM_THREADS",
-];
-const LARGE_PAGES: (&str, &str) = ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1");
 
 /// How long to measure.
 #[derive(Debug, Clone, Copy)]
@@ -58,62 +52,27 @@ struct Work {
 }
 
 const WORKS: [Work; 11] = [
-    Work {
-        name: "scan",
-        needs: &[],
-        rows: speed::scans,
-    },
-    Work {
-        name: "words",
-        needs: &[DATA],
-        rows: speed::words,
-    },
-    Work {
-        name: "encoder",
-        needs: &[MINILM],
-        rows: speed::encoder,
-    },
-    Work {
-        name: "cache",
-        needs: &[DATA, MINILM],
-        rows: speed::cache,
-    },
-    Work {
-        name: "rank",
-        needs: &[],
-        rows: speed::rank,
-    },
-    Work {
-        name: "replay",
-        needs: &[],
-        rows: speed::replay,
-    },
-    Work {
-        name: "metatool",
-        needs: &[DATA, MINILM],
-        rows: quality::metatool,
-    },
-    Work {
-        name: "bfcl",
-        needs: &[DATA, MINILM],
-        rows: quality::bfcl,
-    },
-    Work {
-        name: "cold",
-        needs: &[DATA, MINILM],
-        rows: quality::cold,
-    },
-    Work {
-        name: "poisoned",
-        needs: &[DATA, MINILM],
-        rows: quality::poisoned,
-    },
-    Work {
-        name: "budget",
-        needs: &[DATA, MINILM],
-        rows: quality::budget,
-    },
+    work("scan", &[], speed::scans),
+    work("words", &[DATA], speed::words),
+    work("encoder", &[MINILM], speed::encoder),
+    work("cache", &[DATA, MINILM], speed::cache),
+    work("rank", &[], speed::rank),
+    work("replay", &[], speed::replay),
+    work("metatool", &[DATA, MINILM], quality::metatool),
+    work("bfcl", &[DATA, MINILM], quality::bfcl),
+    work("cold", &[DATA, MINILM], quality::cold),
+    work("poisoned", &[DATA, MINILM], quality::poisoned),
+    work("budget", &[DATA, MINILM], quality::budget),
 ];
+
+const fn work(
+    name: &'static str,
+    needs: &'static [&'static str],
+    rows: fn(&mut Sides, Plan) -> Result<Vec<Row>>,
+) -> Work {
+    Work { name, needs, rows }
+}
+
 const DATA: &str = "AION_DATA";
 const MINILM: &str = "AION_MINILM";
 
@@ -172,12 +131,8 @@ fn unmeasured(work: &str, why: String) -> Row {
 struct Sides {
     ours: Driver,
     python: Driver,
-    _scratch: Scratch,
+    scratch: TempDir,
 }
-
-/// An answer without anything in it.
-#[derive(Deserialize)]
-struct Nothing {}
 
 /// Seconds of processor time for one query, and what was found.
 #[derive(Deserialize)]
@@ -194,11 +149,11 @@ impl Sides {
         let ours = super::release_binary(root, "peer-router", &features)?;
         let mut script = Command::new(python::interpreter("router", &PEER_PACKAGES)?);
         script.arg(root.join("benches/peers/router/router.py"));
-        let scratch = Scratch::make()?;
+        let scratch = command::scratch()?;
         let mut sides = Self {
-            ours: driver(&mut Command::new(ours))?,
-            python: driver(&mut script)?,
-            _scratch: scratch,
+            ours: Driver::measured(&mut Command::new(ours), 1)?,
+            python: Driver::measured(&mut script, 1)?,
+            scratch,
         };
         let folder = |variable| std::env::var_os(variable).map(PathBuf::from);
         let open = json!({
@@ -206,7 +161,7 @@ impl Sides {
             "data": folder(DATA),
             "minilm": folder(MINILM),
             "cache": python::cache_dir()?.join("peers/router-vectors"),
-            "dir": sides._scratch.0,
+            "dir": sides.scratch.path(),
         });
         sides.both(&open)?;
         Ok(sides)
@@ -224,33 +179,6 @@ impl Sides {
         let Nothing {} = self.ours.ask(request)?;
         let Nothing {} = self.python.ask(request)?;
         Ok(())
-    }
-}
-
-fn driver(command: &mut Command) -> Result<Driver> {
-    for variable in THREAD_VARIABLES {
-        command.env(variable, "1");
-    }
-    Driver::start(command.env(LARGE_PAGES.0, LARGE_PAGES.1))
-}
-
-/// The files of a run, removed at its end.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn make() -> Result<Self> {
-        let path = std::env::temp_dir().join(format!("aion-peers-router-{}", std::process::id()));
-        std::fs::create_dir_all(&path).map_err(|source| Error::File {
-            path: path.clone(),
-            source,
-        })?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        drop(std::fs::remove_dir_all(&self.0));
     }
 }
 

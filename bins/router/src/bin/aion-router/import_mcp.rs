@@ -5,9 +5,9 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use aion_router::import::{McpOptions, McpServer, read_mcp_server};
+use aion_service::secret;
 use clap::{Args, ValueEnum};
 use reqwest::redirect::Policy;
-use secrecy::SecretString;
 use serde_json::{Value, json};
 
 /// The longest answer of a router that is read.
@@ -82,7 +82,7 @@ impl ImportMcp {
             },
             (url, _) => McpServer::Address {
                 url: url.clone().unwrap_or_default(),
-                key: key("AION_MCP_API_KEY"),
+                key: secret("AION_MCP_API_KEY"),
             },
         }
     }
@@ -102,7 +102,7 @@ impl ImportMcp {
             .build()?;
         let url = format!("{}/v1/imports", router.trim_end_matches('/'));
         let mut request = client.post(url).header("content-type", "application/json");
-        if let Some(key) = key("AION_ROUTER_API_KEY") {
+        if let Some(key) = secret("AION_ROUTER_API_KEY") {
             request = request.bearer_auth(secrecy::ExposeSecret::expose_secret(&key));
         }
         let mut response = request.body(body.to_string()).send().await?;
@@ -133,9 +133,4 @@ fn told(answer: &Value) -> String {
         lines.push(format!("without an embedding for now: {reason}"));
     }
     lines.join("\n")
-}
-
-fn key(variable: &str) -> Option<SecretString> {
-    let key = std::env::var(variable).ok().filter(|key| !key.is_empty());
-    key.map(SecretString::from)
 }
