@@ -12,6 +12,9 @@ pub const MAX_WALL_MS: u64 = 3_600_000;
 /// The most of the beginning, and of the end, of an output that can be kept, in bytes.
 pub const MAX_OUTPUT_BYTES: usize = 4 << 20;
 
+/// The most of an output that can be kept for followers, in bytes.
+pub const MAX_REPLAY_BYTES: usize = 16 << 20;
+
 /// What an execution may use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -35,6 +38,8 @@ pub struct ExecLimits {
     pub head_bytes: usize,
     /// How much of the end is kept, at most [`MAX_OUTPUT_BYTES`].
     pub tail_bytes: usize,
+    /// A program that writes more than this to both streams together is killed; 0 for no limit.
+    pub max_output_bytes: u64,
 }
 
 impl Default for ExecLimits {
@@ -49,6 +54,7 @@ impl Default for ExecLimits {
             tmp_bytes: 64 << 20,
             head_bytes: 64 << 10,
             tail_bytes: 64 << 10,
+            max_output_bytes: 0,
         }
     }
 }
@@ -89,6 +95,13 @@ impl ExecLimits {
         self.tail_bytes = tail_bytes;
         self
     }
+
+    /// Kills a program that writes more than this.
+    #[must_use]
+    pub fn with_max_output_bytes(mut self, max_output_bytes: u64) -> Self {
+        self.max_output_bytes = max_output_bytes;
+        self
+    }
 }
 
 /// A program to execute.
@@ -105,6 +118,8 @@ pub struct ExecRequest {
     pub stdin: Vec<u8>,
     /// What it may use.
     pub limits: ExecLimits,
+    /// How much of what it wrote last is kept for those who follow it, at most [`MAX_REPLAY_BYTES`].
+    pub replay_bytes: usize,
 }
 
 impl ExecRequest {
@@ -116,6 +131,7 @@ impl ExecRequest {
             env: BTreeMap::new(),
             stdin: Vec::new(),
             limits: ExecLimits::default(),
+            replay_bytes: 1 << 20,
         }
     }
 
@@ -149,6 +165,13 @@ impl ExecRequest {
     #[must_use]
     pub fn with_limits(mut self, limits: ExecLimits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Keeps this much for those who follow it.
+    #[must_use]
+    pub fn with_replay_bytes(mut self, replay_bytes: usize) -> Self {
+        self.replay_bytes = replay_bytes;
         self
     }
 }
@@ -186,6 +209,68 @@ impl Captured {
     }
 }
 
+/// Who or what ended an execution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Ending {
+    /// The program itself, well or not.
+    #[default]
+    Itself,
+    /// Its time on the clock was over.
+    TimedOut,
+    /// Somebody asked for its end.
+    Killed,
+    /// It wrote more than its limit allows.
+    OutputLimit,
+}
+
+/// How an execution ended, as a backend reports it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct ExecStatus {
+    /// The exit code, unless a signal ended it.
+    pub exit_code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// Who or what ended it.
+    pub ending: Ending,
+    /// What held it in.
+    pub enforcement: Enforcement,
+}
+
+impl ExecStatus {
+    /// The program ended with this code.
+    pub fn exited(code: i32) -> Self {
+        Self {
+            exit_code: Some(code),
+            ..Self::default()
+        }
+    }
+
+    /// A signal ended the program.
+    pub fn signaled(signal: i32) -> Self {
+        Self {
+            signal: Some(signal),
+            ..Self::default()
+        }
+    }
+
+    /// Says who or what ended it.
+    #[must_use]
+    pub fn with_ending(mut self, ending: Ending) -> Self {
+        self.ending = ending;
+        self
+    }
+
+    /// Says what held it in.
+    #[must_use]
+    pub fn with_enforcement(mut self, enforcement: Enforcement) -> Self {
+        self.enforcement = enforcement;
+        self
+    }
+}
+
 /// How an execution ended and what it wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -194,8 +279,8 @@ pub struct ExecOutput {
     pub exit_code: Option<i32>,
     /// The signal that ended it.
     pub signal: Option<i32>,
-    /// Whether it was ended because its time was over.
-    pub timed_out: bool,
+    /// Who or what ended it.
+    pub ending: Ending,
     /// Standard output.
     pub stdout: Captured,
     /// Standard error.
@@ -209,6 +294,11 @@ pub struct ExecOutput {
 impl ExecOutput {
     /// Whether it ended by itself with exit code 0.
     pub fn success(&self) -> bool {
-        self.exit_code == Some(0) && !self.timed_out
+        self.exit_code == Some(0) && self.ending == Ending::Itself
+    }
+
+    /// Whether it was ended because its time was over.
+    pub fn timed_out(&self) -> bool {
+        self.ending == Ending::TimedOut
     }
 }

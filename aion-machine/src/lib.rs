@@ -56,6 +56,7 @@ mod edit;
 mod enforcement;
 mod error;
 mod exec;
+mod execution;
 mod files;
 mod local;
 mod machine;
@@ -72,7 +73,13 @@ pub use self::enforcement::{
     Enforcement, FileConfinement, NetworkConfinement, ProcessConfinement, ResourceLimit, Tier,
 };
 pub use self::error::{Error, Result};
-pub use self::exec::{Captured, ExecLimits, ExecOutput, ExecRequest, MAX_OUTPUT_BYTES, MAX_WALL_MS};
+pub use self::exec::{
+    Captured, Ending, ExecLimits, ExecOutput, ExecRequest, ExecStatus, MAX_OUTPUT_BYTES, MAX_REPLAY_BYTES,
+    MAX_WALL_MS,
+};
+pub use self::execution::{
+    ExecCursor, ExecEvent, ExecFeed, ExecFollower, ExecHandle, Execution, KillReason, OutputStream,
+};
 pub use self::files::{
     Edit, Encoding, EntryKind, Etag, Listing, Occurrences, Parents, ReadOptions, ReadOutput, ReadRange,
     RemoveMode, RenameMode, Stat, WriteMode, WriteOutput, WriteRequest,

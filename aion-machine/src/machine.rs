@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Edit, Enforcement, ExecOutput, ExecRequest, GlobOutput, GlobRequest, GrepOutput, GrepRequest, Listing,
-    ReadOptions, ReadOutput, RelPath, RemoveMode, RenameMode, Result, SnapshotId, Stat, TreeDiff,
+    Edit, Enforcement, ExecOutput, ExecRequest, Execution, GlobOutput, GlobRequest, GrepOutput, GrepRequest,
+    Listing, ReadOptions, ReadOutput, RelPath, RemoveMode, RenameMode, Result, SnapshotId, Stat, TreeDiff,
     WriteOutput, WriteRequest,
 };
 
@@ -16,7 +16,7 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Capabilities {
-    /// [`Workspace::exec`].
+    /// [`Workspace::start`] and [`Workspace::exec`].
     pub exec: bool,
     /// [`Workspace::snapshot`] and [`Workspace::diff`].
     pub snapshot: bool,
@@ -66,6 +66,9 @@ pub trait Machine: Debug + Send + Sync + 'static {
 /// Dropping the future of an operation cancels it; that of [`exec`](Self::exec) kills the processes.
 #[async_trait]
 pub trait Workspace: Debug + Send + Sync + 'static {
+    /// What it can do.
+    fn capabilities(&self) -> Capabilities;
+
     /// Reads a regular file, or a part of it.
     ///
     /// # Errors
@@ -126,12 +129,21 @@ pub trait Workspace: Debug + Send + Sync + 'static {
     /// If the pattern is not a regular expression.
     async fn grep(&self, request: GrepRequest) -> Result<GrepOutput>;
 
+    /// Starts a program, to be followed, killed and waited for. It comes back as soon as the program is
+    /// held in as required; that there is no such program can also be the result of waiting for it.
+    ///
+    /// # Errors
+    /// If it cannot be started, or not under the required confinement.
+    async fn start(&self, request: ExecRequest) -> Result<Execution>;
+
     /// Executes a program and waits for its end. Nothing that it started outlives this call.
     ///
     /// # Errors
-    /// If it cannot be started, or not under the required confinement. A program that fails or runs
-    /// out of time is not an error.
-    async fn exec(&self, request: ExecRequest) -> Result<ExecOutput>;
+    /// If it cannot be started, or not under the required confinement. A program that fails, runs out
+    /// of time or writes too much is not an error.
+    async fn exec(&self, request: ExecRequest) -> Result<ExecOutput> {
+        self.start(request.with_replay_bytes(0)).await?.wait().await
+    }
 
     /// Remembers the tree as it is. Old snapshots are forgotten when there are many.
     ///

@@ -31,8 +31,8 @@ const DENIED_SUFFIXES: [&str; 6] = [
 const MAX_VARIABLES: usize = 128;
 const MAX_VALUE_BYTES: usize = 32 << 10;
 
-/// The base and what the request adds or replaces.
-pub(crate) fn build(extra: &BTreeMap<String, String>) -> Result<Vec<(String, String)>> {
+/// The base and what the request adds or replaces; `allowed` are names that the operator vouches for.
+pub(crate) fn build(extra: &BTreeMap<String, String>, allowed: &[String]) -> Result<Vec<(String, String)>> {
     if extra.len() > MAX_VARIABLES {
         return Err(Error::invalid(format!(
             "more than {MAX_VARIABLES} environment variables"
@@ -43,13 +43,13 @@ pub(crate) fn build(extra: &BTreeMap<String, String>) -> Result<Vec<(String, Str
         .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
         .collect();
     for (name, value) in extra {
-        check(name, value)?;
+        check(name, value, allowed)?;
         env.insert(name.clone(), value.clone());
     }
     Ok(env.into_iter().collect())
 }
 
-fn check(name: &str, value: &str) -> Result<()> {
+fn check(name: &str, value: &str, allowed: &[String]) -> Result<()> {
     let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
     if name.is_empty() || !plain || name.as_bytes()[0].is_ascii_digit() {
         return Err(Error::invalid(
@@ -65,7 +65,7 @@ fn check(name: &str, value: &str) -> Result<()> {
     let denied = DENIED_NAMES.contains(&upper.as_str())
         || DENIED_PREFIXES.iter().any(|p| upper.starts_with(p))
         || DENIED_SUFFIXES.iter().any(|s| upper.ends_with(s));
-    if denied {
+    if denied && !allowed.iter().any(|known| known == name) {
         Err(Error::EnvDenied {
             name: name.to_owned(),
         })
@@ -80,7 +80,8 @@ mod tests {
 
     #[test]
     fn loaders_and_secrets_are_refused_and_the_rest_is_not() {
-        let one = |name: &str| build(&BTreeMap::from([(name.to_owned(), "x".to_owned())]));
+        let allowed = ["GH_TOKEN_FOR_READING".to_owned(), "NPM_TOKEN".to_owned()];
+        let one = |name: &str| build(&BTreeMap::from([(name.to_owned(), "x".to_owned())]), &allowed);
         for name in [
             "LD_PRELOAD",
             "ld_library_path",
@@ -88,6 +89,7 @@ mod tests {
             "GH_TOKEN",
             "A_SECRET",
             "ENV",
+            "npm_token",
         ] {
             assert_eq!(one(name).unwrap_err().code(), "env_denied", "{name}");
         }
@@ -99,5 +101,6 @@ mod tests {
                 .unwrap()
                 .contains(&("RUST_LOG".to_owned(), "x".to_owned()))
         );
+        assert!(one("NPM_TOKEN").is_ok(), "the operator allows this one");
     }
 }

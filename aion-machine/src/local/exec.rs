@@ -1,25 +1,26 @@
 //! The service's side of an execution: start a supervisor, hand it the plan, collect what comes back.
 //!
 //! The supervisor is started by `posix_spawn`, so the size of the service does not matter, and nothing
-//! runs between fork and exec in the service. One socket joins the two. If it closes, because this
-//! future was dropped or the service died, the supervisor kills everything and ends.
+//! runs between fork and exec in the service. One socket joins the two. If our direction of it closes,
+//! because the execution was killed or dropped or the service died, the supervisor kills everything and ends.
 
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
-use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader, Lines, Take};
 use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::{Child, Command};
+use tokio::sync::OwnedSemaphorePermit;
 
-use super::capture::{Capture, drain};
 use super::env;
 use super::root::Root;
-use super::{LocalOptions, Supervisor};
-use crate::exec::{MAX_OUTPUT_BYTES, MAX_WALL_MS};
+use super::{LocalOptions, Shared, Supervisor};
+use crate::exec::{MAX_OUTPUT_BYTES, MAX_REPLAY_BYTES, MAX_WALL_MS};
 use crate::supervisor::{self, Plan, Report};
-use crate::{Enforcement, Error, ExecOutput, ExecRequest, Namespaces, Result};
+use crate::{Ending, Error, ExecFeed, ExecRequest, ExecStatus, Execution, Namespaces, OutputStream, Result};
 
 /// How long outputs are read after everything has ended, and how long a late supervisor may take to end.
 const DRAIN_GRACE: Duration = Duration::from_secs(2);
@@ -31,30 +32,43 @@ const MAX_REPORT_BYTES: u64 = 64 << 10;
 /// Why namespaces are of no use on this host, once that has been seen.
 pub(crate) type NoNamespaces = OnceLock<String>;
 
-/// Executes a request in a workspace.
-pub(crate) async fn run(
+/// Starts a request in a workspace. The permit is held until nothing of it is left.
+pub(super) async fn start(
     root: &Root,
-    options: &LocalOptions,
-    missing: &NoNamespaces,
+    shared: &Arc<Shared>,
     request: ExecRequest,
-) -> Result<ExecOutput> {
+    permit: Option<OwnedSemaphorePermit>,
+) -> Result<Execution> {
     check(&request)?;
-    let mut plan = plan(root, options, &request)?;
-    if options.namespaces == Namespaces::Never {
+    let plan = plan(root, &shared.options, &request)?;
+    let (execution, feed) = Execution::channel(&request);
+    let shared = Arc::clone(shared);
+    tokio::spawn(async move {
+        let status = run(&shared, plan, &request, &feed).await;
+        drop(permit);
+        feed.finish(status);
+    });
+    execution.started().await?;
+    Ok(execution)
+}
+
+async fn run(shared: &Shared, mut plan: Plan, request: &ExecRequest, feed: &ExecFeed) -> Result<ExecStatus> {
+    let missing = &shared.no_namespaces;
+    if shared.options.namespaces == Namespaces::Never {
         plan.gaps
             .push("namespaces: turned off by the configuration".to_owned());
     } else if let Some(reason) = missing.get() {
         do_without(&mut plan, reason);
     }
-    if let Attempt::Ended(output) = attempt(options, &plan, &request, missing).await? {
-        return Ok(*output);
+    if let Attempt::Ended(status) = attempt(shared, &plan, request, feed).await? {
+        return Ok(status);
     }
     do_without(
         &mut plan,
         missing.get().map_or("namespaces: of no use here", String::as_str),
     );
-    match attempt(options, &plan, &request, missing).await? {
-        Attempt::Ended(output) => Ok(*output),
+    match attempt(shared, &plan, request, feed).await? {
+        Attempt::Ended(status) => Ok(status),
         Attempt::NoNamespaces => Err(Error::supervisor(
             "it entered namespaces that it was told to avoid",
         )),
@@ -68,52 +82,45 @@ fn do_without(plan: &mut Plan, reason: &str) {
 
 /// What came of starting a supervisor.
 enum Attempt {
-    Ended(Box<ExecOutput>),
+    Ended(ExecStatus),
     NoNamespaces,
 }
 
-async fn attempt(
-    options: &LocalOptions,
-    plan: &Plan,
-    request: &ExecRequest,
-    missing: &NoNamespaces,
-) -> Result<Attempt> {
-    let started = Instant::now();
-    let (mut child, socket) = start(options)?;
-    let limits = &request.limits;
-    let mut stdout = Capture::new(limits.head_bytes, limits.tail_bytes);
-    let mut stderr = Capture::new(limits.head_bytes, limits.tail_bytes);
+async fn attempt(shared: &Shared, plan: &Plan, request: &ExecRequest, feed: &ExecFeed) -> Result<Attempt> {
+    let options = &shared.options;
+    let (mut child, socket) = spawn(options)?;
     let pipes = (child.stdout.take(), child.stderr.take());
     let (Some(out), Some(err)) = pipes else {
         return Err(Error::supervisor("it has no output pipes"));
     };
-    let time = Duration::from_millis(limits.wall_ms).saturating_add(options.supervisor_grace);
-    let reports = {
-        let talk = async {
-            let talk = tokio::time::timeout(time, converse(&mut child, socket, plan, &request.stdin)).await;
-            if talk.is_err() {
-                end_late(&mut child).await;
-            }
-            talk
-        };
-        let outputs = async { tokio::join!(drain(out, &mut stdout), drain(err, &mut stderr)) };
-        finish_together(talk, outputs).await
+    let time = Duration::from_millis(request.limits.wall_ms).saturating_add(options.supervisor_grace);
+    let talk = async {
+        let mut line = Line::new(socket, feed, time, options.supervisor_grace);
+        let reports = line.converse(plan, &request.stdin).await;
+        // It is closed here; a supervisor that has not ended yet kills everything now.
+        drop(line);
+        wait_for_end(&mut child).await;
+        reports
     };
-    let reports = reports.map_err(|_| Error::supervisor("it did not end in time"))??;
+    let (stdout, stderr) = (OutputStream::Stdout, OutputStream::Stderr);
+    let outputs = async { tokio::join!(drain(out, feed, stdout), drain(err, feed, stderr)) };
+    let reports = finish_together(talk, outputs).await?;
     if let Some(Report::NoNamespaces { reason }) = reports.first() {
-        missing.get_or_init(|| reason.clone());
+        shared.no_namespaces.get_or_init(|| reason.clone());
         return Ok(Attempt::NoNamespaces);
     }
-    let ended = judge(request, reports)?;
-    Ok(Attempt::Ended(Box::new(ExecOutput {
-        exit_code: ended.code,
-        signal: ended.signal,
-        timed_out: ended.timed_out,
-        stdout: stdout.finish(),
-        stderr: stderr.finish(),
-        duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
-        enforcement: ended.enforcement,
-    })))
+    judge(request, reports).map(Attempt::Ended)
+}
+
+/// Reads an output to its end, or until reading fails.
+async fn drain(mut from: impl AsyncRead + Unpin, feed: &ExecFeed, stream: OutputStream) {
+    let mut buffer = vec![0; 32 << 10];
+    while let Ok(n) = from.read(&mut buffer).await {
+        if n == 0 {
+            return;
+        }
+        feed.push(stream, &buffer[..n]);
+    }
 }
 
 /// Waits for the conversation, and then a little for the rest of the outputs.
@@ -128,9 +135,9 @@ async fn finish_together<T>(talk: impl Future<Output = T>, outputs: impl Future)
     }
 }
 
-/// Ends a supervisor that is late. That its line is closed asks it to kill everything; one that does not
-/// even do that is killed, and what it started for itself is killed by the kernel with it.
-async fn end_late(child: &mut Child) {
+/// Waits for a supervisor whose line is closed, which asks it to kill everything. One that does not even do
+/// that is killed, and what it started for itself is killed by the kernel with it.
+async fn wait_for_end(child: &mut Child) {
     if tokio::time::timeout(DRAIN_GRACE, child.wait()).await.is_ok() {
         return;
     }
@@ -170,6 +177,11 @@ fn check(request: &ExecRequest) -> Result<()> {
             "more than {MAX_OUTPUT_BYTES} bytes of an end of an output are to be kept"
         )));
     }
+    if request.replay_bytes > MAX_REPLAY_BYTES {
+        return Err(Error::invalid(format!(
+            "more than {MAX_REPLAY_BYTES} bytes are to be kept for followers"
+        )));
+    }
     Ok(())
 }
 
@@ -181,7 +193,7 @@ fn plan(root: &Root, options: &LocalOptions, request: &ExecRequest) -> Result<Pl
     let (device, inode) = root.identity().map_err(|e| Error::supervisor(e.to_string()))?;
     Ok(Plan {
         argv: request.argv.clone(),
-        env: env::build(&request.env)?,
+        env: env::build(&request.env, &options.allowed_env)?,
         cwd: request.cwd.clone(),
         root: root_path.to_owned(),
         device,
@@ -194,7 +206,7 @@ fn plan(root: &Root, options: &LocalOptions, request: &ExecRequest) -> Result<Pl
     })
 }
 
-fn start(options: &LocalOptions) -> Result<(Child, UnixStream)> {
+fn spawn(options: &LocalOptions) -> Result<(Child, UnixStream)> {
     let fail = |e: std::io::Error| Error::supervisor(format!("it cannot be started: {e}"));
     let program = match &options.supervisor {
         Supervisor::Program(path) => path.clone(),
@@ -218,42 +230,86 @@ fn start(options: &LocalOptions) -> Result<(Child, UnixStream)> {
     Ok((child, UnixStream::from_std(ours).map_err(fail)?))
 }
 
-/// Hands over the plan and reads reports until the supervisor has ended.
-async fn converse(
-    child: &mut Child,
-    mut socket: UnixStream,
-    plan: &Plan,
-    stdin: &[u8],
-) -> Result<Vec<Report>> {
-    let fail = |e: std::io::Error| Error::supervisor(e.to_string());
-    let plan = serde_json::to_vec(plan).map_err(|e| Error::supervisor(e.to_string()))?;
-    let head = [plan.len() as u32, stdin.len() as u32]
-        .map(u32::to_le_bytes)
-        .concat();
-    // A supervisor that died early says why on its way out; a broken pipe is not the reason.
-    for part in [&head[..], &plan, stdin] {
-        if socket.write_all(part).await.is_err() {
-            break;
+/// The line to a supervisor.
+struct Line<'f> {
+    reports: Lines<BufReader<Take<OwnedReadHalf>>>,
+    /// Absent once the end was asked for.
+    orders: Option<OwnedWriteHalf>,
+    feed: &'f ExecFeed,
+    deadline: tokio::time::Instant,
+    grace: Duration,
+}
+
+impl<'f> Line<'f> {
+    fn new(socket: UnixStream, feed: &'f ExecFeed, time: Duration, grace: Duration) -> Self {
+        let (reports, orders) = socket.into_split();
+        Self {
+            reports: BufReader::new(reports.take(MAX_REPORT_BYTES)).lines(),
+            orders: Some(orders),
+            feed,
+            deadline: tokio::time::Instant::now() + time,
+            grace,
         }
     }
-    let mut lines = BufReader::new((&mut socket).take(MAX_REPORT_BYTES)).lines();
-    let mut reports = Vec::new();
-    while let Ok(Some(line)) = lines.next_line().await {
-        reports.push(serde_json::from_str(&line).map_err(|e| Error::supervisor(e.to_string()))?);
+
+    /// Hands over the plan and reads reports until the supervisor has no more to say.
+    async fn converse(&mut self, plan: &Plan, stdin: &[u8]) -> Result<Vec<Report>> {
+        let plan = serde_json::to_vec(plan).map_err(|e| Error::supervisor(e.to_string()))?;
+        self.order(&plan, stdin).await;
+        let mut reports = Vec::new();
+        while let Some(report) = self.next_report().await? {
+            if matches!(report, Report::Confined { .. }) {
+                self.feed.started();
+            }
+            reports.push(report);
+        }
+        Ok(reports)
     }
-    child.wait().await.map_err(fail)?;
-    Ok(reports)
+
+    /// A supervisor that died early says why on its way out; a broken pipe is not the reason.
+    async fn order(&mut self, plan: &[u8], stdin: &[u8]) {
+        let Some(orders) = &mut self.orders else { return };
+        let head = [plan.len() as u32, stdin.len() as u32]
+            .map(u32::to_le_bytes)
+            .concat();
+        let hand_over = async {
+            for part in [&head[..], plan, stdin] {
+                if orders.write_all(part).await.is_err() {
+                    break;
+                }
+            }
+        };
+        tokio::select! {
+            () = hand_over => {}
+            _ = self.feed.killed() => self.ask_for_the_end(),
+            () = tokio::time::sleep_until(self.deadline) => {}
+        }
+    }
+
+    async fn next_report(&mut self) -> Result<Option<Report>> {
+        loop {
+            tokio::select! {
+                line = self.reports.next_line() => {
+                    let Ok(Some(line)) = line else { return Ok(None) };
+                    let report = serde_json::from_str(&line);
+                    return report.map(Some).map_err(|e| Error::supervisor(e.to_string()));
+                }
+                _ = self.feed.killed(), if self.orders.is_some() => self.ask_for_the_end(),
+                () = tokio::time::sleep_until(self.deadline) => {
+                    return Err(Error::supervisor("it did not end in time"));
+                }
+            }
+        }
+    }
+
+    /// Closes our direction of the line: the supervisor kills everything, and can still report it.
+    fn ask_for_the_end(&mut self) {
+        self.orders = None;
+        self.deadline = self.deadline.min(tokio::time::Instant::now() + self.grace);
+    }
 }
 
-/// How it ended.
-struct Ended {
-    code: Option<i32>,
-    signal: Option<i32>,
-    timed_out: bool,
-    enforcement: Enforcement,
-}
-
-fn judge(request: &ExecRequest, reports: Vec<Report>) -> Result<Ended> {
+fn judge(request: &ExecRequest, reports: Vec<Report>) -> Result<ExecStatus> {
     let (mut confined, mut end) = (None, None);
     for report in reports {
         match report {
@@ -281,10 +337,14 @@ fn judge(request: &ExecRequest, reports: Vec<Report>) -> Result<Ended> {
         }
     }
     match (confined, end) {
-        (Some(enforcement), Some((code, signal, timed_out))) => Ok(Ended {
-            code,
+        (Some(enforcement), Some((exit_code, signal, timed_out))) => Ok(ExecStatus {
+            exit_code,
             signal,
-            timed_out,
+            ending: if timed_out {
+                Ending::TimedOut
+            } else {
+                Ending::Itself
+            },
             enforcement,
         }),
         _ => Err(Error::supervisor("it ended without a report")),

@@ -1,6 +1,5 @@
 //! This host as a machine: files below a held directory, processes under a supervisor.
 
-mod capture;
 mod env;
 mod exec;
 mod files;
@@ -24,7 +23,7 @@ use self::tree::Snapshots;
 use crate::snapshot::DiffLimits;
 use crate::supervisor::Namespaces;
 use crate::{
-    Capabilities, Edit, Enforcement, Error, ExecOutput, ExecRequest, GlobOutput, GlobRequest, GrepOutput,
+    Capabilities, Edit, Enforcement, Error, ExecRequest, Execution, GlobOutput, GlobRequest, GrepOutput,
     GrepRequest, Listing, Machine, ReadOptions, ReadOutput, RelPath, RemoveMode, RenameMode, Result,
     SnapshotId, Stat, Tier, TreeDiff, Workspace, WorkspaceSpec, WriteOutput, WriteRequest,
 };
@@ -66,6 +65,9 @@ pub struct LocalOptions {
     pub namespaces: Namespaces,
     /// Directories of the host that executions may read beside the system's own.
     pub read_only: Vec<PathBuf>,
+    /// Environment variables that a request may set although they are named like secrets or are obeyed
+    /// by the dynamic loader or a shell.
+    pub allowed_env: Vec<String>,
     /// How many executions run at once.
     pub max_executions: usize,
     /// How long after the end of an execution's time its supervisor may still be about to clean up.
@@ -85,6 +87,7 @@ impl Default for LocalOptions {
             required: Tier::Landlock,
             namespaces: Namespaces::WherePossible,
             read_only: Vec::new(),
+            allowed_env: Vec::new(),
             max_executions: 8,
             supervisor_grace: Duration::from_secs(10),
             max_file_bytes: 10 << 20,
@@ -123,6 +126,13 @@ impl LocalOptions {
         self
     }
 
+    /// Lets requests set an environment variable that they may not set otherwise.
+    #[must_use]
+    pub fn with_allowed_env(mut self, name: impl Into<String>) -> Self {
+        self.allowed_env.push(name.into());
+        self
+    }
+
     /// Runs at most this many executions at once.
     #[must_use]
     pub fn with_max_executions(mut self, max_executions: usize) -> Self {
@@ -152,6 +162,12 @@ impl LocalOptions {
     }
 }
 
+const CAPABILITIES: Capabilities = Capabilities {
+    exec: true,
+    snapshot: true,
+    durable: true,
+};
+
 /// A directory of this host, and the right to execute programs in it.
 #[derive(Debug, Clone)]
 pub struct LocalMachine {
@@ -165,7 +181,7 @@ struct Shared {
     options: LocalOptions,
     /// One writer at a time, so that a condition still holds when the write happens.
     writer: Mutex<()>,
-    executions: Semaphore,
+    executions: Arc<Semaphore>,
     no_namespaces: exec::NoNamespaces,
 }
 
@@ -177,7 +193,7 @@ impl LocalMachine {
     pub fn open_root(path: impl AsRef<Path>, options: LocalOptions) -> std::io::Result<Self> {
         let root = Root::hold(path.as_ref())?;
         let id = format!("local:{}", root.host_path().display());
-        let executions = Semaphore::new(options.max_executions.min(Semaphore::MAX_PERMITS));
+        let executions = Arc::new(Semaphore::new(options.max_executions.min(Semaphore::MAX_PERMITS)));
         Ok(Self {
             shared: Arc::new(Shared {
                 id,
@@ -215,11 +231,7 @@ impl Machine for LocalMachine {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            exec: true,
-            snapshot: true,
-            durable: true,
-        }
+        CAPABILITIES
     }
 
     async fn open(&self, spec: &WorkspaceSpec) -> Result<Arc<dyn Workspace>> {
@@ -229,15 +241,9 @@ impl Machine for LocalMachine {
     }
 
     async fn probe(&self) -> Result<Enforcement> {
-        let request = ExecRequest::new(["true"]);
-        Ok(exec::run(
-            &self.shared.root,
-            &self.shared.options,
-            &self.shared.no_namespaces,
-            request,
-        )
-        .await?
-        .enforcement)
+        let request = ExecRequest::new(["true"]).with_replay_bytes(0);
+        let execution = exec::start(&self.shared.root, &self.shared, request, None).await?;
+        Ok(execution.wait().await?.enforcement)
     }
 }
 
@@ -299,6 +305,10 @@ where
 
 #[async_trait]
 impl Workspace for LocalWorkspace {
+    fn capabilities(&self) -> Capabilities {
+        CAPABILITIES
+    }
+
     async fn read(&self, path: &RelPath, options: ReadOptions) -> Result<ReadOutput> {
         let path = path.clone();
         self.on_files(move |held| files::read(&held.root, &path, &options, &held.limits()))
@@ -367,14 +377,14 @@ impl Workspace for LocalWorkspace {
             .await
     }
 
-    async fn exec(&self, request: ExecRequest) -> Result<ExecOutput> {
+    async fn start(&self, request: ExecRequest) -> Result<Execution> {
         let shared = &self.held.shared;
-        let Ok(_permit) = shared.executions.try_acquire() else {
+        let Ok(permit) = Arc::clone(&shared.executions).try_acquire_owned() else {
             return Err(Error::Busy {
                 limit: shared.options.max_executions,
             });
         };
-        exec::run(&self.held.root, &shared.options, &shared.no_namespaces, request).await
+        exec::start(&self.held.root, shared, request, Some(permit)).await
     }
 
     async fn snapshot(&self) -> Result<SnapshotId> {

@@ -10,10 +10,10 @@ use ignore::gitignore::GitignoreBuilder;
 
 use crate::snapshot::{DiffLimits, Snapshot, SnapshotFile, Stamp};
 use crate::{
-    Case, Diff, Edit, Encoding, EntryKind, Error, Etag, ExecOutput, ExecRequest, GlobOutput, GlobRequest,
-    GrepHit, GrepOutput, GrepRequest, IgnoreRules, Listing, MAX_DIFF_BYTES, Parents, ReadOptions, ReadOutput,
-    ReadRange, RelPath, RemoveMode, RenameMode, Result, SnapshotId, Stat, TreeDiff, Workspace, WriteMode,
-    WriteOutput, WriteRequest,
+    Capabilities, Case, Diff, Edit, Encoding, EntryKind, Error, Etag, ExecRequest, Execution, GlobOutput,
+    GlobRequest, GrepHit, GrepOutput, GrepRequest, IgnoreRules, Listing, MAX_DIFF_BYTES, Parents,
+    ReadOptions, ReadOutput, ReadRange, RelPath, RemoveMode, RenameMode, Result, SnapshotId, Stat, TreeDiff,
+    Workspace, WriteMode, WriteOutput, WriteRequest,
 };
 
 /// No edit leaves more, as by default on a host.
@@ -211,6 +211,13 @@ fn span(content: &[u8], range: ReadRange) -> (usize, usize) {
 
 #[async_trait]
 impl Workspace for MemoryWorkspace {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            snapshot: true,
+            ..Capabilities::default()
+        }
+    }
+
     async fn read(&self, path: &RelPath, options: ReadOptions) -> Result<ReadOutput> {
         let state = self.state();
         let content = state.file(path)?;
@@ -427,7 +434,7 @@ impl Workspace for MemoryWorkspace {
         Ok(out)
     }
 
-    async fn exec(&self, _: ExecRequest) -> Result<ExecOutput> {
+    async fn start(&self, _: ExecRequest) -> Result<Execution> {
         Err(Error::Unsupported {
             what: "execute programs",
         })

@@ -9,9 +9,11 @@
 //! `Arc<dyn Workspace>`; a bare `Arc<dyn Workspace>` will do.
 
 mod cases;
+mod executions;
 mod memory;
 
 pub use self::cases::*;
+pub use self::executions::*;
 pub use self::memory::MemoryWorkspace;
 
 /// Makes a module of tests, one for each case of the kit.
@@ -36,6 +38,14 @@ macro_rules! workspace_tests {
             ignore_files_are_honoured,
             bad_patterns_are_errors,
             snapshots_show_what_changed,
+            an_execution_is_what_was_asked_for,
+            bad_executions_are_errors,
+            an_execution_is_followed,
+            a_slow_follower_is_told_what_it_missed,
+            a_killed_execution_ends,
+            a_dropped_execution_does_not_go_on,
+            limits_end_an_execution,
+            outputs_are_bytes,
         ]);
     };
     (@cases $name:ident, $make:expr, [$($case:ident),+ $(,)?]) => {

@@ -111,7 +111,10 @@ async fn a_program_reads_writes_and_ends() {
             (Some(7), "out\n", "err\n")
         );
         let out = place.sh("kill -9 $$").await.unwrap();
-        assert_eq!((out.exit_code, out.signal, out.timed_out), (None, Some(9), false));
+        assert_eq!(
+            (out.exit_code, out.signal, out.timed_out()),
+            (None, Some(9), false)
+        );
         let env = ExecRequest::shell("echo $GREETING $TZ").with_env("GREETING", "hello");
         assert_eq!(place.work.exec(env).await.unwrap().stdout.text(), "hello UTC\n");
         assert!(
@@ -264,7 +267,7 @@ async fn a_flood_is_drained_and_its_ends_are_kept() {
             .exec(ExecRequest::new(["yes"]).with_limits(limits))
             .await
             .unwrap();
-        assert!(out.timed_out && !out.success());
+        assert!(out.timed_out() && !out.success());
         assert!(started.elapsed() < Duration::from_secs(6));
         assert_eq!(
             (out.stdout.head.as_slice(), out.stdout.tail.len()),
@@ -316,7 +319,7 @@ async fn a_grandchild_that_hid_away_dies_with_the_rest() {
             .exec(ExecRequest::shell(line).with_limits(limits))
             .await
             .unwrap();
-        assert!(out.timed_out);
+        assert!(out.timed_out());
         assert_eq!(processes_with(&sleep), [0; 0], "left after a timeout");
     }
 }
@@ -434,7 +437,7 @@ async fn limits_hold() {
         let limits = ExecLimits::default().with_cpu_s(1).with_wall_ms(20_000);
         let busy = ExecRequest::shell("while :; do :; done").with_limits(limits);
         let out = place.work.exec(busy).await.unwrap();
-        assert!(out.signal.is_some() && !out.timed_out, "{out:?}");
+        assert!(out.signal.is_some() && !out.timed_out(), "{out:?}");
     }
 }
 

@@ -78,7 +78,7 @@ impl From<ExecOutput> for Executed {
         Self {
             exit_code: output.exit_code,
             signal: output.signal,
-            timed_out: output.timed_out,
+            timed_out: output.timed_out(),
             stdout: output.stdout.text(),
             stderr: output.stderr.text(),
             duration_ms: output.duration_ms,

@@ -1,14 +1,12 @@
-//! Keeping the beginning and the end of an output, and reading the rest so that nobody blocks on it.
+//! Keeping the beginning and the end of an output.
 
 use std::collections::VecDeque;
-
-use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::Captured;
 
 /// Bytes kept so far.
 #[derive(Debug)]
-pub(crate) struct Capture {
+pub(super) struct Capture {
     head_limit: usize,
     tail_limit: usize,
     head: Vec<u8>,
@@ -17,7 +15,7 @@ pub(crate) struct Capture {
 }
 
 impl Capture {
-    pub(crate) fn new(head_limit: usize, tail_limit: usize) -> Self {
+    pub(super) fn new(head_limit: usize, tail_limit: usize) -> Self {
         Self {
             head_limit,
             tail_limit,
@@ -28,7 +26,7 @@ impl Capture {
     }
 
     /// Takes the next bytes.
-    pub(crate) fn push(&mut self, bytes: &[u8]) {
+    pub(super) fn push(&mut self, bytes: &[u8]) {
         self.total_bytes += bytes.len() as u64;
         let (head, rest) = bytes.split_at(bytes.len().min(self.head_limit - self.head.len()));
         self.head.extend_from_slice(head);
@@ -38,23 +36,13 @@ impl Capture {
         self.tail.extend(rest);
     }
 
-    pub(crate) fn finish(self) -> Captured {
+    /// Gives away what was kept.
+    pub(super) fn take(&mut self) -> Captured {
         Captured {
-            head: self.head,
-            tail: self.tail.into(),
+            head: std::mem::take(&mut self.head),
+            tail: std::mem::take(&mut self.tail).into(),
             total_bytes: self.total_bytes,
         }
-    }
-}
-
-/// Reads to the end, or until reading fails.
-pub(crate) async fn drain(mut from: impl AsyncRead + Unpin, into: &mut Capture) {
-    let mut buffer = vec![0; 32 << 10];
-    while let Ok(n) = from.read(&mut buffer).await {
-        if n == 0 {
-            return;
-        }
-        into.push(&buffer[..n]);
     }
 }
 
@@ -74,7 +62,7 @@ mod tests {
             let mut capture = Capture::new(head, tail);
             chunks.iter().for_each(|chunk| capture.push(chunk));
             let all = chunks.concat();
-            let got = capture.finish();
+            let got = capture.take();
             prop_assert_eq!(got.total_bytes, all.len() as u64);
             prop_assert!(all.starts_with(&got.head));
             prop_assert!(all.ends_with(&got.tail));

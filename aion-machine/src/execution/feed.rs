@@ -1,0 +1,231 @@
+//! The backend's end of an execution, and what both ends share.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::watch;
+
+use super::capture::Capture;
+use super::follow::OutputStream;
+use super::replay::Replay;
+use crate::{Captured, Ending, Error, ExecOutput, ExecRequest, ExecStatus, Result};
+
+/// Why an execution is to end before it does by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KillReason {
+    /// Somebody asked for it.
+    Asked,
+    /// It wrote more than its limit allows.
+    OutputLimit,
+    /// Nobody waits for it any more.
+    Dropped,
+}
+
+/// How far it has come.
+#[derive(Debug)]
+pub(super) enum Life {
+    Starting,
+    Running,
+    /// The result, until somebody takes it.
+    Ended(Option<Result<ExecOutput>>),
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) life: Life,
+    pub(super) replay: Replay,
+    stdout: Capture,
+    stderr: Capture,
+}
+
+/// What both ends hold.
+#[derive(Debug)]
+pub(super) struct Shared {
+    state: Mutex<State>,
+    /// Somebody wrote, started or ended.
+    changed: watch::Sender<()>,
+    kill: watch::Sender<Option<KillReason>>,
+    max_output_bytes: u64,
+    begun: Instant,
+}
+
+impl Shared {
+    pub(super) fn new(request: &ExecRequest) -> Self {
+        let limits = &request.limits;
+        let capture = || Capture::new(limits.head_bytes, limits.tail_bytes);
+        let state = State {
+            life: Life::Starting,
+            replay: Replay::new(request.replay_bytes),
+            stdout: capture(),
+            stderr: capture(),
+        };
+        Self {
+            state: Mutex::new(state),
+            changed: watch::Sender::default(),
+            kill: watch::Sender::default(),
+            max_output_bytes: limits.max_output_bytes,
+            begun: Instant::now(),
+        }
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// Waits until its life is as wanted.
+    pub(super) async fn until(&self, wanted: impl Fn(&Life) -> bool) {
+        let mut changes = self.changes();
+        while !wanted(&self.state().life) {
+            // The sender is in `self`, so this cannot fail.
+            let _ = changes.changed().await;
+        }
+    }
+
+    /// The first reason stays.
+    pub(super) fn kill(&self, reason: KillReason) {
+        self.kill.send_if_modified(|kill| {
+            let first = kill.is_none();
+            kill.get_or_insert(reason);
+            first
+        });
+    }
+
+    pub(super) fn take_failure_to_start(&self) -> Result<()> {
+        match &mut self.state().life {
+            Life::Ended(result @ Some(Err(_))) => match result.take() {
+                Some(Err(error)) => Err(error),
+                _ => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn take_result(&self) -> Result<ExecOutput> {
+        match &mut self.state().life {
+            Life::Ended(result) => result.take().unwrap_or_else(|| Err(lost())),
+            _ => Err(lost()),
+        }
+    }
+
+    fn end(&self, result: impl FnOnce(&mut State) -> Result<ExecOutput>) {
+        let mut state = self.state();
+        if matches!(state.life, Life::Ended(_)) {
+            return;
+        }
+        let result = result(&mut state);
+        state.life = Life::Ended(Some(result));
+        drop(state);
+        self.changed.send_replace(());
+    }
+}
+
+fn lost() -> Error {
+    Error::supervisor("it went away before the end of the program was seen")
+}
+
+/// Where a backend puts what a program writes, and how it ended. Dropped before that, the execution
+/// fails.
+#[derive(Debug)]
+pub struct ExecFeed {
+    shared: Arc<Shared>,
+}
+
+impl ExecFeed {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Says that the program is held in as required and starts now.
+    pub fn started(&self) {
+        let mut state = self.shared.state();
+        if matches!(state.life, Life::Starting) {
+            state.life = Life::Running;
+            drop(state);
+            self.shared.changed.send_replace(());
+        }
+    }
+
+    /// Takes what the program wrote next. It never waits for a follower.
+    pub fn push(&self, stream: OutputStream, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        let mut state = self.shared.state();
+        match stream {
+            OutputStream::Stdout => state.stdout.push(bytes),
+            OutputStream::Stderr => state.stderr.push(bytes),
+        }
+        state.replay.push(stream, bytes);
+        let end = state.replay.end();
+        drop(state);
+        self.shared.changed.send_replace(());
+        if end.total() > self.shared.max_output_bytes && self.shared.max_output_bytes > 0 {
+            self.shared.kill(KillReason::OutputLimit);
+        }
+    }
+
+    /// Says that the program wrote something which this backend has not got.
+    pub fn omit(&self, stream: OutputStream, bytes: u64) {
+        self.shared.state().replay.skip(stream, bytes);
+        self.shared.changed.send_replace(());
+    }
+
+    /// Waits until the execution is to be killed.
+    pub async fn killed(&self) -> KillReason {
+        let mut kill = self.shared.kill.subscribe();
+        match kill.wait_for(Option::is_some).await.map(|reason| *reason) {
+            Ok(Some(reason)) => reason,
+            _ => std::future::pending().await,
+        }
+    }
+
+    /// Whether it is to be killed, and why.
+    pub fn kill_reason(&self) -> Option<KillReason> {
+        *self.shared.kill.borrow()
+    }
+
+    /// Says how the program ended, after its last output. What was written and how long it took is
+    /// known already; that it was killed for a reason known here takes the place of
+    /// [`Ending::Itself`].
+    pub fn finish(self, status: Result<ExecStatus>) {
+        let reason = self.kill_reason();
+        self.shared.end(|state| {
+            let captures = [&mut state.stdout, &mut state.stderr].map(Capture::take);
+            status.map(|status| output(with_reason(status, reason), captures, self.shared.begun))
+        });
+    }
+}
+
+impl Drop for ExecFeed {
+    fn drop(&mut self) {
+        self.shared.end(|_| Err(lost()));
+    }
+}
+
+fn with_reason(mut status: ExecStatus, reason: Option<KillReason>) -> ExecStatus {
+    if status.ending == Ending::Itself {
+        status.ending = match reason {
+            None => Ending::Itself,
+            Some(KillReason::OutputLimit) => Ending::OutputLimit,
+            Some(KillReason::Asked | KillReason::Dropped) => Ending::Killed,
+        };
+    }
+    status
+}
+
+fn output(status: ExecStatus, [stdout, stderr]: [Captured; 2], begun: Instant) -> ExecOutput {
+    ExecOutput {
+        exit_code: status.exit_code,
+        signal: status.signal,
+        ending: status.ending,
+        stdout,
+        stderr,
+        duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+        enforcement: status.enforcement,
+    }
+}
