@@ -51,7 +51,8 @@ async fn show() -> Result<(), Box<dyn std::error::Error>> {
     let ended = work.exec(hidden).await?;
     println!(
         "timed out: {}, after {} ms, nothing left",
-        ended.timed_out(), ended.duration_ms
+        ended.timed_out(),
+        ended.duration_ms
     );
 
     work.exec(ExecRequest::shell("echo eggs >> notes.txt; date > today"))

@@ -37,13 +37,18 @@ impl Context {
         prepare(&options)?;
         let path = options.data_root;
         let max_file_bytes = usize::try_from(options.local.max_file_bytes).unwrap_or(usize::MAX);
-        let machine = LocalMachine::open_root(&path, options.local)
-            .map_err(|source| OpenError::Root { path, source })?;
+        let machine = match options.machine {
+            Some(machine) => machine,
+            None => Arc::new(
+                LocalMachine::open_root(&path, options.local)
+                    .map_err(|source| OpenError::Root { path, source })?,
+            ),
+        };
         let journal = match &options.journal {
             Some(dir) => Journal::open(dir)?,
             None => Journal::in_memory(),
         };
-        let (machine, last) = (Arc::new(machine), Mutex::default());
+        let last = Mutex::default();
         Ok(Self {
             machine,
             journal,

@@ -28,11 +28,12 @@
 //! power cut may be missing.
 //!
 //! # Reading order
-//! [`MachineOptions`], [`service`], then `operations` (what is asked and answered), `task` (the header),
+//! [`MachineOptions`], [`service`], [`mcp`], then `operations` (what is asked and answered), `task` (the header),
 //! `journal` (the keys), `state` (what `GET /state` shows).
 
 mod context;
 mod journal;
+pub mod mcp;
 mod operations;
 mod options;
 mod problem;
@@ -50,7 +51,7 @@ pub use self::task::TaskState;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aion_service::{PathLimits, Service};
+use aion_service::{NoState, PathLimits, Service};
 
 use self::context::Context;
 
@@ -67,13 +68,26 @@ const EXEC_TIMEOUT: Duration = Duration::from_secs(operations::MAX_TIMEOUT_S + 3
 /// # Errors
 /// [`OpenError`] if the directory or the journal cannot be opened.
 pub fn service(options: MachineOptions) -> Result<Service, OpenError> {
+    let mcp_options = options.mcp.clone();
     let context = Arc::new(Context::open(options)?);
     let content = PathLimits::new().with_max_body_bytes(CONTENT_BODY_BYTES);
-    let routes = operations::routes(Arc::clone(&context));
-    Ok(
-        Service::new("machine", PORT, routes, Arc::new(state::FilesState::new(context)))
-            .with_path_limits("/v1/write_file", content)
-            .with_path_limits("/v1/edit_file", content)
-            .with_path_limits("/v1/exec", PathLimits::new().with_timeout(EXEC_TIMEOUT)),
-    )
+    let tools = mcp::McpTools::of(tools_only(&context));
+    let mcp = mcp::http_routes(tools, &mcp_options, CONTENT_BODY_BYTES);
+    let routes = operations::routes(Arc::clone(&context)).merge(mcp.into());
+    let service = Service::new("machine", PORT, routes, Arc::new(state::FilesState::new(context)));
+    Ok(with_limits(service).with_path_limits(mcp::PATH, content.without_timeout()))
+}
+
+/// The operations alone, which is what calls over MCP are requests to.
+fn tools_only(context: &Arc<Context>) -> Service {
+    let routes = operations::routes(Arc::clone(context));
+    with_limits(Service::new("machine", PORT, routes, Arc::new(NoState)))
+}
+
+fn with_limits(service: Service) -> Service {
+    let content = PathLimits::new().with_max_body_bytes(CONTENT_BODY_BYTES);
+    service
+        .with_path_limits("/v1/write_file", content)
+        .with_path_limits("/v1/edit_file", content)
+        .with_path_limits("/v1/exec", PathLimits::new().with_timeout(EXEC_TIMEOUT))
 }

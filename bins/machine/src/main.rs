@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use aion_machine::{LocalOptions, Tier};
-use aion_machine_server::{MachineOptions, service};
+use aion_machine_server::mcp::{McpOptions, McpTools};
+use aion_machine_server::{MachineOptions, TaskState, service};
 use aion_service::ServeArgs;
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 
 /// Files and processes for agents, confined under one directory.
 #[derive(Debug, Parser)]
@@ -34,8 +35,30 @@ struct Cli {
     /// A directory of the host that executions may read; can be given several times
     #[arg(long, value_name = "DIR")]
     read_only: Vec<PathBuf>,
+    /// A name of this server, beside those of this host, under which /mcp may be called; can be given several times
+    #[arg(long, value_name = "HOST")]
+    mcp_host: Vec<String>,
+    /// A web page's origin that may call /mcp, like https://app.example.com:443; can be given several times
+    #[arg(long, value_name = "ORIGIN")]
+    mcp_origin: Vec<String>,
     #[command(flatten)]
     serve: ServeArgs,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serves the tools to one client over standard input and output, by the Model Context Protocol
+    Mcp {
+        /// The task of all calls: JSON {task_id, cwd}
+        #[arg(long, value_name = "JSON", default_value = "{}", value_parser = task)]
+        task: TaskState,
+    },
+}
+
+fn task(text: &str) -> Result<TaskState, String> {
+    TaskState::parse(text).map_err(|problem| problem.to_string())
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -73,16 +96,24 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
-    let serve = cli.serve.resolve(aion_machine_server::PORT)?;
+    let mut mcp = McpOptions::default();
+    mcp.allowed_hosts.extend(cli.mcp_host);
+    mcp.allowed_origins.extend(cli.mcp_origin);
     let mut local = LocalOptions::default().with_required(cli.required_tier.into());
     for dir in cli.read_only {
         local = local.with_read_only(dir);
     }
     let options = MachineOptions::new(cli.data_root)
         .with_journal(cli.journal)
-        .with_local(local);
-    let service = service(options)?;
+        .with_local(local)
+        .with_mcp(mcp);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    if let Some(Command::Mcp { task }) = cli.command {
+        let tools = McpTools::new(options)?.for_task(task);
+        return Ok(runtime.block_on(tools.serve_stdio())?);
+    }
+    let serve = cli.serve.resolve(aion_machine_server::PORT)?;
+    let service = service(options)?;
     runtime.block_on(aion_service::run(service, serve))?;
     Ok(())
 }

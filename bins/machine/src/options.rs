@@ -1,10 +1,12 @@
 //! What the service needs to be told.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use aion_machine::{LocalOptions, MAX_OUTPUT_BYTES};
+use aion_machine::{LocalOptions, MAX_OUTPUT_BYTES, Machine};
 
 use crate::JournalError;
+use crate::mcp::McpOptions;
 
 /// How the service works.
 #[derive(Debug, Clone)]
@@ -19,9 +21,28 @@ pub struct MachineOptions {
     /// How much of the beginning, and of the end, of an output is answered, in bytes, at most
     /// [`MAX_OUTPUT_BYTES`].
     pub output_bytes: usize,
+    /// Another machine than this host; then `data_root` is not used, and of `local` only the size limits.
+    pub machine: Option<Arc<dyn Machine>>,
+    /// Who may call over MCP, and how many at once.
+    pub mcp: McpOptions,
 }
 
 impl MachineOptions {
+    /// Serves a machine of another kind than a directory of this host, keeping keys in memory.
+    pub fn over(machine: Arc<dyn Machine>) -> Self {
+        Self {
+            machine: Some(machine),
+            ..Self::new(PathBuf::new())
+        }
+    }
+
+    /// Chooses who may call over MCP.
+    #[must_use]
+    pub fn with_mcp(mut self, mcp: McpOptions) -> Self {
+        self.mcp = mcp;
+        self
+    }
+
     /// Serves this directory, keeping keys in memory.
     pub fn new(data_root: impl Into<PathBuf>) -> Self {
         Self {
@@ -29,6 +50,8 @@ impl MachineOptions {
             journal: None,
             local: LocalOptions::default(),
             output_bytes: 8 << 10,
+            machine: None,
+            mcp: McpOptions::default(),
         }
     }
 
@@ -97,11 +120,15 @@ pub(crate) fn prepare(options: &MachineOptions) -> Result<(), OpenError> {
             source,
         })
     };
-    let root = create(&options.data_root)?;
+    let root = match &options.machine {
+        None => Some(create(&options.data_root)?),
+        Some(_) => None,
+    };
     let Some(journal) = &options.journal else {
         return Ok(());
     };
-    if create(journal)?.starts_with(root) {
+    let journal_path = create(journal)?;
+    if root.is_some_and(|root| journal_path.starts_with(root)) {
         return Err(OpenError::JournalInside {
             path: journal.clone(),
         });

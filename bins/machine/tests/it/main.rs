@@ -2,5 +2,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod keys;
+mod mcp;
 mod operations;
 mod support;
