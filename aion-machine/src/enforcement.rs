@@ -58,7 +58,10 @@ pub enum ResourceLimit {
     None,
     /// A limit of each process (`setrlimit`), not of their sum.
     PerProcess,
-    /// A limit of all of them together.
+    /// The supervisor looks at all of them together ten times a second, and ends what is above: for a
+    /// moment they can be above.
+    Watched,
+    /// A limit of all of them together, held by the kernel.
     Total,
 }
 
@@ -94,6 +97,15 @@ pub struct Enforcement {
     pub memory: ResourceLimit,
     /// The number of processes.
     pub process_count: ResourceLimit,
+    /// Processor time.
+    #[serde(default)]
+    pub cpu: ResourceLimit,
+    /// What is written to disks.
+    #[serde(default)]
+    pub disk: ResourceLimit,
+    /// What is kept of the outputs; the rest is read and thrown away.
+    #[serde(default)]
+    pub output: ResourceLimit,
     /// Whether a system call filter is in force.
     pub syscall_filter: bool,
     /// Whether all capabilities were dropped for good.
@@ -102,6 +114,9 @@ pub struct Enforcement {
     pub no_new_privs: bool,
     /// The user of the host that the process runs as.
     pub uid: u32,
+    /// The group.
+    #[serde(default)]
+    pub gid: u32,
     /// What was tried and did not work here, or is known to be open.
     pub gaps: Vec<String>,
 }

@@ -9,6 +9,9 @@ use crate::{Enforcement, RelPath};
 /// The longest time that an execution can be given, in milliseconds.
 pub const MAX_WALL_MS: u64 = 3_600_000;
 
+/// The longest time between `SIGTERM` and `SIGKILL`, in milliseconds.
+pub const MAX_GRACE_MS: u64 = 60_000;
+
 /// The most of the beginning, and of the end, of an output that can be kept, in bytes.
 pub const MAX_OUTPUT_BYTES: usize = 4 << 20;
 
@@ -30,8 +33,19 @@ pub struct ExecLimits {
     pub file_bytes: u64,
     /// Open files of each process.
     pub open_files: u64,
-    /// Processes and threads at one time. The kernel does not count those of uid 0.
+    /// Processes and threads at one time. What counts them is in the
+    /// [report](crate::Enforcement::process_count).
     pub processes: u64,
+    /// Memory of all processes together in bytes; 0 for no limit.
+    pub total_memory_bytes: u64,
+    /// Bytes that all processes together write to disks; 0 for no limit.
+    pub written_bytes: u64,
+    /// Processor time that all processes together get, in thousandths of one processor; 0 for no limit.
+    /// It needs a cgroup: where there is none, the [report](crate::Enforcement::cpu) says so.
+    pub cpu_milli: u64,
+    /// How long a program that is to end (its time is over, or it is cancelled) has to do so by itself
+    /// after `SIGTERM`, in milliseconds, at most [`MAX_GRACE_MS`]; with 0 it is killed at once.
+    pub grace_ms: u64,
     /// Size of the private `/tmp` in bytes, where there is one.
     pub tmp_bytes: u64,
     /// How much of the beginning of each output stream is kept, in bytes, at most [`MAX_OUTPUT_BYTES`].
@@ -51,6 +65,10 @@ impl Default for ExecLimits {
             file_bytes: 256 << 20,
             open_files: 512,
             processes: 256,
+            total_memory_bytes: 4 << 30,
+            written_bytes: 2 << 30,
+            cpu_milli: 0,
+            grace_ms: 2000,
             tmp_bytes: 64 << 20,
             head_bytes: 64 << 10,
             tail_bytes: 64 << 10,
@@ -85,6 +103,48 @@ impl ExecLimits {
     #[must_use]
     pub fn with_cpu_s(mut self, cpu_s: u64) -> Self {
         self.cpu_s = cpu_s;
+        self
+    }
+
+    /// Bounds processes and threads at one time.
+    #[must_use]
+    pub fn with_processes(mut self, processes: u64) -> Self {
+        self.processes = processes;
+        self
+    }
+
+    /// Bounds the memory of all processes together.
+    #[must_use]
+    pub fn with_total_memory_bytes(mut self, total_memory_bytes: u64) -> Self {
+        self.total_memory_bytes = total_memory_bytes;
+        self
+    }
+
+    /// Bounds what all processes together write to disks.
+    #[must_use]
+    pub fn with_written_bytes(mut self, written_bytes: u64) -> Self {
+        self.written_bytes = written_bytes;
+        self
+    }
+
+    /// Bounds the share of the processors, in thousandths of one.
+    #[must_use]
+    pub fn with_cpu_milli(mut self, cpu_milli: u64) -> Self {
+        self.cpu_milli = cpu_milli;
+        self
+    }
+
+    /// Bounds the private `/tmp`.
+    #[must_use]
+    pub fn with_tmp_bytes(mut self, tmp_bytes: u64) -> Self {
+        self.tmp_bytes = tmp_bytes;
+        self
+    }
+
+    /// Leaves a program this long between `SIGTERM` and `SIGKILL`.
+    #[must_use]
+    pub fn with_grace_ms(mut self, grace_ms: u64) -> Self {
+        self.grace_ms = grace_ms;
         self
     }
 
@@ -223,6 +283,12 @@ pub enum Ending {
     Killed,
     /// It wrote more than its limit allows.
     OutputLimit,
+    /// All its processes together took more memory than they may.
+    MemoryLimit,
+    /// There were more processes and threads than there may be.
+    ProcessLimit,
+    /// All its processes together wrote more to disks than they may.
+    DiskLimit,
 }
 
 /// How an execution ended, as a backend reports it.

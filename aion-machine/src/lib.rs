@@ -74,8 +74,8 @@ pub use self::enforcement::{
 };
 pub use self::error::{Error, Result};
 pub use self::exec::{
-    Captured, Ending, ExecLimits, ExecOutput, ExecRequest, ExecStatus, MAX_OUTPUT_BYTES, MAX_REPLAY_BYTES,
-    MAX_WALL_MS,
+    Captured, Ending, ExecLimits, ExecOutput, ExecRequest, ExecStatus, MAX_GRACE_MS, MAX_OUTPUT_BYTES,
+    MAX_REPLAY_BYTES, MAX_WALL_MS,
 };
 pub use self::execution::{
     ExecCursor, ExecEvent, ExecFeed, ExecFollower, ExecHandle, Execution, KillReason, OutputStream,

@@ -208,13 +208,11 @@ impl Drop for ExecFeed {
 }
 
 fn with_reason(mut status: ExecStatus, reason: Option<KillReason>) -> ExecStatus {
-    if status.ending == Ending::Itself {
-        status.ending = match reason {
-            None => Ending::Itself,
-            Some(KillReason::OutputLimit) => Ending::OutputLimit,
-            Some(KillReason::Asked | KillReason::Dropped) => Ending::Killed,
-        };
-    }
+    status.ending = match (status.ending, reason) {
+        (Ending::Itself | Ending::Killed, Some(KillReason::OutputLimit)) => Ending::OutputLimit,
+        (Ending::Itself, Some(KillReason::Asked | KillReason::Dropped)) => Ending::Killed,
+        (other, _) => other,
+    };
     status
 }
 

@@ -18,9 +18,11 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::env;
 use super::root::Root;
 use super::{LocalOptions, Shared, Supervisor};
-use crate::exec::{MAX_OUTPUT_BYTES, MAX_REPLAY_BYTES, MAX_WALL_MS};
-use crate::supervisor::{self, Plan, Report};
-use crate::{Ending, Error, ExecFeed, ExecRequest, ExecStatus, Execution, Namespaces, OutputStream, Result};
+use crate::exec::{MAX_GRACE_MS, MAX_OUTPUT_BYTES, MAX_REPLAY_BYTES, MAX_WALL_MS};
+use crate::supervisor::{self, Plan, Report, word};
+use crate::{
+    Error, ExecFeed, ExecRequest, ExecStatus, Execution, KillReason, Namespaces, OutputStream, Result,
+};
 
 /// How long outputs are read after everything has ended, and how long a late supervisor may take to end.
 const DRAIN_GRACE: Duration = Duration::from_secs(2);
@@ -93,9 +95,12 @@ async fn attempt(shared: &Shared, plan: &Plan, request: &ExecRequest, feed: &Exe
     let (Some(out), Some(err)) = pipes else {
         return Err(Error::supervisor("it has no output pipes"));
     };
-    let time = Duration::from_millis(request.limits.wall_ms).saturating_add(options.supervisor_grace);
+    let limits = &request.limits;
+    let time =
+        Duration::from_millis(limits.wall_ms + limits.grace_ms).saturating_add(options.supervisor_grace);
+    let grace = Duration::from_millis(limits.grace_ms).saturating_add(options.supervisor_grace);
     let talk = async {
-        let mut line = Line::new(socket, feed, time, options.supervisor_grace);
+        let mut line = Line::new(socket, feed, time, grace);
         let reports = line.converse(plan, &request.stdin).await;
         // It is closed here; a supervisor that has not ended yet kills everything now.
         drop(line);
@@ -172,6 +177,11 @@ fn check(request: &ExecRequest) -> Result<()> {
             "the time is not between 1 and {MAX_WALL_MS} ms"
         )));
     }
+    if request.limits.grace_ms > MAX_GRACE_MS {
+        return Err(Error::invalid(format!(
+            "the grace is more than {MAX_GRACE_MS} ms"
+        )));
+    }
     if request.limits.head_bytes.max(request.limits.tail_bytes) > MAX_OUTPUT_BYTES {
         return Err(Error::invalid(format!(
             "more than {MAX_OUTPUT_BYTES} bytes of an end of an output are to be kept"
@@ -235,6 +245,8 @@ struct Line<'f> {
     reports: Lines<BufReader<Take<OwnedReadHalf>>>,
     /// Absent once the end was asked for.
     orders: Option<OwnedWriteHalf>,
+    /// Kept open while the program has its moment to end by itself.
+    silent: Option<OwnedWriteHalf>,
     feed: &'f ExecFeed,
     deadline: tokio::time::Instant,
     grace: Duration,
@@ -246,6 +258,7 @@ impl<'f> Line<'f> {
         Self {
             reports: BufReader::new(reports.take(MAX_REPORT_BYTES)).lines(),
             orders: Some(orders),
+            silent: None,
             feed,
             deadline: tokio::time::Instant::now() + time,
             grace,
@@ -281,7 +294,7 @@ impl<'f> Line<'f> {
         };
         tokio::select! {
             () = hand_over => {}
-            _ = self.feed.killed() => self.ask_for_the_end(),
+            reason = self.feed.killed() => self.ask_for_the_end(reason),
             () = tokio::time::sleep_until(self.deadline) => {}
         }
     }
@@ -294,7 +307,7 @@ impl<'f> Line<'f> {
                     let report = serde_json::from_str(&line);
                     return report.map(Some).map_err(|e| Error::supervisor(e.to_string()));
                 }
-                _ = self.feed.killed(), if self.orders.is_some() => self.ask_for_the_end(),
+                reason = self.feed.killed(), if self.orders.is_some() => self.ask_for_the_end(reason),
                 () = tokio::time::sleep_until(self.deadline) => {
                     return Err(Error::supervisor("it did not end in time"));
                 }
@@ -302,9 +315,13 @@ impl<'f> Line<'f> {
         }
     }
 
-    /// Closes our direction of the line: the supervisor kills everything, and can still report it.
-    fn ask_for_the_end(&mut self) {
-        self.orders = None;
+    /// Who asks politely has the program asked politely. Otherwise our direction of the line is closed:
+    /// the supervisor kills everything, and can still report it.
+    fn ask_for_the_end(&mut self, reason: KillReason) {
+        let orders = self.orders.take();
+        if reason == KillReason::Asked {
+            self.silent = orders.filter(|orders| orders.try_write(&[word::END]).is_ok());
+        }
         self.deadline = self.deadline.min(tokio::time::Instant::now() + self.grace);
     }
 }
@@ -329,22 +346,14 @@ fn judge(request: &ExecRequest, reports: Vec<Report>) -> Result<ExecStatus> {
             Report::NoNamespaces { reason } | Report::Failed { reason } => {
                 return Err(Error::Supervisor { reason });
             }
-            Report::Ended {
-                code,
-                signal,
-                timed_out,
-            } => end = Some((code, signal, timed_out)),
+            Report::Ended { code, signal, ending } => end = Some((code, signal, ending)),
         }
     }
     match (confined, end) {
-        (Some(enforcement), Some((exit_code, signal, timed_out))) => Ok(ExecStatus {
+        (Some(enforcement), Some((exit_code, signal, ending))) => Ok(ExecStatus {
             exit_code,
             signal,
-            ending: if timed_out {
-                Ending::TimedOut
-            } else {
-                Ending::Itself
-            },
+            ending,
             enforcement,
         }),
         _ => Err(Error::supervisor("it ended without a report")),

@@ -37,6 +37,7 @@ pub(super) fn confine(plan: &Plan, shell: &Shell, gaps: Vec<String>) -> io::Resu
     let mut report = Enforcement {
         gaps,
         uid: rustix::process::getuid().as_raw(),
+        gid: rustix::process::getgid().as_raw(),
         ..Enforcement::default()
     };
     let rules = rules(plan, shell);
@@ -75,20 +76,7 @@ fn describe(plan: &Plan, shell: &Shell, landlocked: bool, report: &mut Enforceme
     } else {
         ProcessConfinement::Subreaper
     };
-    if plan.limits.memory_bytes > 0 {
-        report.memory = ResourceLimit::PerProcess;
-    }
-    if report.uid == 0 {
-        report
-            .gaps
-            .push("uid: runs as uid 0 of the host, without capabilities; processes are not counted".into());
-    } else if shell.isolated {
-        report.process_count = ResourceLimit::Total;
-    } else {
-        report
-            .gaps
-            .push("processes: not counted without a user namespace".into());
-    }
+    limit(plan, shell, report);
     if !shell.own_root {
         report
             .gaps
@@ -99,12 +87,45 @@ fn describe(plan: &Plan, shell: &Shell, landlocked: bool, report: &mut Enforceme
             .gaps
             .push("processes: a killed supervisor leaves grandchildren behind".into());
     }
-    report
-        .gaps
-        .push("memory: limited for each process, not for their sum".into());
-    report
-        .gaps
-        .push("disk: limited for each file, not for the workspace".into());
+}
+
+/// Who holds which limit.
+fn limit(plan: &Plan, shell: &Shell, report: &mut Enforcement) {
+    let limits = &plan.limits;
+    // The supervisor sees the tree in the same `/proc` as this process.
+    let watched = Path::new("/proc/stat").exists();
+    let held = |limit: u64, otherwise| match (limit > 0, watched) {
+        (true, true) => ResourceLimit::Watched,
+        _ => otherwise,
+    };
+    let each = match limits.memory_bytes {
+        0 => ResourceLimit::None,
+        _ => ResourceLimit::PerProcess,
+    };
+    report.memory = held(limits.total_memory_bytes, each);
+    report.disk = held(limits.written_bytes, ResourceLimit::PerProcess);
+    report.cpu = ResourceLimit::PerProcess;
+    report.output = ResourceLimit::Total;
+    report.process_count = match (report.uid, shell.isolated) {
+        (0, _) | (_, false) => held(limits.processes, ResourceLimit::None),
+        (_, true) => ResourceLimit::Total,
+    };
+    let mut gap = |text: &str| report.gaps.push(text.to_owned());
+    if !watched {
+        gap("memory, processes, disk: not watched, for want of a /proc");
+    }
+    if report.memory != ResourceLimit::Total {
+        gap("memory: without a cgroup, all together are looked at ten times a second");
+    }
+    if limits.cpu_milli > 0 {
+        gap("cpu: without a cgroup, the share of the processors is not limited");
+    }
+    gap("disk: what is written is looked at ten times a second; small files and directories are not counted");
+    if report.uid == 0 {
+        report
+            .gaps
+            .push("uid: runs as uid 0 of the host, without capabilities".to_owned());
+    }
 }
 
 /// The bounding set: no program started later can get a capability from a file.

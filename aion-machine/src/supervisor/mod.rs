@@ -30,11 +30,13 @@ mod reaper;
 mod run;
 mod sys;
 mod target;
+mod usage;
+mod vigil;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use self::plan::Namespaces;
-pub(crate) use self::plan::{Plan, Report};
+pub(crate) use self::plan::{Plan, Report, word};
 
 /// The argument by which a program knows that it is to be a supervisor.
 pub(crate) const ARGUMENT: &str = "--aion-machine-supervisor";

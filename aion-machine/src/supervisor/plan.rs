@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Enforcement, ExecLimits, RelPath, Tier};
+use crate::{Ending, Enforcement, ExecLimits, RelPath, Tier};
 
 /// Whether kernel namespaces are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -57,6 +57,13 @@ pub(crate) enum Report {
     Ended {
         code: Option<i32>,
         signal: Option<i32>,
-        timed_out: bool,
+        ending: Ending,
     },
+}
+
+/// What the service may say after the plan, one byte each. Any other byte, or that the line closes, kills
+/// everything at once.
+pub(crate) mod word {
+    /// End the program: `SIGTERM` to all, and after the grace of the limits `SIGKILL`.
+    pub(crate) const END: u8 = b't';
 }

@@ -2,10 +2,13 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, waitpid};
+
+use super::sys;
 
 /// How often the tree is looked at before giving up; each round kills all that it sees.
 const MAX_ROUNDS: u32 = 1000;
@@ -23,6 +26,13 @@ impl Status {
             .exit_status()
             .map(Self::Exited)
             .or_else(|| status.terminating_signal().map(Self::Signaled))
+    }
+
+    fn from_raw(status: i32) -> Option<Self> {
+        if libc::WIFEXITED(status) {
+            return Some(Self::Exited(libc::WEXITSTATUS(status)));
+        }
+        libc::WIFSIGNALED(status).then(|| Self::Signaled(libc::WTERMSIG(status)))
     }
 
     /// The form in which it crosses a pipe.
@@ -44,18 +54,28 @@ impl Status {
     }
 }
 
-/// Waits for one process, and takes leave of every orphan meanwhile.
-pub(super) fn wait_reaping(process: Pid) -> Status {
+/// Waits for one process, and takes leave of every orphan meanwhile, counting what it wrote.
+pub(super) fn wait_reaping(process: Pid, written: &AtomicU64) -> Status {
     loop {
-        match rustix::process::wait(WaitOptions::empty()) {
-            Ok(Some((pid, status))) if pid == process => {
-                if let Some(status) = Status::from_wait(status) {
-                    return status;
+        match sys::wait_for(None, 0) {
+            Ok(Some(gone)) => {
+                written.fetch_add(gone.written_blocks, Ordering::Relaxed);
+                match Status::from_raw(gone.status) {
+                    Some(status) if gone.pid == process => return status,
+                    _ => {}
                 }
             }
-            Ok(_) | Err(Errno::INTR) => {}
+            Ok(None) => {}
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => return Status::Signaled(Signal::KILL.as_raw()),
         }
+    }
+}
+
+/// Asks a child and all that came from it to end.
+pub(super) fn ask_tree_to_end() {
+    for pid in descendants(rustix::process::getpid()) {
+        let _ = kill_process(pid, Signal::TERM);
     }
 }
 
@@ -75,10 +95,12 @@ pub(super) fn kill_and_wait(process: Pid) -> io::Result<Option<Status>> {
 }
 
 /// Takes leave of children that have ended, except one, whose end somebody waits for.
-pub(super) fn reap_orphans(except: Pid) {
+pub(super) fn reap_orphans(except: Pid, written: &AtomicU64) {
     for pid in descendants(rustix::process::getpid()) {
-        if pid != except {
-            let _ = waitpid(Some(pid), WaitOptions::NOHANG);
+        if pid != except
+            && let Ok(Some(gone)) = sys::wait_for(Some(pid), libc::WNOHANG)
+        {
+            written.fetch_add(gone.written_blocks, Ordering::Relaxed);
         }
     }
 }
@@ -123,7 +145,7 @@ fn reap_all() -> Left {
 }
 
 /// All processes that come from `ancestor`, as `/proc` shows them now.
-fn descendants(ancestor: Pid) -> Vec<Pid> {
+pub(super) fn descendants(ancestor: Pid) -> Vec<Pid> {
     let parents = parents();
     let is_below = |pid: i32| {
         let mut at = pid;

@@ -3,23 +3,23 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::process::{Pid, Signal};
 use rustix::thread::UnshareFlags;
 
 use super::confine::{Shell, confine};
 use super::plan::{Namespaces, Plan, Report};
 use super::reaper::{self, Status};
 use super::sys::{self, Fork};
+use super::usage::Scales;
+use super::vigil::Vigil;
 use super::{mounts, target};
-use crate::ExecLimits;
+use crate::{Ending, ExecLimits};
 
 /// A plan or an input above this is not read.
 const MAX_MESSAGE_BYTES: u32 = 64 << 20;
-/// How often orphans are reaped while the program runs.
-const REAP_EVERY: Duration = Duration::from_millis(500);
 
 /// What the processes of the supervisor share.
 pub(super) struct Context {
@@ -148,69 +148,53 @@ fn enter_namespaces(context: &mut Context) -> io::Result<bool> {
 fn in_namespace(context: &mut Context, deadline: Instant) -> io::Result<Option<Report>> {
     let (go_read, go_write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     let (status_read, status_write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let written = sys::shared_counter()?;
     match sys::fork()? {
         Fork::Child => {
             drop((go_write, status_read));
-            sys::exit_now(first_process(context, go_read, status_write))
+            sys::exit_now(first_process(context, go_read, status_write, written))
         }
         Fork::Parent(first) => {
             drop((go_read, status_write));
             File::from(go_write).write_all(b"g")?;
-            let timed_out = wait_for(&context.control, first, deadline)?;
+            let ask_to_end = || {
+                let _ = rustix::process::kill_process(first, Signal::TERM);
+            };
+            let scales = Scales::new(&context.plan.limits, written, 1);
+            let by = vigil(context, first, deadline, scales).keep(ask_to_end, || {})?;
             // The kernel ends everything in the namespace before this wait returns.
             reaper::kill_and_wait(first)?;
             let mut words = String::new();
             File::from(status_read).read_to_string(&mut words)?;
-            Ok(end_report(Status::parse(&words), timed_out))
+            Ok(end_report(Status::parse(&words), by))
         }
     }
 }
 
-/// Waits until the process ends or must end. Returns whether its time was over.
-fn wait_for(control: &OwnedFd, process: Pid, deadline: Instant) -> io::Result<bool> {
-    let process_fd = rustix::process::pidfd_open(process, PidfdFlags::empty())?;
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(true);
-        }
-        let mut fds = [
-            PollFd::new(&process_fd, PollFlags::IN),
-            // The service never says more than the plan, so anything here is its end.
-            PollFd::new(control, PollFlags::IN | PollFlags::RDHUP),
-        ];
-        match poll(&mut fds, Some(&timespec(left.min(REAP_EVERY)))) {
-            Err(rustix::io::Errno::INTR) | Ok(0) => reaper::reap_orphans(process),
-            Err(e) => return Err(e.into()),
-            Ok(_) => return Ok(false),
-        }
+fn vigil<'a>(context: &'a Context, process: Pid, deadline: Instant, scales: Scales) -> Vigil<'a> {
+    let limits = &context.plan.limits;
+    Vigil {
+        control: &context.control,
+        process,
+        deadline,
+        grace: Duration::from_millis(limits.grace_ms),
+        scales,
     }
 }
 
-fn timespec(d: Duration) -> Timespec {
-    Timespec {
-        tv_sec: d.as_secs() as i64,
-        tv_nsec: i64::from(d.subsec_nanos()),
-    }
-}
-
-fn end_report(status: Option<Status>, timed_out: bool) -> Option<Report> {
+fn end_report(status: Option<Status>, ending: Ending) -> Option<Report> {
     let (code, signal) = match status {
         Some(Status::Exited(code)) => (Some(code), None),
         Some(Status::Signaled(signal)) => (None, Some(signal)),
         None => (None, Some(Signal::KILL.as_raw())),
     };
-    Some(Report::Ended {
-        code,
-        signal,
-        timed_out,
-    })
+    Some(Report::Ended { code, signal, ending })
 }
 
 /// Process 1 of the namespace: builds the walls, starts the program, reaps, and takes everything with
 /// it when it ends.
-fn first_process(context: &mut Context, go: OwnedFd, status: OwnedFd) -> i32 {
-    if follow_parent(go).is_err() {
+fn first_process(context: &mut Context, go: OwnedFd, status: OwnedFd, written: &AtomicU64) -> i32 {
+    if sys::pass_on_sigterm().and_then(|()| follow_parent(go)).is_err() {
         return 1;
     }
     let mut shell = Shell {
@@ -243,7 +227,7 @@ fn first_process(context: &mut Context, go: OwnedFd, status: OwnedFd) -> i32 {
         }
         Ok(Fork::Child) => sys::exit_now(target::become_program(context, &shell)),
         Ok(Fork::Parent(program)) => {
-            let words = reaper::wait_reaping(program).to_words();
+            let words = reaper::wait_reaping(program, written).to_words();
             i32::from(File::from(status).write_all(words.as_bytes()).is_err())
         }
     }
@@ -293,10 +277,13 @@ fn as_subreaper(context: &mut Context, deadline: Instant) -> io::Result<Option<R
         Fork::Parent(program) => {
             drop(go_read);
             File::from(go_write).write_all(b"g")?;
-            let timed_out = wait_for(&context.control, program, deadline)?;
+            let written = sys::shared_counter()?;
+            let scales = Scales::new(&context.plan.limits, written, 0);
+            let by = vigil(context, program, deadline, scales)
+                .keep(reaper::ask_tree_to_end, || reaper::reap_orphans(program, written))?;
             let status = reaper::kill_tree(program)?;
             scratch.remove();
-            Ok(end_report(status, timed_out))
+            Ok(end_report(status, by))
         }
     }
 }

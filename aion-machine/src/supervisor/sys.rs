@@ -8,6 +8,7 @@
 use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::atomic::AtomicU64;
 
 use rustix::process::Pid;
 use rustix::thread::UnshareFlags;
@@ -26,10 +27,7 @@ pub(super) fn fork() -> io::Result<Fork> {
     // SAFETY: single-threaded, see above.
     match unsafe { libc::fork() } {
         0 => Ok(Fork::Child),
-        pid => Pid::from_raw(pid)
-            .filter(|_| pid > 0)
-            .map(Fork::Parent)
-            .ok_or_else(io::Error::last_os_error),
+        pid => known_pid(pid).map(Fork::Parent),
     }
 }
 
@@ -114,6 +112,73 @@ pub(super) fn loopback_up() -> io::Result<()> {
     let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
     // SAFETY: the request is a live, initialised ifreq.
     check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw mut request) }.into())
+}
+
+/// A child that has ended.
+pub(super) struct Departed {
+    pub(super) pid: Pid,
+    /// As `wait` has it.
+    pub(super) status: i32,
+    /// What it wrote to disks, with the children that it had waited for, in blocks of 512 bytes.
+    pub(super) written_blocks: u64,
+}
+
+/// Waits for a child, or for any; with `WNOHANG` only if one has ended.
+pub(super) fn wait_for(which: Option<Pid>, flags: libc::c_int) -> io::Result<Option<Departed>> {
+    let which = which.map_or(-1, |pid| pid.as_raw_nonzero().get());
+    let mut status = 0;
+    // SAFETY: a `rusage` of zeros is one.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: both pointers are to values that outlive the call.
+    let pid = unsafe { libc::wait4(which, &raw mut status, flags, &raw mut usage) };
+    if pid == 0 {
+        return Ok(None);
+    }
+    Ok(Some(Departed {
+        pid: known_pid(pid)?,
+        status,
+        written_blocks: u64::try_from(usage.ru_oublock).unwrap_or(0),
+    }))
+}
+
+fn known_pid(returned: libc::pid_t) -> io::Result<Pid> {
+    if returned < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Pid::from_raw(returned).ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+/// From now on `SIGTERM` to this process, the first of a namespace, is for all others in it.
+pub(super) fn pass_on_sigterm() -> io::Result<()> {
+    extern "C" fn pass_on(_: libc::c_int) {
+        // SAFETY: `kill` may be called in a signal handler. Here -1 is everybody else in the namespace.
+        unsafe { libc::kill(-1, libc::SIGTERM) };
+    }
+    // SAFETY: a `sigaction` of zeros is one: no flags, nothing blocked.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = pass_on as *const () as libc::sighandler_t;
+    // SAFETY: the action lives during the call; the handler calls nothing but `kill`.
+    check(unsafe { libc::sigaction(libc::SIGTERM, &raw const action, std::ptr::null_mut()) }.into())
+}
+
+/// A number that this process and those that it forks see alike, until they end.
+pub(super) fn shared_counter() -> io::Result<&'static AtomicU64> {
+    // SAFETY: a new mapping, which nothing else refers to. It is never unmapped.
+    let page = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            size_of::<AtomicU64>(),
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_SHARED | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )
+    };
+    if page == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the mapping is aligned to a page and zeroed by the kernel, and stays.
+    Ok(unsafe { &*page.cast::<AtomicU64>() })
 }
 
 fn check(result: libc::c_long) -> io::Result<()> {

@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use aion_machine::{
-    Error, ExecLimits, ExecRequest, FileConfinement, LocalMachine, LocalOptions, MAX_OUTPUT_BYTES, Machine,
-    Namespaces, NetworkConfinement, ProcessConfinement, RelPath, Supervisor, Tier,
+    Ending, Error, ExecLimits, ExecRequest, FileConfinement, LocalMachine, LocalOptions, MAX_OUTPUT_BYTES,
+    Machine, Namespaces, NetworkConfinement, ProcessConfinement, RelPath, Supervisor, Tier,
 };
 
 use crate::support::{Place, both, options, path};
@@ -414,6 +414,86 @@ fn parent_of(pid: i32) -> i32 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let (_, rest) = stat.rsplit_once(')').unwrap();
     rest.split_ascii_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// A program has a moment to end by itself; one that does not use it is killed.
+#[tokio::test]
+async fn a_program_is_asked_before_it_is_killed() {
+    for options in both() {
+        let place = Place::with(options).await;
+        let limits = ExecLimits::default().with_wall_ms(300).with_grace_ms(5000);
+        let polite = "trap 'echo bye; exit 3' TERM; while :; do sleep 0.02; done";
+        let request = ExecRequest::shell(polite).with_limits(limits.clone());
+        let out = place.work.exec(request).await.unwrap();
+        assert_eq!(
+            (out.exit_code, out.ending, out.stdout.text().as_str()),
+            (Some(3), Ending::TimedOut, "bye\n"),
+            "{out:?}"
+        );
+        let deaf = "trap '' TERM; while :; do sleep 0.02; done";
+        for (grace_ms, least_ms) in [(400, 700), (0, 300)] {
+            let limits = limits.clone().with_grace_ms(grace_ms);
+            let out = place
+                .work
+                .exec(ExecRequest::shell(deaf).with_limits(limits))
+                .await
+                .unwrap();
+            assert_eq!((out.signal, out.ending), (Some(9), Ending::TimedOut));
+            assert!(
+                (least_ms..least_ms + 300).contains(&out.duration_ms),
+                "{}",
+                out.duration_ms
+            );
+        }
+    }
+}
+
+/// Not each process by itself: all together.
+#[tokio::test]
+async fn the_memory_of_all_together_is_limited() {
+    for options in both() {
+        let place = Place::with(options).await;
+        let hold = "dd if=/dev/zero of=/dev/null bs=60M count=60000 2>/dev/null";
+        let four = format!("{hold} & {hold} & {hold} & {hold} & wait");
+        let run = async |mib: u64| {
+            let limits = ExecLimits::default().with_wall_ms(3000).with_grace_ms(0);
+            let limits = limits.with_total_memory_bytes(mib << 20);
+            place
+                .work
+                .exec(ExecRequest::shell(&four).with_limits(limits))
+                .await
+                .unwrap()
+        };
+        let enough = run(600).await;
+        assert_eq!(
+            enough.ending,
+            Ending::TimedOut,
+            "control: one is below the limit, and so are four"
+        );
+        let out = run(150).await;
+        assert_eq!((out.ending, out.signal), (Ending::MemoryLimit, Some(9)));
+        assert!(out.duration_ms < 2000, "{}", out.duration_ms);
+    }
+}
+
+/// Short-lived writers, none of which is seen, are counted when they are buried.
+#[tokio::test]
+async fn what_is_written_is_limited() {
+    for options in both() {
+        let place = Place::with(options).await;
+        let fill = "i=0; while [ $i -lt 40 ]; do (head -c 2000000 /dev/zero > f$i &) ; i=$((i+1)); sleep 0.02; done; sleep 0.3";
+        let run = async |mib: u64| {
+            let limits = ExecLimits::default().with_written_bytes(mib << 20);
+            place
+                .work
+                .exec(ExecRequest::shell(fill).with_limits(limits))
+                .await
+                .unwrap()
+        };
+        assert!(run(100).await.success(), "control");
+        let out = run(20).await;
+        assert_eq!(out.ending, Ending::DiskLimit, "{out:?}");
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,238 @@
+//! What a tree of processes uses, as `/proc` shows it: for limits that no cgroup holds.
+//!
+//! A look is a picture of one moment; between two of them a program can go above its limit for a
+//! while. What cannot be seen is in docs/SECURITY.md: files in memory that are only on their way
+//! through a socket, and what a process wrote that ended unseen and that nobody waited for.
+
+use std::collections::HashSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::process::Pid;
+
+use super::reaper;
+use crate::{Ending, ExecLimits};
+
+/// The unit of `st_blocks`, and of what `wait4` says was written.
+const BLOCK_BYTES: u64 = 512;
+
+/// What a tree uses.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Usage {
+    /// Processes and their threads.
+    threads: u64,
+    /// Pages in memory; those that several processes share are counted for each.
+    resident_bytes: u64,
+    /// Files in memory that a process holds open, and shared memory segments.
+    unnamed_bytes: u64,
+    /// What living processes wrote to disks, with those of their children that they waited for.
+    written_bytes: u64,
+}
+
+/// Holds what a tree uses against its limits.
+pub(super) struct Scales {
+    limits: ExecLimits,
+    /// Blocks written by processes that somebody of the supervisor took leave of.
+    departed_blocks: &'static AtomicU64,
+    page_bytes: u64,
+    /// How many processes of the tree are not the program's.
+    overhead: u64,
+}
+
+impl Scales {
+    /// `departed_blocks` is counted up by whoever takes leave of orphans; so many processes are ours.
+    pub(super) fn new(limits: &ExecLimits, departed_blocks: &'static AtomicU64, overhead: u64) -> Self {
+        Self {
+            limits: limits.clone(),
+            departed_blocks,
+            page_bytes: rustix::param::page_size() as u64,
+            overhead,
+        }
+    }
+
+    /// What is above its limit now, if anything is.
+    pub(super) fn look(&mut self) -> Option<Ending> {
+        let pids = self.pids();
+        let usage = pids.iter().fold(Usage::default(), |sum, pid| self.add(sum, pid));
+        let above = |used: u64, limit: u64| limit > 0 && used > limit;
+        if above(usage.threads.saturating_sub(self.overhead), self.limits.processes) {
+            return Some(Ending::ProcessLimit);
+        }
+        if above(
+            usage.resident_bytes + usage.unnamed_bytes,
+            self.limits.total_memory_bytes,
+        ) {
+            // The cheap sum counts shared pages for each who shares them: now it is worth to look closely.
+            let exact: u64 = pids.iter().map(|pid| proportional_bytes(pid)).sum();
+            if exact + usage.unnamed_bytes > self.limits.total_memory_bytes {
+                return Some(Ending::MemoryLimit);
+            }
+        }
+        let departed = self.departed_blocks.load(Ordering::Relaxed) * BLOCK_BYTES;
+        above(usage.written_bytes + departed, self.limits.written_bytes).then_some(Ending::DiskLimit)
+    }
+
+    /// The processes of the tree, by their names in `/proc`.
+    fn pids(&self) -> Vec<String> {
+        let ourselves = rustix::process::getpid();
+        let shown = fs::read_link("/proc/self").ok();
+        if shown.is_some_and(|name| name.to_str() == Some(&ourselves.to_string())) {
+            let below = below(ourselves).unwrap_or_else(|| reaper::descendants(ourselves));
+            return below
+                .into_iter()
+                .map(|pid| pid.as_raw_nonzero().to_string())
+                .collect();
+        }
+        // The `/proc` of the namespace, which shows nothing else.
+        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+        entries
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .filter(|name| name.bytes().all(|b| b.is_ascii_digit()))
+            .collect()
+    }
+
+    fn add(&self, sum: Usage, pid: &str) -> Usage {
+        let resident = self.resident_bytes(pid);
+        Usage {
+            threads: sum.threads + threads(pid),
+            resident_bytes: sum.resident_bytes + resident,
+            unnamed_bytes: sum.unnamed_bytes + unnamed_bytes(pid),
+            written_bytes: sum.written_bytes + written_bytes(pid),
+        }
+    }
+
+    fn resident_bytes(&self, pid: &str) -> u64 {
+        let statm = read(pid, "statm");
+        let pages = statm
+            .split(' ')
+            .nth(1)
+            .and_then(|pages| pages.parse::<u64>().ok());
+        pages.unwrap_or(0) * self.page_bytes
+    }
+}
+
+fn read(pid: &str, name: &str) -> String {
+    fs::read_to_string(Path::new("/proc").join(pid).join(name)).unwrap_or_default()
+}
+
+/// The number after a key in the form `key: 123`.
+fn field(text: &str, key: &str) -> Option<u64> {
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
+    line.split_ascii_whitespace().next()?.parse().ok()
+}
+
+/// A process that is over but not yet buried has one too.
+fn threads(pid: &str) -> u64 {
+    let stat = read(pid, "stat");
+    let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let count = after_name.split_ascii_whitespace().nth(17);
+    count.and_then(|n| n.parse().ok()).unwrap_or(0)
+}
+
+/// Memory of a process that is not a file on a disk; a page that several share is divided among them.
+fn proportional_bytes(pid: &str) -> u64 {
+    let rollup = read(pid, "smaps_rollup");
+    let parts = field(&rollup, "Pss_Anon").zip(field(&rollup, "Pss_Shmem"));
+    let kib = parts.map(|(anon, shared)| anon + shared);
+    kib.or_else(|| field(&rollup, "Pss"))
+        .or_else(|| field(&read(pid, "status"), "RssAnon"))
+        .unwrap_or(0)
+        * 1024
+}
+
+fn written_bytes(pid: &str) -> u64 {
+    let io = read(pid, "io");
+    let written = field(&io, "write_bytes").unwrap_or(0);
+    written.saturating_sub(field(&io, "cancelled_write_bytes").unwrap_or(0))
+}
+
+/// Files in memory that a process holds open: they need not be mapped by anybody.
+fn unnamed_bytes(pid: &str) -> u64 {
+    let mut seen = HashSet::new();
+    let Ok(entries) = fs::read_dir(Path::new("/proc").join(pid).join("fd")) else {
+        return 0;
+    };
+    entries
+        .flatten()
+        .filter(|entry| {
+            fs::read_link(entry.path())
+                .is_ok_and(|to| to.as_os_str().as_encoded_bytes().starts_with(b"/memfd:"))
+        })
+        .filter_map(|entry| fs::metadata(entry.path()).ok())
+        .filter(|file| seen.insert((file.dev(), file.ino())))
+        .map(|file| file.blocks() * BLOCK_BYTES)
+        .sum()
+}
+
+/// All processes below one, if the kernel lists children.
+fn below(ancestor: Pid) -> Option<Vec<Pid>> {
+    let mut found = Vec::new();
+    let mut open = vec![ancestor];
+    while let Some(pid) = open.pop() {
+        let children = children(pid);
+        if pid == ancestor && children.is_none() {
+            return None;
+        }
+        open.extend(children.iter().flatten());
+        found.extend(children.into_iter().flatten());
+    }
+    Some(found)
+}
+
+fn children(pid: Pid) -> Option<Vec<Pid>> {
+    let tasks = fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero())).ok()?;
+    let mut all = Vec::new();
+    for task in tasks.flatten() {
+        let list = fs::read_to_string(task.path().join("children")).ok()?;
+        let pids = list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok());
+        all.extend(pids.filter_map(Pid::from_raw));
+    }
+    Some(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_proc_says_is_understood() {
+        assert_eq!(field("rchar: 1\nwrite_bytes: 4096\n", "write_bytes"), Some(4096));
+        assert_eq!(field("Pss:     12 kB\nPss_Anon:   7 kB\n", "Pss_Anon"), Some(7));
+        assert_eq!(field("Pss:     12 kB\n", "Pss"), Some(12));
+        assert_eq!(field("", "Pss"), None);
+        assert!(threads("self") >= 1);
+        assert!(proportional_bytes("self") > 10 << 10);
+    }
+
+    /// A file in memory counts although nobody maps it.
+    #[test]
+    fn a_file_in_memory_is_seen() {
+        let before = unnamed_bytes("self");
+        let file = rustix::fs::memfd_create("test", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+        rustix::io::write(&file, &[1; 8192]).unwrap();
+        assert!(unnamed_bytes("self") >= before + 8192);
+    }
+
+    static NONE: AtomicU64 = AtomicU64::new(0);
+
+    #[test]
+    fn a_child_is_below_and_above_a_limit() {
+        let mut child = std::process::Command::new("sleep").arg("5").spawn().unwrap();
+        let ourselves = rustix::process::getpid();
+        let pid = Pid::from_child(&child);
+        assert!(below(ourselves).is_none_or(|all| all.contains(&pid)));
+        let look = |limits: &ExecLimits| Scales::new(limits, &NONE, 0).look();
+        let enough = ExecLimits::default();
+        assert_eq!(look(&enough), None);
+        assert_eq!(
+            look(&enough.clone().with_total_memory_bytes(1)),
+            Some(Ending::MemoryLimit)
+        );
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}
