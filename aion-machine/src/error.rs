@@ -88,6 +88,24 @@ pub enum Error {
         /// Which edit of the request, from 0.
         index: usize,
     },
+    /// The text is not a unified diff of one file.
+    #[error("the patch is not valid, line {line}: {reason}")]
+    PatchInvalid {
+        /// The line of the patch, from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A hunk does not apply; the file is as it was.
+    #[error("hunk {hunk} of the patch does not apply to `{path}`: {reason}")]
+    PatchRejected {
+        /// The path that was asked for.
+        path: RelPath,
+        /// Which hunk of the patch, from 1.
+        hunk: usize,
+        /// Which line differs and how.
+        reason: String,
+    },
     /// The file has other names, which a write would cut off or, worse, write through.
     #[error("`{path}` has {links} hard links; it is not written to")]
     HardLinked {
@@ -154,6 +172,14 @@ pub enum Error {
         /// The limit in force.
         limit: usize,
     },
+    /// There are as many watches, or directories in one, as the machine or its system allows.
+    #[error("this many changes cannot be watched: the limit of {limit} {what} is reached")]
+    TooManyWatches {
+        /// What there are too many of.
+        what: &'static str,
+        /// The limit in force.
+        limit: usize,
+    },
     /// The snapshot was never taken, or was forgotten.
     #[error("the snapshot {id} is not known")]
     UnknownSnapshot {
@@ -201,6 +227,8 @@ impl Error {
             Self::Conflict { .. } => "conflict",
             Self::EditNotFound { .. } => "edit_not_found",
             Self::EditAmbiguous { .. } => "edit_ambiguous",
+            Self::PatchInvalid { .. } => "invalid_patch",
+            Self::PatchRejected { .. } => "patch_rejected",
             Self::HardLinked { .. } => "hard_linked",
             Self::NoSpace { .. } => "no_space",
             Self::Pattern { .. } => "invalid_pattern",
@@ -211,6 +239,7 @@ impl Error {
             Self::NoSupervisor => "no_supervisor",
             Self::Supervisor { .. } => "supervisor_failed",
             Self::Busy { .. } => "busy",
+            Self::TooManyWatches { .. } => "too_many_watches",
             Self::UnknownSnapshot { .. } => "unknown_snapshot",
             Self::Unsupported { .. } => "unsupported",
             Self::Io { .. } => "io",

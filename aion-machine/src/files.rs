@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Diff, RelPath};
+use crate::{Diff, Encoding, RelPath};
 
 /// A name of a content: the first 128 bits of its BLAKE3 hash, in hexadecimal.
 ///
@@ -107,24 +107,13 @@ impl ReadOptions {
     }
 }
 
-/// What the bytes of a file are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Encoding {
-    /// The returned bytes are UTF-8 text.
-    Utf8,
-    /// They are not.
-    Binary,
-}
-
 /// A part of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReadOutput {
     /// The bytes of the part, at most `max_bytes`.
     pub bytes: Vec<u8>,
-    /// Whether they are text.
+    /// What they are as text.
     pub encoding: Encoding,
     /// Size of the whole file in bytes.
     pub size_bytes: u64,
@@ -135,9 +124,9 @@ pub struct ReadOutput {
 }
 
 impl ReadOutput {
-    /// The bytes as text, with U+FFFD for what is not UTF-8.
+    /// The bytes as text in their encoding, with U+FFFD for what is none.
     pub fn text_lossy(&self) -> String {
-        String::from_utf8_lossy(&self.bytes).into_owned()
+        self.encoding.decode(&self.bytes)
     }
 }
 
@@ -164,6 +153,20 @@ pub enum Parents {
     Require,
 }
 
+/// What a write survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Durability {
+    /// The end of this process. The host may lose it, but never leaves half of it.
+    #[default]
+    None,
+    /// The content survives a crash of the host, if its name does.
+    File,
+    /// Content and name survive a crash of the host.
+    Full,
+}
+
 /// A content to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -176,6 +179,8 @@ pub struct WriteRequest {
     pub if_match: Option<Etag>,
     /// What to do about missing directories.
     pub parents: Parents,
+    /// What the write survives; the machine's choice if absent.
+    pub durability: Option<Durability>,
 }
 
 impl WriteRequest {
@@ -186,6 +191,7 @@ impl WriteRequest {
             mode: WriteMode::Upsert,
             if_match: None,
             parents: Parents::Create,
+            durability: None,
         }
     }
 
@@ -209,10 +215,17 @@ impl WriteRequest {
         self.parents = parents;
         self
     }
+
+    /// Chooses what the write survives.
+    #[must_use]
+    pub fn with_durability(mut self, durability: Durability) -> Self {
+        self.durability = Some(durability);
+        self
+    }
 }
 
 /// What a write or an edit did.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct WriteOutput {
     /// The etag of the content that the file has now.
@@ -225,6 +238,20 @@ pub struct WriteOutput {
     pub changed: bool,
     /// From the old to the new content.
     pub diff: Diff,
+}
+
+impl WriteOutput {
+    /// What a write answers that puts a content in the place of another one, or of none.
+    pub fn between(path: &RelPath, old: Option<&[u8]>, new: &[u8], max_diff_bytes: usize) -> Self {
+        let before = old.unwrap_or_default();
+        Self {
+            etag: Etag::of(new),
+            size_bytes: new.len() as u64,
+            created: old.is_none(),
+            changed: old != Some(new),
+            diff: Diff::between(path.as_str(), before, new, max_diff_bytes),
+        }
+    }
 }
 
 /// One exact replacement.
@@ -297,7 +324,7 @@ impl EntryKind {
 }
 
 /// What is known of an entry without reading it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Stat {
     /// Where it is, from the workspace root.
@@ -310,8 +337,20 @@ pub struct Stat {
     pub modified_ms: i64,
 }
 
+impl Stat {
+    /// An entry of this kind, empty and as old as the epoch.
+    pub fn new(path: RelPath, kind: EntryKind) -> Self {
+        Self {
+            path,
+            kind,
+            size_bytes: 0,
+            modified_ms: 0,
+        }
+    }
+}
+
 /// The entries of a directory.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Listing {
     /// In byte order of their names.

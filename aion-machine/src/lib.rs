@@ -53,6 +53,7 @@
 
 mod diff;
 mod edit;
+mod encoding;
 mod enforcement;
 mod error;
 mod exec;
@@ -60,15 +61,19 @@ mod execution;
 mod files;
 mod local;
 mod machine;
+mod patch;
 mod path;
+mod range;
 mod search;
 mod snapshot;
 pub mod supervisor;
 #[cfg(feature = "testkit")]
 pub mod testkit;
+mod watch;
 
 pub use self::diff::{Diff, MAX_DIFF_BYTES};
 pub use self::edit::apply_edits;
+pub use self::encoding::Encoding;
 pub use self::enforcement::{
     Enforcement, FileConfinement, NetworkConfinement, ProcessConfinement, ResourceLimit, Tier,
 };
@@ -81,14 +86,16 @@ pub use self::execution::{
     ExecCursor, ExecEvent, ExecFeed, ExecFollower, ExecHandle, Execution, KillReason, OutputStream,
 };
 pub use self::files::{
-    Edit, Encoding, EntryKind, Etag, Listing, Occurrences, Parents, ReadOptions, ReadOutput, ReadRange,
+    Durability, Edit, EntryKind, Etag, Listing, Occurrences, Parents, ReadOptions, ReadOutput, ReadRange,
     RemoveMode, RenameMode, Stat, WriteMode, WriteOutput, WriteRequest,
 };
-pub use self::local::{Durability, LocalMachine, LocalOptions, LocalWorkspace, Supervisor};
+pub use self::local::{LocalMachine, LocalOptions, LocalWorkspace, Resolution, Supervisor};
 pub use self::machine::{Capabilities, Machine, Workspace, WorkspaceSpec};
+pub use self::patch::{MAX_PATCH_HUNKS, PatchRequest, apply_patch};
 pub use self::path::{MAX_COMPONENT_BYTES, MAX_PATH_BYTES, PathError, RelPath};
 pub use self::search::{
     Case, GlobOutput, GlobRequest, GrepHit, GrepOutput, GrepRequest, IgnoreRules, WalkLimits,
 };
 pub use self::snapshot::{ChangeKind, FileChange, SnapshotId, TreeDiff};
 pub use self::supervisor::Namespaces;
+pub use self::watch::{MAX_WATCH_EVENTS, Watch, WatchEvent, WatchRequest, WatchSender};

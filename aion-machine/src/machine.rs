@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Edit, Enforcement, ExecOutput, ExecRequest, Execution, GlobOutput, GlobRequest, GrepOutput, GrepRequest,
-    Listing, ReadOptions, ReadOutput, RelPath, RemoveMode, RenameMode, Result, SnapshotId, Stat, TreeDiff,
-    WriteOutput, WriteRequest,
+    Edit, Enforcement, Error, ExecOutput, ExecRequest, Execution, GlobOutput, GlobRequest, GrepOutput,
+    GrepRequest, Listing, PatchRequest, ReadOptions, ReadOutput, RelPath, RemoveMode, RenameMode, Result,
+    SnapshotId, Stat, TreeDiff, Watch, WatchRequest, WriteOutput, WriteRequest,
 };
 
 /// What a machine can do beside reading and writing files.
@@ -20,6 +20,9 @@ pub struct Capabilities {
     pub exec: bool,
     /// [`Workspace::snapshot`] and [`Workspace::diff`].
     pub snapshot: bool,
+    /// [`Workspace::watch`].
+    #[serde(default)]
+    pub watch: bool,
     /// Whether contents survive the machine.
     pub durable: bool,
 }
@@ -86,6 +89,12 @@ pub trait Workspace: Debug + Send + Sync + 'static {
     /// # Errors
     /// If a text does not occur, or occurs more often than the edit says.
     async fn edit(&self, path: &RelPath, edits: &[Edit]) -> Result<WriteOutput>;
+
+    /// Applies a unified diff to a file, all of it or nothing; a file that is not there is empty text.
+    ///
+    /// # Errors
+    /// If it is not a diff of one file, or a hunk does not apply.
+    async fn patch(&self, path: &RelPath, request: PatchRequest) -> Result<WriteOutput>;
 
     /// What is at a path. A symbolic link is not followed.
     ///
@@ -156,4 +165,15 @@ pub trait Workspace: Debug + Send + Sync + 'static {
     /// # Errors
     /// If one of them is not remembered.
     async fn diff(&self, from: SnapshotId, to: SnapshotId) -> Result<TreeDiff>;
+
+    /// Tells of changes below a directory as they happen, from now on.
+    ///
+    /// # Errors
+    /// If it is not a directory, or so much cannot be watched, or the machine cannot watch.
+    async fn watch(&self, request: WatchRequest) -> Result<Watch> {
+        let _ = request;
+        Err(Error::Unsupported {
+            what: "watch for changes",
+        })
+    }
 }

@@ -113,7 +113,7 @@ impl GlobRequest {
 }
 
 /// What a glob found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct GlobOutput {
     /// Files and links whose path matches, in byte order of their paths.
@@ -228,7 +228,7 @@ impl GrepRequest {
 }
 
 /// One matching line.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct GrepHit {
     /// The file.
@@ -243,8 +243,21 @@ pub struct GrepHit {
     pub after: Vec<String>,
 }
 
+impl GrepHit {
+    /// A line without its surroundings.
+    pub fn new(path: RelPath, line: u64, text: impl Into<String>) -> Self {
+        Self {
+            path,
+            line,
+            text: text.into(),
+            before: Vec::new(),
+            after: Vec::new(),
+        }
+    }
+}
+
 /// What a grep found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct GrepOutput {
     /// By path, then by line.

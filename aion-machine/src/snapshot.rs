@@ -13,6 +13,11 @@ use crate::{Diff, Etag, RelPath};
 pub struct SnapshotId(pub(crate) u64);
 
 impl SnapshotId {
+    /// The snapshot of this number, of a backend of your own.
+    pub fn new(id: u64) -> Self {
+        Self(id)
+    }
+
     /// The number.
     pub fn get(self) -> u64 {
         self.0
@@ -44,6 +49,18 @@ pub struct FileChange {
     pub size_bytes: u64,
     /// The difference, where both contents are known text.
     pub diff: Diff,
+}
+
+impl FileChange {
+    /// A change of which nothing else is known.
+    pub fn new(path: RelPath, kind: ChangeKind) -> Self {
+        Self {
+            path,
+            kind,
+            size_bytes: 0,
+            diff: Diff::default(),
+        }
+    }
 }
 
 /// All that changed between two snapshots.

@@ -1,19 +1,22 @@
 //! Reading and writing below a held directory.
 
+use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{AtFlags, Dir, Gid, Mode, OFlags, RenameFlags, Stat as RawStat, Uid};
 use rustix::io::Errno;
 
-use super::Durability;
-use super::root::{Root, kind_of, open_beneath, stat_in};
+use super::root::{Root, kind_of, stat_in};
 use crate::{
-    Diff, Edit, Encoding, EntryKind, Error, Etag, Listing, Parents, ReadOptions, ReadOutput, ReadRange,
-    RelPath, RemoveMode, RenameMode, Result, Stat, WriteMode, WriteOutput, WriteRequest,
+    Durability, Edit, Encoding, EntryKind, Error, Etag, Listing, Parents, PatchRequest, ReadOptions,
+    ReadOutput, ReadRange, RelPath, RemoveMode, RenameMode, Result, Stat, WriteMode, WriteOutput,
+    WriteRequest,
 };
 
 /// Names of unfinished writes begin with this; they are left out of listings and searches.
@@ -31,6 +34,7 @@ pub(crate) struct FileLimits {
     pub(crate) max_file_bytes: u64,
     pub(crate) max_diff_bytes: usize,
     pub(crate) durability: Durability,
+    pub(crate) min_free_bytes: u64,
 }
 
 /// Reads a file or a part of it.
@@ -42,39 +46,31 @@ pub(crate) fn read(
 ) -> Result<ReadOutput> {
     let (file, stat) = root.open_regular(path)?;
     let fail = |e| Error::from_io("read", path, e);
-    let (part, size_bytes, etag) = if size_of(&stat) <= limits.max_file_bytes {
+    let limit = usize::try_from(limits.max_file_bytes).unwrap_or(usize::MAX);
+    let options = options.clone().with_max_bytes(options.max_bytes.min(limit));
+    if size_of(&stat) <= limits.max_file_bytes {
         let whole = read_whole(&file, path, limits.max_file_bytes)?;
-        let part = part_of(&whole, options);
-        (part, whole.len() as u64, Some(Etag::of(&whole)))
-    } else {
-        (part_of_large(file, options).map_err(fail)?, size_of(&stat), None)
-    };
-    Ok(finish_read(part, size_bytes, etag))
+        return Ok(ReadOutput::of(whole, &options));
+    }
+    let mut head = [0; 2];
+    let got = file.read_at(&mut head, 0).map_err(fail)?;
+    let mark = Encoding::marked(&head[..got]);
+    if mark.is_some() && matches!(options.range, ReadRange::Lines { .. }) {
+        check_size(path, size_of(&stat), limits)?;
+    }
+    let part = part_of_large(file, &options).map_err(fail)?;
+    Ok(crate::range::finish(
+        part.bytes,
+        part.truncated,
+        mark,
+        size_of(&stat),
+    ))
 }
 
 /// Some bytes of a file, and whether more follow that were wanted or not.
 struct Part {
     bytes: Vec<u8>,
     truncated: bool,
-}
-
-fn finish_read(mut part: Part, size_bytes: u64, etag: Option<Etag>) -> ReadOutput {
-    let encoding = match std::str::from_utf8(&part.bytes) {
-        Ok(_) => Encoding::Utf8,
-        // A character that was cut in two by the size limit is not a reason to call it binary.
-        Err(e) if part.truncated && e.error_len().is_none() && e.valid_up_to() > 0 => {
-            part.bytes.truncate(e.valid_up_to());
-            Encoding::Utf8
-        }
-        Err(_) => Encoding::Binary,
-    };
-    ReadOutput {
-        bytes: part.bytes,
-        encoding,
-        size_bytes,
-        truncated: part.truncated,
-        etag,
-    }
 }
 
 fn read_whole(file: &File, path: &RelPath, limit_bytes: u64) -> Result<Vec<u8>> {
@@ -89,45 +85,6 @@ fn read_whole(file: &File, path: &RelPath, limit_bytes: u64) -> Result<Vec<u8>> 
         });
     }
     Ok(whole)
-}
-
-/// Cuts the wanted part out of a content.
-fn part_of(whole: &[u8], options: &ReadOptions) -> Part {
-    let (start, end) = match options.range {
-        ReadRange::All => (0, whole.len()),
-        ReadRange::Bytes { offset, len } => {
-            let start = usize::try_from(offset).unwrap_or(usize::MAX).min(whole.len());
-            (
-                start,
-                start
-                    .saturating_add(usize::try_from(len).unwrap_or(usize::MAX))
-                    .min(whole.len()),
-            )
-        }
-        ReadRange::Lines { first, count } => line_span(whole, first, count),
-    };
-    let end = end.min(start.saturating_add(options.max_bytes));
-    Part {
-        bytes: whole[start..end].to_vec(),
-        truncated: end < whole.len(),
-    }
-}
-
-/// The bytes of lines `first .. first + count`, counted from 1.
-fn line_span(whole: &[u8], first: u64, count: u64) -> (usize, usize) {
-    let (mut start, mut at, mut line) = (whole.len(), 0, 1);
-    let last = first.max(1).saturating_add(count);
-    while at < whole.len() && line < last {
-        if line == first.max(1) {
-            start = at;
-        }
-        at = whole[at..]
-            .iter()
-            .position(|b| *b == b'\n')
-            .map_or(whole.len(), |n| at + n + 1);
-        line += 1;
-    }
-    (start.min(at), at)
 }
 
 /// The same for a file that is too large to hold; lines before the wanted ones are read and dropped.
@@ -207,7 +164,12 @@ pub(crate) fn write(
         replace,
         old: old.as_ref(),
     };
-    replace_content(&target, &request.content, limits.durability)?;
+    check_room(root, path, request.content.len(), limits)?;
+    replace_content(
+        &target,
+        &request.content,
+        request.durability.unwrap_or(limits.durability),
+    )?;
     Ok(outcome(path, old.as_ref(), &request.content, limits))
 }
 
@@ -217,19 +179,74 @@ pub(crate) fn edit(root: &Root, path: &RelPath, edits: &[Edit], limits: &FileLim
     let Some(old) = existing(root, path, &dir, name, limits)? else {
         return Err(Error::NotFound { path: path.clone() });
     };
-    let text = std::str::from_utf8(&old.content).map_err(|_| Error::NotText { path: path.clone() })?;
+    let text = text_of(path, &old.content)?;
     let new = crate::apply_edits(path, text, edits, limits.max_file_bytes)?.into_bytes();
-    if new != old.content {
+    put_changed(root, path, (&dir, name), Some(&old), &new, limits)
+}
+
+/// Applies a unified diff; see [`crate::Workspace::patch`].
+pub(crate) fn patch(
+    root: &Root,
+    path: &RelPath,
+    request: &PatchRequest,
+    limits: &FileLimits,
+) -> Result<WriteOutput> {
+    let (dir, name) = root.open_parent(path)?;
+    let old = existing(root, path, &dir, name, limits)?;
+    check_etag(path, request.if_match.as_ref(), old.as_ref())?;
+    let before = old.as_ref().map_or(&[][..], |old| &old.content);
+    let text = text_of(path, before)?;
+    let new = crate::apply_patch(path, text, &request.patch, limits.max_file_bytes)?.into_bytes();
+    let limits = FileLimits {
+        durability: request.durability.unwrap_or(limits.durability),
+        ..limits.clone()
+    };
+    put_changed(root, path, (&dir, name), old.as_ref(), &new, &limits)
+}
+
+fn text_of<'c>(path: &RelPath, content: &'c [u8]) -> Result<&'c str> {
+    std::str::from_utf8(content).map_err(|_| Error::NotText { path: path.clone() })
+}
+
+/// Writes a content that was made from the old one, if it is another one.
+fn put_changed(
+    root: &Root,
+    path: &RelPath,
+    (dir, name): (&OwnedFd, &str),
+    old: Option<&Existing>,
+    new: &[u8],
+    limits: &FileLimits,
+) -> Result<WriteOutput> {
+    if old.is_none_or(|old| old.content != *new) {
+        let replace = match old {
+            Some(_) => RenameMode::Replace,
+            None => RenameMode::NoReplace,
+        };
         let target = Target {
-            dir: &dir,
+            dir,
             name,
             path,
-            replace: RenameMode::Replace,
-            old: Some(&old),
+            replace,
+            old,
         };
-        replace_content(&target, &new, limits.durability)?;
+        check_room(root, path, new.len(), limits)?;
+        replace_content(&target, new, limits.durability)?;
     }
-    Ok(outcome(path, Some(&old), &new, limits))
+    Ok(outcome(path, old, new, limits))
+}
+
+/// Some room is left to the host; what would take of it is refused before anything is written.
+fn check_room(root: &Root, path: &RelPath, size_bytes: usize, limits: &FileLimits) -> Result<()> {
+    if limits.min_free_bytes == 0 {
+        return Ok(());
+    }
+    let free_bytes = root
+        .free_bytes()
+        .map_err(|e| Error::from_io("look at the disk of", path, e))?;
+    if free_bytes < limits.min_free_bytes.saturating_add(size_bytes as u64) {
+        return Err(Error::NoSpace { path: path.clone() });
+    }
+    Ok(())
 }
 
 fn check_size(path: &RelPath, size_bytes: u64, limits: &FileLimits) -> Result<()> {
@@ -286,7 +303,11 @@ fn check_conditions(path: &RelPath, request: &WriteRequest, old: Option<&Existin
     if request.mode == WriteMode::CreateNew && old.is_some() {
         return Err(Error::Exists { path: path.clone() });
     }
-    let Some(expected) = &request.if_match else {
+    check_etag(path, request.if_match.as_ref(), old)
+}
+
+fn check_etag(path: &RelPath, expected: Option<&Etag>, old: Option<&Existing>) -> Result<()> {
+    let Some(expected) = expected else {
         return Ok(());
     };
     let found = old.map(|old| Etag::of(&old.content));
@@ -302,14 +323,8 @@ fn check_conditions(path: &RelPath, request: &WriteRequest, old: Option<&Existin
 }
 
 fn outcome(path: &RelPath, old: Option<&Existing>, new: &[u8], limits: &FileLimits) -> WriteOutput {
-    let before = old.map_or(&[][..], |old| &old.content);
-    WriteOutput {
-        etag: Etag::of(new),
-        size_bytes: new.len() as u64,
-        created: old.is_none(),
-        changed: old.is_none() || before != new,
-        diff: Diff::between(path.as_str(), before, new, limits.max_diff_bytes),
-    }
+    let before = old.map(|old| old.content.as_slice());
+    WriteOutput::between(path, before, new, limits.max_diff_bytes)
 }
 
 /// Where a content goes.
@@ -422,7 +437,7 @@ fn size_of(stat: &RawStat) -> u64 {
 /// The entries of a directory.
 pub(crate) fn list(root: &Root, path: &RelPath, max_entries: usize) -> Result<Listing> {
     let fail = |e: Errno| Error::from_io("list", path, e.into());
-    let fd = root.open(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
+    let fd = root.open(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
     let mut listing = Listing {
         entries: Vec::new(),
         truncated: false,
@@ -449,7 +464,7 @@ pub(crate) fn list(root: &Root, path: &RelPath, max_entries: usize) -> Result<Li
 }
 
 /// `None` for entries that are not shown, `Some(None)` for names that are not UTF-8.
-pub(crate) fn listed_name(name: &std::ffi::CStr) -> Option<Option<&str>> {
+pub(crate) fn listed_name(name: &CStr) -> Option<Option<&str>> {
     let text = name.to_str().ok();
     match text {
         Some("." | "..") => None,
@@ -471,7 +486,8 @@ pub(crate) fn remove(root: &Root, path: &RelPath, mode: RemoveMode) -> Result<()
     let (dir, name) = root.open_parent(path)?;
     let is_dir = kind_of(&stat_in(dir.as_fd(), name).map_err(fail)?) == EntryKind::Directory;
     if is_dir && mode == RemoveMode::Tree {
-        remove_entries(&dir, name, 0).map_err(fail)?;
+        let name = CString::new(name).map_err(|_| Error::from(crate::PathError::Nul))?;
+        remove_entries(root, &dir, &name, 0).map_err(fail)?;
     }
     let flags = if is_dir {
         AtFlags::REMOVEDIR
@@ -482,12 +498,12 @@ pub(crate) fn remove(root: &Root, path: &RelPath, mode: RemoveMode) -> Result<()
 }
 
 /// Empties a directory; links in it are removed, never followed.
-fn remove_entries(parent: &OwnedFd, name: &str, depth: usize) -> Result<(), Errno> {
+fn remove_entries(root: &Root, parent: &OwnedFd, name: &CStr, depth: usize) -> Result<(), Errno> {
     if depth == MAX_REMOVE_DEPTH {
         return Err(Errno::NAMETOOLONG);
     }
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
-    let dir = open_beneath(parent.as_fd(), name.as_ref(), flags, Mode::empty())?;
+    let name = Path::new(OsStr::from_bytes(name.to_bytes()));
+    let dir = root.open_in(parent.as_fd(), name, OFlags::RDONLY | OFlags::DIRECTORY)?;
     let entries: Vec<_> = Dir::read_from(&dir)?.collect::<Result<_, _>>()?;
     for entry in entries
         .iter()
@@ -496,7 +512,7 @@ fn remove_entries(parent: &OwnedFd, name: &str, depth: usize) -> Result<(), Errn
         let name = entry.file_name();
         let stat = rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
         if kind_of(&stat) == EntryKind::Directory {
-            remove_entries(&dir, name.to_str().map_err(|_| Errno::ILSEQ)?, depth + 1)?;
+            remove_entries(root, &dir, name, depth + 1)?;
             rustix::fs::unlinkat(&dir, name, AtFlags::REMOVEDIR)?;
         } else {
             rustix::fs::unlinkat(&dir, name, AtFlags::empty())?;

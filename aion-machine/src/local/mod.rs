@@ -1,5 +1,6 @@
 //! This host as a machine: files below a held directory, processes under a supervisor.
 
+mod beneath;
 mod env;
 mod exec;
 mod files;
@@ -7,6 +8,7 @@ mod root;
 mod search;
 mod tree;
 mod walk;
+mod watch;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,6 +17,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::Semaphore;
 
+pub use self::beneath::Resolution;
 use self::files::FileLimits;
 use self::root::Root;
 #[cfg(feature = "testkit")]
@@ -23,23 +26,11 @@ use self::tree::Snapshots;
 use crate::snapshot::DiffLimits;
 use crate::supervisor::Namespaces;
 use crate::{
-    Capabilities, Edit, Enforcement, Error, ExecRequest, Execution, GlobOutput, GlobRequest, GrepOutput,
-    GrepRequest, Listing, Machine, ReadOptions, ReadOutput, RelPath, RemoveMode, RenameMode, Result,
-    SnapshotId, Stat, Tier, TreeDiff, Workspace, WorkspaceSpec, WriteOutput, WriteRequest,
+    Capabilities, Durability, Edit, Enforcement, Error, ExecRequest, Execution, GlobOutput, GlobRequest,
+    GrepOutput, GrepRequest, Listing, Machine, PatchRequest, ReadOptions, ReadOutput, RelPath, RemoveMode,
+    RenameMode, Result, SnapshotId, Stat, Tier, TreeDiff, Watch, WatchRequest, Workspace, WorkspaceSpec,
+    WriteOutput, WriteRequest,
 };
-
-/// What a write survives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum Durability {
-    /// The end of this process. The host may lose it, but never leaves half of it.
-    #[default]
-    None,
-    /// The content survives a crash of the host, if its name does.
-    File,
-    /// Content and name survive a crash of the host.
-    Full,
-}
 
 /// Who supervises executions.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -76,8 +67,10 @@ pub struct LocalOptions {
     pub max_file_bytes: u64,
     /// Longest diff that a write returns, in bytes.
     pub max_diff_bytes: usize,
-    /// What a write survives.
+    /// What a write survives, unless the request says.
     pub durability: Durability,
+    /// Nothing is written that would leave less than this free on the disk, in bytes.
+    pub min_free_bytes: u64,
 }
 
 impl Default for LocalOptions {
@@ -93,6 +86,7 @@ impl Default for LocalOptions {
             max_file_bytes: 10 << 20,
             max_diff_bytes: crate::diff::MAX_DIFF_BYTES,
             durability: Durability::None,
+            min_free_bytes: 64 << 20,
         }
     }
 }
@@ -160,11 +154,19 @@ impl LocalOptions {
         self.durability = durability;
         self
     }
+
+    /// Leaves at least this much free on the disk; 0 for no such floor.
+    #[must_use]
+    pub fn with_min_free_bytes(mut self, min_free_bytes: u64) -> Self {
+        self.min_free_bytes = min_free_bytes;
+        self
+    }
 }
 
 const CAPABILITIES: Capabilities = Capabilities {
     exec: true,
     snapshot: true,
+    watch: true,
     durable: true,
 };
 
@@ -182,6 +184,7 @@ struct Shared {
     /// One writer at a time, so that a condition still holds when the write happens.
     writer: Mutex<()>,
     executions: Arc<Semaphore>,
+    watches: Arc<Semaphore>,
     no_namespaces: exec::NoNamespaces,
 }
 
@@ -201,9 +204,15 @@ impl LocalMachine {
                 options,
                 writer: Mutex::new(()),
                 executions,
+                watches: Arc::new(Semaphore::new(watch::MAX_WATCHES)),
                 no_namespaces: exec::NoNamespaces::new(),
             }),
         })
+    }
+
+    /// Who resolves paths on this host.
+    pub fn resolution(&self) -> Resolution {
+        self.shared.root.resolution()
     }
 
     /// Opens a directory below as a workspace, as [`Machine::open`] does.
@@ -212,7 +221,7 @@ impl LocalMachine {
     /// If the directory cannot be created or is not one.
     pub fn workspace(&self, spec: &WorkspaceSpec) -> Result<LocalWorkspace> {
         self.shared.root.create_dirs(&spec.cwd)?;
-        let root = self.shared.root.descend(&spec.cwd)?;
+        let root = Arc::new(self.shared.root.descend(&spec.cwd)?);
         let snapshots = Mutex::default();
         Ok(LocalWorkspace {
             held: Arc::new(Held {
@@ -256,7 +265,7 @@ pub struct LocalWorkspace {
 #[derive(Debug)]
 struct Held {
     shared: Arc<Shared>,
-    root: Root,
+    root: Arc<Root>,
     snapshots: Mutex<Snapshots>,
 }
 
@@ -267,6 +276,7 @@ impl Held {
             max_file_bytes: options.max_file_bytes,
             max_diff_bytes: options.max_diff_bytes,
             durability: options.durability,
+            min_free_bytes: options.min_free_bytes,
         }
     }
 
@@ -329,6 +339,15 @@ impl Workspace for LocalWorkspace {
         self.on_files(move |held| {
             let _writer = held.writer();
             files::edit(&held.root, &path, &edits, &held.limits())
+        })
+        .await
+    }
+
+    async fn patch(&self, path: &RelPath, request: PatchRequest) -> Result<WriteOutput> {
+        let path = path.clone();
+        self.on_files(move |held| {
+            let _writer = held.writer();
+            files::patch(&held.root, &path, &request, &held.limits())
         })
         .await
     }
@@ -405,5 +424,10 @@ impl Workspace for LocalWorkspace {
             Ok(from.diff(&to, &DiffLimits::default()))
         })
         .await
+    }
+
+    async fn watch(&self, request: WatchRequest) -> Result<Watch> {
+        self.on_files(move |held| watch::start(Arc::clone(&held.root), &held.shared.watches, &request))
+            .await
     }
 }

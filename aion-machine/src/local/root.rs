@@ -1,30 +1,25 @@
 //! A directory held open, and the one way to reach anything below it.
 //!
-//! Nothing here compares path texts: the kernel resolves each path against the held directory and
-//! refuses every step that would leave it, whatever symbolic links do in the meantime.
+//! Nothing here compares path texts: each path is resolved against the held directory ([`Beneath`]), and
+//! every step that would leave it is refused, whatever symbolic links do in the meantime.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat as RawStat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat as RawStat};
 use rustix::io::Errno;
 
+use super::beneath::{Beneath, Resolution};
 use crate::{EntryKind, Error, RelPath, Result};
-
-/// How often a resolution that raced with a rename is tried again.
-const MAX_RESOLVE_TRIES: usize = 128;
-
-const BENEATH: ResolveFlags = ResolveFlags::BENEATH
-    .union(ResolveFlags::NO_MAGICLINKS)
-    .union(ResolveFlags::NO_XDEV);
 
 /// A directory held open by an `O_PATH` descriptor.
 #[derive(Debug)]
 pub(crate) struct Root {
     fd: OwnedFd,
     path: PathBuf,
+    beneath: Beneath,
 }
 
 impl Root {
@@ -36,18 +31,24 @@ impl Root {
             OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
             Mode::empty(),
         )?;
-        Ok(Self { fd, path })
+        let beneath = Beneath::over(&fd)?;
+        Ok(Self { fd, path, beneath })
     }
 
     /// Holds a directory below this one.
     pub(crate) fn descend(&self, path: &RelPath) -> Result<Self> {
-        let fd = self.open(path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
+        let fd = self.open(path, OFlags::PATH | OFlags::DIRECTORY)?;
+        let beneath = Beneath::over(&fd).map_err(|e| Error::from_io("open", path, e))?;
         let below = if path.is_root() {
             self.path.clone()
         } else {
             self.path.join(path.as_str())
         };
-        Ok(Self { fd, path: below })
+        Ok(Self {
+            fd,
+            path: below,
+            beneath,
+        })
     }
 
     /// Where the directory was when it was opened: for the operator's eyes, and for the supervisor,
@@ -62,19 +63,47 @@ impl Root {
         Ok((stat.st_dev, stat.st_ino))
     }
 
-    /// Opens something below.
-    pub(crate) fn open(&self, path: &RelPath, flags: OFlags, mode: Mode) -> Result<OwnedFd> {
-        open_beneath(self.fd.as_fd(), path.as_path(), flags, mode)
+    /// Who resolves paths.
+    pub(crate) fn resolution(&self) -> Resolution {
+        self.beneath.resolution()
+    }
+
+    /// Bytes that are free for writing on the file system of the directory.
+    pub(crate) fn free_bytes(&self) -> io::Result<u64> {
+        let system = rustix::fs::fstatvfs(&self.fd)?;
+        Ok(system.f_bavail.saturating_mul(system.f_frsize))
+    }
+
+    /// Opens something below for reading, or as a place.
+    pub(crate) fn open(&self, path: &RelPath, flags: OFlags) -> Result<OwnedFd> {
+        self.beneath
+            .open(self.fd.as_fd(), path.as_path(), flags)
             .map_err(|e| Error::from_io("open", path, e.into()))
+    }
+
+    /// Opens a name in a directory below, which is not followed if it is a link.
+    pub(crate) fn open_in(
+        &self,
+        dir: BorrowedFd<'_>,
+        name: impl AsRef<Path>,
+        flags: OFlags,
+    ) -> Result<OwnedFd, Errno> {
+        self.beneath.open_in(dir, name.as_ref(), flags)
+    }
+
+    /// Opens a regular file in a directory below, and says its size; neither links nor pipes.
+    pub(crate) fn open_regular_in(&self, dir: BorrowedFd<'_>, name: &str) -> Option<(File, u64)> {
+        let fd = self
+            .open_in(dir, name, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)
+            .ok()?;
+        let stat = rustix::fs::fstat(&fd).ok()?;
+        let is_file = kind_of(&stat) == EntryKind::File;
+        is_file.then(|| (fd.into(), u64::try_from(stat.st_size).unwrap_or(0)))
     }
 
     /// Opens a regular file for reading. A pipe without a writer does not block.
     pub(crate) fn open_regular(&self, path: &RelPath) -> Result<(File, RawStat)> {
-        let fd = self.open(
-            path,
-            OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY,
-            Mode::empty(),
-        )?;
+        let fd = self.open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
         let stat = rustix::fs::fstat(&fd).map_err(|e| Error::from_io("stat", path, e.into()))?;
         match kind_of(&stat) {
             EntryKind::File => Ok((File::from(fd), stat)),
@@ -95,7 +124,7 @@ impl Root {
                 needed: "file",
             });
         };
-        let dir = self.open(&parent, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty());
+        let dir = self.open(&parent, OFlags::RDONLY | OFlags::DIRECTORY);
         let dir = dir.map_err(|e| match e {
             Error::NotFound { .. } => Error::NotFound { path: parent },
             e => e,
@@ -114,11 +143,7 @@ impl Root {
 
     /// Creates a directory and those above it that are missing.
     pub(crate) fn create_dirs(&self, path: &RelPath) -> Result<()> {
-        if path.is_root()
-            || self
-                .open(path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())
-                .is_ok()
-        {
+        if path.is_root() || self.open(path, OFlags::PATH | OFlags::DIRECTORY).is_ok() {
             return Ok(());
         }
         if let Some(parent) = path.parent() {
@@ -128,28 +153,10 @@ impl Root {
         match rustix::fs::mkdirat(&dir, name, Mode::from_raw_mode(0o777)) {
             Ok(()) => Ok(()),
             // Either another writer was faster, or it is not a directory, which opening it will say.
-            Err(Errno::EXIST) => self
-                .open(path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())
-                .map(drop),
+            Err(Errno::EXIST) => self.open(path, OFlags::PATH | OFlags::DIRECTORY).map(drop),
             Err(e) => Err(Error::from_io("create the directory", path, e.into())),
         }
     }
-}
-
-/// `openat2`, tried again when a concurrent rename made the kernel unsure.
-pub(crate) fn open_beneath(
-    dir: BorrowedFd<'_>,
-    path: &Path,
-    flags: OFlags,
-    mode: Mode,
-) -> Result<OwnedFd, Errno> {
-    for _ in 0..MAX_RESOLVE_TRIES {
-        match rustix::fs::openat2(dir, path, flags | OFlags::CLOEXEC, mode, BENEATH) {
-            Err(Errno::AGAIN | Errno::INTR) => {}
-            other => return other,
-        }
-    }
-    Err(Errno::AGAIN)
 }
 
 /// What a name in a directory is; a link is not followed.

@@ -11,7 +11,7 @@ use grep::searcher::{
 
 use super::files::stat_from;
 use super::root::{Root, stat_in};
-use super::walk::{Flow, Met, Walk, open_regular_in};
+use super::walk::{Flow, Met, Walk};
 use crate::{
     Case, EntryKind, Error, GlobOutput, GlobRequest, GrepHit, GrepOutput, GrepRequest, RelPath, Result,
 };
@@ -87,7 +87,7 @@ fn below<'p>(path: &'p RelPath, start: &RelPath) -> &'p str {
 /// Finds lines by content.
 pub(crate) fn grep(root: &Root, request: &GrepRequest) -> Result<GrepOutput> {
     let mut walk = Walk::new(root, request.ignore, &request.limits);
-    let mut search = Search::new(request, walk.deadline())?;
+    let mut search = Search::new(root, request, walk.deadline())?;
     if request.path.is_root() || search_single(root, request, &mut search)? == Flow::Continue {
         let glob = request.glob.as_deref().map(compile_glob).transpose()?;
         walk.run(&request.path, &mut |met| {
@@ -126,6 +126,7 @@ fn search_single(root: &Root, request: &GrepRequest, search: &mut Search<'_>) ->
 
 /// A search and what it found so far.
 struct Search<'r> {
+    root: &'r Root,
     request: &'r GrepRequest,
     matcher: RegexMatcher,
     searcher: Searcher,
@@ -137,7 +138,7 @@ struct Search<'r> {
 }
 
 impl<'r> Search<'r> {
-    fn new(request: &'r GrepRequest, deadline: Instant) -> Result<Self> {
+    fn new(root: &'r Root, request: &'r GrepRequest, deadline: Instant) -> Result<Self> {
         check_pattern(&request.pattern)?;
         let matcher = RegexMatcherBuilder::new()
             .case_insensitive(request.case == Case::Insensitive)
@@ -157,6 +158,7 @@ impl<'r> Search<'r> {
             .build();
         let (hits, full) = (Vec::new(), false);
         Ok(Self {
+            root,
             request,
             matcher,
             searcher,
@@ -172,8 +174,10 @@ impl<'r> Search<'r> {
         if met.kind != EntryKind::File {
             return Flow::Continue;
         }
-        let file =
-            open_regular_in(met.dir, met.name).filter(|(_, size)| *size <= self.request.max_file_bytes);
+        let file = self
+            .root
+            .open_regular_in(met.dir, met.name)
+            .filter(|(_, size)| *size <= self.request.max_file_bytes);
         let Some((file, _)) = file else {
             self.files_skipped += 1;
             return Flow::Continue;

@@ -64,6 +64,7 @@ pub(crate) fn take(root: &Root, previous: Option<&Snapshot>) -> Result<Snapshot>
         .duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |d| d.as_nanos() as i128);
     let mut builder = Builder {
+        root,
         previous,
         now_ns,
         kept_bytes: 0,
@@ -78,6 +79,7 @@ pub(crate) fn take(root: &Root, previous: Option<&Snapshot>) -> Result<Snapshot>
 }
 
 struct Builder<'a> {
+    root: &'a Root,
     previous: Option<&'a Snapshot>,
     now_ns: i128,
     kept_bytes: usize,
@@ -89,14 +91,31 @@ impl Builder<'_> {
         let Ok(raw) = stat_in(met.dir, met.name) else {
             return;
         };
-        if met.kind != EntryKind::File {
-            return;
+        match met.kind {
+            EntryKind::File => {}
+            EntryKind::Symlink => return self.link(met),
+            _ => return,
         }
         let stamp = self.stamp_of(&raw);
         let known = self.previous.and_then(|p| p.files.get(met.path));
         let file = match known.filter(|known| known.stamp == stamp && stamp != Stamp::default()) {
             Some(known) => known.clone(),
-            None => read_file(met, stamp, u64::try_from(raw.st_size).unwrap_or(0)),
+            None => read_file(self.root, met, stamp, u64::try_from(raw.st_size).unwrap_or(0)),
+        };
+        self.insert(met.path, file);
+    }
+
+    /// A symbolic link is its target, in words.
+    fn link(&mut self, met: &Met<'_>) {
+        let Ok(target) = rustix::fs::readlinkat(met.dir, met.name, Vec::new()) else {
+            return;
+        };
+        let content = format!("symbolic link to {}\n", target.to_string_lossy());
+        let file = SnapshotFile {
+            stamp: Stamp::default(),
+            size_bytes: 0,
+            etag: Some(Etag::of(content.as_bytes())),
+            content: Some(Arc::from(content.as_bytes())),
         };
         self.insert(met.path, file);
     }
@@ -131,8 +150,8 @@ impl Builder<'_> {
     }
 }
 
-fn read_file(met: &Met<'_>, stamp: Stamp, size_bytes: u64) -> SnapshotFile {
-    let content = read_small(met.dir, met.name, MAX_HASHED_BYTES);
+fn read_file(root: &Root, met: &Met<'_>, stamp: Stamp, size_bytes: u64) -> SnapshotFile {
+    let content = read_small(root, met.dir, met.name, MAX_HASHED_BYTES);
     let etag = content.as_deref().map(Etag::of);
     let content = content
         .filter(|c| c.len() <= MAX_KEPT_BYTES && !c.contains(&0))

@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use ignore::Match;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
-use rustix::fs::{Dir, FileType, Mode, OFlags};
+use rustix::fs::{Dir, FileType, OFlags};
 
 use super::files::listed_name;
-use super::root::{Root, kind_of, kind_of_type, open_beneath, stat_in};
+use super::root::{Root, kind_of, kind_of_type, stat_in};
 use crate::{EntryKind, Error, IgnoreRules, RelPath, Result, WalkLimits};
 
 /// Ignore files above this size are not read.
@@ -81,9 +81,7 @@ impl<'a> Walk<'a> {
         visit: &mut dyn FnMut(&Met<'_>) -> Result<Flow>,
     ) -> Result<()> {
         self.load_rules_above(start)?;
-        let dir = self
-            .root
-            .open(start, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
+        let dir = self.root.open(start, OFlags::RDONLY | OFlags::DIRECTORY)?;
         self.directory(&dir, start, 0, visit).map(drop)
     }
 
@@ -96,9 +94,7 @@ impl<'a> Walk<'a> {
             above.push(path);
         }
         for path in above.iter().rev() {
-            let dir = self
-                .root
-                .open(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
+            let dir = self.root.open(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
             self.load_rules(&dir, path);
         }
         Ok(())
@@ -157,8 +153,10 @@ impl<'a> Walk<'a> {
             self.truncated = true;
             return Ok(Flow::Continue);
         }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
-        match open_beneath(parent.as_fd(), name.as_ref(), flags, Mode::empty()) {
+        match self
+            .root
+            .open_in(parent.as_fd(), name, OFlags::RDONLY | OFlags::DIRECTORY)
+        {
             Ok(dir) => self.directory(&dir, path, depth + 1, visit),
             // It was removed, replaced by a link, is another file system, or may not be read.
             Err(_) => Ok(Flow::Continue),
@@ -204,7 +202,7 @@ impl<'a> Walk<'a> {
             path.as_str().len() + 1
         };
         for name in [".gitignore", ".ignore"] {
-            if let Some(matcher) = read_rules(dir, name) {
+            if let Some(matcher) = read_rules(self.root, dir, name) {
                 self.rules.push(Rules { prefix_len, matcher });
             }
         }
@@ -225,14 +223,14 @@ impl<'a> Walk<'a> {
 }
 
 /// A name that can be said as a path and is not version control's own.
-fn walkable_name(name: &CStr) -> Option<&str> {
+pub(crate) fn walkable_name(name: &CStr) -> Option<&str> {
     listed_name(name)
         .flatten()
         .filter(|name| *name != ".git" && RelPath::parse(name).is_ok())
 }
 
-fn read_rules(dir: &OwnedFd, name: &str) -> Option<Gitignore> {
-    let text = read_small(dir.as_fd(), name, MAX_IGNORE_FILE_BYTES)?;
+fn read_rules(root: &Root, dir: &OwnedFd, name: &str) -> Option<Gitignore> {
+    let text = read_small(root, dir.as_fd(), name, MAX_IGNORE_FILE_BYTES)?;
     let mut builder = GitignoreBuilder::new("");
     for line in String::from_utf8_lossy(&text).lines() {
         // A line that is not a pattern is a line that matches nothing, as git has it.
@@ -242,21 +240,12 @@ fn read_rules(dir: &OwnedFd, name: &str) -> Option<Gitignore> {
 }
 
 /// Reads a regular file in a directory, if it is one and not larger than that.
-pub(crate) fn read_small(dir: BorrowedFd<'_>, name: &str, max_bytes: u64) -> Option<Vec<u8>> {
-    let (file, size_bytes) = open_regular_in(dir, name)?;
+pub(crate) fn read_small(root: &Root, dir: BorrowedFd<'_>, name: &str, max_bytes: u64) -> Option<Vec<u8>> {
+    let (file, size_bytes) = root.open_regular_in(dir, name)?;
     if size_bytes > max_bytes {
         return None;
     }
     let mut content = Vec::new();
     std::io::Read::read_to_end(&mut std::io::Read::take(file, max_bytes), &mut content).ok()?;
     Some(content)
-}
-
-/// Opens a regular file in a directory; neither links nor pipes.
-pub(crate) fn open_regular_in(dir: BorrowedFd<'_>, name: &str) -> Option<(std::fs::File, u64)> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY;
-    let fd = open_beneath(dir, name.as_ref(), flags, Mode::empty()).ok()?;
-    let stat = rustix::fs::fstat(&fd).ok()?;
-    let is_file = kind_of(&stat) == EntryKind::File;
-    is_file.then(|| (fd.into(), u64::try_from(stat.st_size).unwrap_or(0)))
 }

@@ -2,19 +2,20 @@
 #![allow(clippy::unwrap_used)]
 
 use crate::{
-    ChangeKind, Edit, EntryKind, Etag, GlobRequest, GrepRequest, IgnoreRules, Occurrences, Parents,
-    ReadOptions, ReadRange, RelPath, RemoveMode, RenameMode, Workspace, WriteMode, WriteRequest,
+    ChangeKind, Durability, Edit, Encoding, EntryKind, Etag, GlobRequest, GrepRequest, IgnoreRules,
+    Occurrences, Parents, PatchRequest, ReadOptions, ReadRange, RelPath, RemoveMode, RenameMode, Workspace,
+    WriteMode, WriteRequest,
 };
 
-fn path(text: &str) -> RelPath {
+pub(super) fn path(text: &str) -> RelPath {
     RelPath::parse(text).unwrap()
 }
 
-async fn put(work: &dyn Workspace, name: &str, content: &str) {
+pub(super) async fn put(work: &dyn Workspace, name: &str, content: &str) {
     work.write(&path(name), WriteRequest::new(content)).await.unwrap();
 }
 
-async fn text(work: &dyn Workspace, name: &str) -> String {
+pub(super) async fn text(work: &dyn Workspace, name: &str) -> String {
     work.read(&path(name), ReadOptions::default())
         .await
         .unwrap()
@@ -187,6 +188,89 @@ pub async fn an_ambiguous_edit_is_refused(work: &dyn Workspace) {
             .code(),
         "not_text"
     );
+}
+
+/// A unified diff is applied whole or not at all, and only where its old lines are.
+pub async fn patches_are_all_or_nothing(work: &dyn Workspace) {
+    put(work, "t", "a\nb\nc\n").await;
+    let etag = Etag::of(b"a\nb\nc\n");
+    let good = "--- a/t\n+++ b/t\n@@ -1,3 +1,3 @@\n a\n-b\n+B\n c\n";
+    let half = format!("{good}@@ -9 +9 @@\n-z\n+Z\n");
+    let patch = async |name: &str, request| work.patch(&path(name), request).await;
+    let refused = patch("t", PatchRequest::new(half)).await.unwrap_err();
+    assert_eq!(refused.code(), "patch_rejected");
+    assert!(refused.to_string().starts_with("hunk 2 "), "{refused}");
+    let stale = PatchRequest::new(good).with_if_match(Etag::of(b"other"));
+    assert_eq!(patch("t", stale).await.unwrap_err().code(), "conflict");
+    assert_eq!(text(work, "t").await, "a\nb\nc\n");
+    let fresh = PatchRequest::new(good).with_if_match(etag);
+    let done = patch("t", fresh).await.unwrap();
+    assert_eq!(text(work, "t").await, "a\nB\nc\n");
+    assert_eq!(
+        (done.changed, done.diff.added_lines, done.diff.removed_lines),
+        (true, 1, 1)
+    );
+    assert_eq!(
+        patch("t", PatchRequest::new("B")).await.unwrap_err().code(),
+        "invalid_patch"
+    );
+    let made = patch("u", PatchRequest::new("@@ -0,0 +1 @@\n+new\n"))
+        .await
+        .unwrap();
+    assert!(made.created);
+    assert_eq!(text(work, "u").await, "new\n");
+}
+
+/// What a write said of its change is a patch that makes the same change elsewhere.
+pub async fn the_diff_of_a_write_is_a_patch(work: &dyn Workspace) {
+    let (old, new) = (
+        "1\n2\n3\n4\n5\n6\n7\n8\n9\n10",
+        "0\n1\n2\n3\n4\n5\n6\n8\n9\nten\n",
+    );
+    put(work, "here", old).await;
+    put(work, "there", old).await;
+    let wrote = work.write(&path("here"), WriteRequest::new(new)).await.unwrap();
+    let patched = work
+        .patch(&path("there"), PatchRequest::new(wrote.diff.text))
+        .await
+        .unwrap();
+    assert_eq!(patched.etag, wrote.etag);
+}
+
+/// What a content is as text is said, and its lines are found in every encoding.
+pub async fn encodings_are_said(work: &dyn Workspace) {
+    let wide: Vec<u8> = "\u{FEFF}é\nzwei\n"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    let cases: [(&str, &[u8], Encoding, &str); 4] = [
+        ("utf8", "é\nzwei\n".as_bytes(), Encoding::Utf8, "zwei\n"),
+        ("utf16", &wide, Encoding::Utf16Le, "zwei\n"),
+        ("latin1", b"a\n\xE9\n", Encoding::Latin1, "é\n"),
+        ("binary", b"a\n\0\x01\n", Encoding::Binary, "\0\x01\n"),
+    ];
+    for (name, content, encoding, second) in cases {
+        work.write(&path(name), WriteRequest::new(content)).await.unwrap();
+        let range = ReadRange::Lines { first: 2, count: 1 };
+        let read = work
+            .read(&path(name), ReadOptions::default().with_range(range))
+            .await
+            .unwrap();
+        assert_eq!(
+            (read.encoding, read.text_lossy().as_str()),
+            (encoding, second),
+            "{name}"
+        );
+    }
+}
+
+/// What a write survives can be asked for; that it survives is for the backend to know.
+pub async fn durability_can_be_chosen(work: &dyn Workspace) {
+    for durability in [Durability::None, Durability::File, Durability::Full] {
+        let request = WriteRequest::new(format!("{durability:?}")).with_durability(durability);
+        assert!(work.write(&path("t"), request).await.unwrap().changed);
+        assert_eq!(text(work, "t").await, format!("{durability:?}"));
+    }
 }
 
 /// Operations on files refuse directories and the other way round.

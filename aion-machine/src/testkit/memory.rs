@@ -1,4 +1,4 @@
-//! A workspace in memory: for tests of programs that use one, and to check the kit by a second opinion.
+//! A machine in memory: for tests of programs that use one, and to check the kit by a second opinion.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,14 +10,51 @@ use ignore::gitignore::GitignoreBuilder;
 
 use crate::snapshot::{DiffLimits, Snapshot, SnapshotFile, Stamp};
 use crate::{
-    Capabilities, Case, Diff, Edit, Encoding, EntryKind, Error, Etag, ExecRequest, Execution, GlobOutput,
-    GlobRequest, GrepHit, GrepOutput, GrepRequest, IgnoreRules, Listing, MAX_DIFF_BYTES, Parents,
-    ReadOptions, ReadOutput, ReadRange, RelPath, RemoveMode, RenameMode, Result, SnapshotId, Stat, TreeDiff,
-    Workspace, WriteMode, WriteOutput, WriteRequest,
+    Capabilities, Case, Edit, Encoding, Enforcement, EntryKind, Error, Etag, ExecRequest, Execution,
+    GlobOutput, GlobRequest, GrepHit, GrepOutput, GrepRequest, IgnoreRules, Listing, MAX_DIFF_BYTES, Machine,
+    Parents, PatchRequest, ReadOptions, ReadOutput, ReadRange, RelPath, RemoveMode, RenameMode, Result,
+    SnapshotId, Stat, TreeDiff, Watch, WatchEvent, WatchRequest, WatchSender, Workspace, WorkspaceSpec,
+    WriteMode, WriteOutput, WriteRequest,
 };
 
 /// No edit leaves more, as by default on a host.
 const MAX_FILE_BYTES: u64 = 10 << 20;
+
+const CAPABILITIES: Capabilities = Capabilities {
+    exec: false,
+    snapshot: true,
+    watch: true,
+    durable: false,
+};
+
+/// Workspaces in memory, each with files of its own. It executes nothing.
+#[derive(Debug, Default)]
+pub struct MemoryMachine {
+    workspaces: Mutex<BTreeMap<RelPath, Arc<MemoryWorkspace>>>,
+}
+
+#[async_trait]
+impl Machine for MemoryMachine {
+    fn id(&self) -> &'static str {
+        "memory"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        CAPABILITIES
+    }
+
+    async fn open(&self, spec: &WorkspaceSpec) -> Result<Arc<dyn Workspace>> {
+        let mut workspaces = self.workspaces.lock().unwrap_or_else(PoisonError::into_inner);
+        let workspace = workspaces.entry(spec.cwd.clone()).or_default();
+        Ok(Arc::clone(workspace) as Arc<dyn Workspace>)
+    }
+
+    async fn probe(&self) -> Result<Enforcement> {
+        Err(Error::Unsupported {
+            what: "execute programs",
+        })
+    }
+}
 
 /// Files in memory. It executes nothing.
 #[derive(Debug, Default)]
@@ -30,6 +67,7 @@ struct State {
     files: BTreeMap<RelPath, Vec<u8>>,
     dirs: BTreeSet<RelPath>,
     snapshots: Vec<Snapshot>,
+    watches: Vec<(RelPath, WatchSender)>,
 }
 
 impl MemoryWorkspace {
@@ -110,19 +148,39 @@ impl State {
             at = dir.parent();
             missing.push(dir);
         }
-        self.dirs.extend(missing);
+        for dir in missing.into_iter().rev() {
+            if self.dirs.insert(dir.clone()) {
+                self.tell(&dir, &WatchEvent::Changed { path: dir.clone() });
+            }
+        }
         Ok(())
+    }
+
+    fn tell(&mut self, path: &RelPath, event: &WatchEvent) {
+        self.watches.retain(|(_, sender)| !sender.is_closed());
+        for (_, sender) in self.watches.iter().filter(|(start, _)| is_below(path, start)) {
+            sender.send(event.clone());
+        }
     }
 
     fn put(&mut self, path: &RelPath, new: &[u8]) -> WriteOutput {
         let old = self.files.insert(path.clone(), new.to_vec());
-        let before = old.as_deref().unwrap_or_default();
-        WriteOutput {
-            etag: Etag::of(new),
-            size_bytes: new.len() as u64,
-            created: old.is_none(),
-            changed: old.is_none() || before != new,
-            diff: Diff::between(path.as_str(), before, new, MAX_DIFF_BYTES),
+        let out = WriteOutput::between(path, old.as_deref(), new, MAX_DIFF_BYTES);
+        if out.changed {
+            self.tell(path, &WatchEvent::Changed { path: path.clone() });
+        }
+        out
+    }
+
+    fn check_etag(&self, path: &RelPath, expected: Option<&Etag>) -> Result<()> {
+        let found = self.files.get(path).map(|content| Etag::of(content));
+        match expected.filter(|expected| found.as_ref() != Some(*expected)) {
+            None => Ok(()),
+            Some(expected) => Err(Error::Conflict {
+                path: path.clone(),
+                expected: expected.to_string(),
+                found: found.map_or("nothing".to_owned(), |etag| etag.to_string()),
+            }),
         }
     }
 
@@ -197,11 +255,15 @@ fn span(content: &[u8], range: ReadRange) -> (usize, usize) {
         ReadRange::All => (0, content.len()),
         ReadRange::Bytes { offset, len } => (clamp(offset), clamp(offset.saturating_add(len))),
         ReadRange::Lines { first, count } => {
-            let ends = content
-                .iter()
-                .enumerate()
-                .filter(|(_, b)| **b == b'\n')
-                .map(|(at, _)| at + 1);
+            let end: &[u8] = match Encoding::of(content) {
+                Encoding::Utf16Le => b"\n\0",
+                Encoding::Utf16Be => b"\0\n",
+                _ => b"\n",
+            };
+            let units = content.chunks(end.len()).enumerate();
+            let ends = units
+                .filter(|(_, unit)| *unit == end)
+                .map(|(at, _)| (at + 1) * end.len());
             let starts: Vec<usize> = std::iter::once(0).chain(ends).collect();
             let at = |line: u64| starts.get(clamp(line - 1)).copied().unwrap_or(content.len());
             (at(first.max(1)), at(first.max(1).saturating_add(count)))
@@ -212,10 +274,7 @@ fn span(content: &[u8], range: ReadRange) -> (usize, usize) {
 #[async_trait]
 impl Workspace for MemoryWorkspace {
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            snapshot: true,
-            ..Capabilities::default()
-        }
+        CAPABILITIES
     }
 
     async fn read(&self, path: &RelPath, options: ReadOptions) -> Result<ReadOutput> {
@@ -224,10 +283,11 @@ impl Workspace for MemoryWorkspace {
         let (start, end) = span(content, options.range);
         let end = end.min(start.saturating_add(options.max_bytes));
         let bytes = content[start..end].to_vec();
-        let encoding = if std::str::from_utf8(&bytes).is_ok() {
-            Encoding::Utf8
+        let of_file = Encoding::of(content);
+        let encoding = if content.starts_with(&[0xFF, 0xFE]) || content.starts_with(&[0xFE, 0xFF]) {
+            of_file
         } else {
-            Encoding::Binary
+            Encoding::of(&bytes)
         };
         let (size_bytes, truncated) = (content.len() as u64, end < content.len());
         Ok(ReadOutput {
@@ -253,18 +313,7 @@ impl Workspace for MemoryWorkspace {
         if request.mode == WriteMode::CreateNew && old.is_some() {
             return Err(Error::Exists { path: path.clone() });
         }
-        let found = old.map(|old| Etag::of(old));
-        if let Some(expected) = request
-            .if_match
-            .filter(|expected| found.as_ref() != Some(expected))
-        {
-            let found = found.map_or("nothing".to_owned(), |etag| etag.to_string());
-            return Err(Error::Conflict {
-                path: path.clone(),
-                expected: expected.to_string(),
-                found,
-            });
-        }
+        state.check_etag(path, request.if_match.as_ref())?;
         Ok(state.put(path, &request.content))
     }
 
@@ -273,6 +322,19 @@ impl Workspace for MemoryWorkspace {
         let content = state.file(path)?;
         let text = std::str::from_utf8(content).map_err(|_| Error::NotText { path: path.clone() })?;
         let new = crate::apply_edits(path, text, edits, MAX_FILE_BYTES)?;
+        Ok(state.put(path, new.as_bytes()))
+    }
+
+    async fn patch(&self, path: &RelPath, request: PatchRequest) -> Result<WriteOutput> {
+        let mut state = self.state();
+        state.directory(&path.parent().unwrap_or_else(RelPath::root))?;
+        if state.kind(path) == Some(EntryKind::Directory) {
+            return Err(wrong_kind(path, "directory", "file"));
+        }
+        state.check_etag(path, request.if_match.as_ref())?;
+        let content = state.files.get(path).map_or(&[][..], Vec::as_slice);
+        let text = std::str::from_utf8(content).map_err(|_| Error::NotText { path: path.clone() })?;
+        let new = crate::apply_patch(path, text, &request.patch, MAX_FILE_BYTES)?;
         Ok(state.put(path, new.as_bytes()))
     }
 
@@ -315,6 +377,7 @@ impl Workspace for MemoryWorkspace {
         }
         state.files.retain(|p, _| p != path && !is_below(p, path));
         state.dirs.retain(|p| p != path && !is_below(p, path));
+        state.tell(path, &WatchEvent::Removed { path: path.clone() });
         Ok(())
     }
 
@@ -349,6 +412,11 @@ impl Workspace for MemoryWorkspace {
                 state.dirs.remove(&path);
                 state.dirs.insert(new);
             }
+        }
+        state.tell(from, &WatchEvent::Removed { path: from.clone() });
+        let there: Vec<_> = state.files.keys().chain(&state.dirs).cloned().collect();
+        for path in there.into_iter().filter(|path| path == to || is_below(path, to)) {
+            state.tell(&path, &WatchEvent::Changed { path: path.clone() });
         }
         Ok(())
     }
@@ -456,5 +524,13 @@ impl Workspace for MemoryWorkspace {
                 .ok_or(Error::UnknownSnapshot { id: id.get() })
         };
         Ok(get(from)?.diff(get(to)?, &DiffLimits::default()))
+    }
+
+    async fn watch(&self, request: WatchRequest) -> Result<Watch> {
+        let mut state = self.state();
+        state.directory(&request.path)?;
+        let (sender, watch) = Watch::channel(request.max_events);
+        state.watches.push((request.path, sender));
+        Ok(watch)
     }
 }

@@ -4,27 +4,39 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aion_machine::testkit::MemoryWorkspace;
+use aion_machine::testkit::{MemoryMachine, MemoryWorkspace};
 use aion_machine::{
-    Edit, Encoding, Error, LocalOptions, PathError, ReadOptions, ReadRange, RelPath, RemoveMode, RenameMode,
-    Workspace, WriteMode, WriteRequest,
+    Edit, Encoding, Error, LocalMachine, LocalOptions, Machine, PathError, ReadOptions, ReadRange, RelPath,
+    RemoveMode, RenameMode, Workspace, WriteMode, WriteRequest,
 };
 use proptest::prelude::*;
 
 use crate::support::{Place, options, path};
 
-/// A local workspace that derefs to what the kit takes.
-struct Kit(Place);
+/// A machine on this host that derefs to what the kit takes.
+struct Kit(tempfile::TempDir, LocalMachine);
 
-impl std::ops::Deref for Kit {
-    type Target = dyn Workspace;
-    fn deref(&self) -> &Self::Target {
-        &*self.0.work
+impl Kit {
+    async fn new(options: LocalOptions) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let machine = LocalMachine::open_root(dir.path(), options).unwrap();
+        Self(dir, machine)
     }
 }
 
-aion_machine::workspace_tests!(local, async { Kit(Place::new().await) });
-aion_machine::workspace_tests!(memory, async { MemoryWorkspace::open() });
+impl std::ops::Deref for Kit {
+    type Target = dyn Machine;
+    fn deref(&self) -> &Self::Target {
+        assert!(self.0.path().is_dir());
+        &self.1
+    }
+}
+
+aion_machine::machine_tests!(local, Kit::new(options()));
+aion_machine::machine_tests!(memory, async {
+    Box::new(MemoryMachine::default()) as Box<dyn Machine>
+});
+aion_machine::workspace_tests!(workspace, async { MemoryWorkspace::open() });
 
 #[test]
 fn a_path_that_is_none_says_why() {
@@ -296,7 +308,7 @@ async fn a_full_disk_is_a_typed_error_and_leaves_nothing() {
         // Only root can make a small disk; the mapping of the error is checked for everybody else.
         return;
     }
-    let machine = aion_machine::LocalMachine::open_root(&small, LocalOptions::default()).unwrap();
+    let machine = LocalMachine::open_root(&small, LocalOptions::default().with_min_free_bytes(0)).unwrap();
     let work = machine
         .workspace(&aion_machine::WorkspaceSpec::new(RelPath::root()))
         .unwrap();

@@ -15,7 +15,7 @@ pub(crate) fn from_error(error: &Error, field: &'static str) -> Problem {
         Error::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         Error::Conflict { .. } => StatusCode::PRECONDITION_FAILED,
         Error::NoSpace { .. } => StatusCode::INSUFFICIENT_STORAGE,
-        Error::Busy { .. } => return Problem::too_many(code, detail, 1),
+        Error::Busy { .. } | Error::TooManyWatches { .. } => return Problem::too_many(code, detail, 1),
         Error::ConfinementUnavailable { .. } | Error::NoSupervisor | Error::Supervisor { .. } => {
             return Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail);
         }
@@ -30,6 +30,7 @@ pub(crate) fn from_error(error: &Error, field: &'static str) -> Problem {
 fn pointer(error: &Error, field: &'static str) -> &'static str {
     match error {
         Error::EditNotFound { .. } | Error::EditAmbiguous { .. } => "old",
+        Error::PatchInvalid { .. } | Error::PatchRejected { .. } => "patch",
         Error::Conflict { .. } => "if_match",
         Error::TooLarge { .. } | Error::NoSpace { .. } => "content",
         Error::Pattern { .. } => "pattern",
