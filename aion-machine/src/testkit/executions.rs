@@ -118,8 +118,8 @@ pub async fn an_execution_is_followed(work: &dyn Workspace) {
     assert_eq!((rest, missing), ([b"three".to_vec(), Vec::new()], 0));
     let (all, _) = read_on(&mut execution.handle().follow()).await;
     assert_eq!(all, [b"one\nthree".to_vec(), b"two\n".to_vec()]);
-    let (resumed, _) = read_on(&mut execution.handle().follow_from(ExecCursor::new(2, 4))).await;
-    assert_eq!(resumed, [b"e\nthree".to_vec(), Vec::new()]);
+    let (resumed, _) = read_on(&mut execution.handle().follow_from(ExecCursor::new(6, 4))).await;
+    assert_eq!(resumed, [b"ree".to_vec(), Vec::new()]);
     let output = execution.wait().await.unwrap();
     assert_eq!(
         (output.stdout.text().as_str(), output.stderr.text().as_str()),
