@@ -32,10 +32,10 @@ pub struct Bm25 {
 }
 
 impl Default for Bm25 {
-    /// `k1 = 0.9, b = 0.75`; a word in the name counts twice.
+    /// `k1 = 0.5, b = 0.75`; a word in the name counts twice.
     fn default() -> Self {
         Self {
-            k1: 0.9,
+            k1: 0.5,
             b: 0.75,
             field_weights: [2.0, 1.0, 1.0, 1.0],
         }

@@ -10,8 +10,11 @@ const MAX_DEPTH: usize = 4;
 const MAX_DESCRIPTION_CHARS: usize = 400;
 /// The most parameters that are put in words.
 const MAX_WORDED: usize = 256;
+/// The most values of one parameter that are put in words.
+const MAX_VALUES: usize = 32;
 
-/// Names and descriptions of the properties of a schema, one a line, those inside them included.
+/// Names, descriptions and possible values of the properties of a schema, one a line, those inside them included: the
+/// required ones first, each kind by name.
 pub(super) fn words(root: &Value, schema: &Value) -> String {
     let mut lines = Vec::new();
     collect(root, schema, 0, &mut lines);
@@ -42,12 +45,15 @@ fn collect(root: &Value, schema: &Value, depth: usize, lines: &mut Vec<String>) 
     if depth >= MAX_DEPTH {
         return;
     }
-    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+    for (name, property) in required_first(schema) {
         if lines.len() >= MAX_WORDED {
             return;
         }
         let property = resolve(root, property);
-        lines.push(line(name, property["description"].as_str().unwrap_or_default()));
+        let values = values(property).or_else(|| values(resolve(root, &property["items"])));
+        lines.push(
+            line(name, property["description"].as_str().unwrap_or_default()) + &values.unwrap_or_default(),
+        );
         collect(root, property, depth + 1, lines);
     }
     for inner in ["items", "additionalProperties"] {
@@ -58,6 +64,29 @@ fn collect(root: &Value, schema: &Value, depth: usize, lines: &mut Vec<String>) 
             collect(root, inner, depth + 1, lines);
         }
     }
+}
+
+/// The properties of a schema in an order of their own: that of JSON members depends on who read them.
+fn required_first(schema: &Value) -> Vec<(&String, &Value)> {
+    let is_required = |name: &str| {
+        let mut required = schema["required"].as_array().into_iter().flatten();
+        required.any(|other| other == name)
+    };
+    let properties = schema["properties"].as_object();
+    let mut properties: Vec<_> = properties.into_iter().flatten().collect();
+    properties.sort_by_cached_key(|(name, _)| (!is_required(name), (*name).clone()));
+    properties
+}
+
+/// The values that a property can have, if they are texts.
+fn values(property: &Value) -> Option<String> {
+    let values = property["enum"].as_array()?.iter().filter_map(Value::as_str);
+    let values: Vec<&str> = values.take(MAX_VALUES).collect();
+    (!values.is_empty()).then(|| {
+        let all = values.join(", ");
+        let short: String = all.chars().take(MAX_DESCRIPTION_CHARS).collect();
+        format!(" ({})", short.replace('\n', " "))
+    })
 }
 
 /// What a value stands for: itself, or what its `$ref` leads to inside the document.
@@ -84,11 +113,27 @@ mod tests {
     fn properties_are_worded_through_references_and_arrays() {
         let root = json!({"defs": {"pet": {"properties": {"name": {"description": "What it\nis called"}}}}});
         let schema = json!({"properties": {"pets": {"items": {"$ref": "#/defs/pet"}}, "limit": {}}});
-        let worded = words(&root, &schema);
-        // Whether members keep their order is a feature of the JSON library that the whole build decides.
-        let mut lines: Vec<&str> = worded.lines().collect();
-        lines.sort_unstable();
-        assert_eq!(lines, ["limit", "name: What it is called", "pets"]);
+        assert_eq!(words(&root, &schema), "limit\npets\nname: What it is called");
+    }
+
+    #[test]
+    fn what_is_required_comes_first_and_values_are_worded() {
+        let schema = json!({
+            "required": ["size"],
+            "properties": {
+                "milk": {"description": "Which milk", "enum": ["oat", "coconut", 3, null]},
+                "extras": {"items": {"enum": ["ice"]}},
+                "size": {"enum": ["small", "large"]},
+                "hot": {"enum": [true, false]},
+            }
+        });
+        assert_eq!(
+            words(&schema, &schema),
+            "size (small, large)\nextras (ice)\nhot\nmilk: Which milk (oat, coconut)"
+        );
+        let many: Vec<String> = (0..100).map(|n| format!("value-{n:03}")).collect();
+        let schema = json!({"properties": {"one": {"enum": many}}});
+        assert!(words(&schema, &schema).ends_with("value-031)"));
     }
 
     #[test]
