@@ -21,6 +21,9 @@ pub enum PathError {
     /// It has a `..` component.
     #[error("the path has a `..` component; name the file from the workspace root")]
     ParentDir,
+    /// It is not UTF-8.
+    #[error("the path is not UTF-8")]
+    NotUtf8,
     /// It has a NUL byte.
     #[error("the path has a NUL byte")]
     Nul,
@@ -80,6 +83,21 @@ impl RelPath {
         Ok(Self(parts.join("/")))
     }
 
+    /// The same for bytes, as the system or a URL has them.
+    ///
+    /// ```
+    /// use aion_machine::{PathError, RelPath};
+    /// assert_eq!(RelPath::from_bytes(b"a/b")?.as_str(), "a/b");
+    /// assert_eq!(RelPath::from_bytes(b"a/\xFF"), Err(PathError::NotUtf8));
+    /// # Ok::<(), PathError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// A [`PathError`] that says which rule it breaks.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, PathError> {
+        Self::parse(std::str::from_utf8(bytes).map_err(|_| PathError::NotUtf8)?)
+    }
+
     /// The normalised text; empty for the root.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -123,6 +141,31 @@ impl RelPath {
         Ok(Self(text))
     }
 
+    /// Whether a name is one component of a path.
+    pub(crate) fn is_name(name: &str) -> bool {
+        let plain = name.bytes().all(|b| matches!(b, b' '..=b'~') && b != b'/');
+        !matches!(name, "" | "." | "..")
+            && name.len() <= MAX_COMPONENT_BYTES
+            && (plain || !name.contains('/') && check_characters(name).is_ok())
+    }
+
+    /// How long a name may be so that the path below it is not too long.
+    pub(crate) fn room_for_child(&self) -> usize {
+        MAX_PATH_BYTES.saturating_sub(self.0.len() + 1)
+    }
+
+    /// The path of a name in this directory, for which there must be room.
+    pub(crate) fn child(&self, name: &str) -> Self {
+        if self.is_root() {
+            return Self(name.to_owned());
+        }
+        let mut text = String::with_capacity(self.0.len() + 1 + name.len());
+        text.push_str(&self.0);
+        text.push('/');
+        text.push_str(name);
+        Self(text)
+    }
+
     /// What is handed to the system: `.` for the root.
     pub(crate) fn as_path(&self) -> &Path {
         Path::new(if self.is_root() { "." } else { &self.0 })
@@ -148,7 +191,8 @@ fn check_characters(text: &str) -> Result<(), PathError> {
 /// Control characters and those that change the direction of text or take no room.
 fn is_invisible(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{2069}' | '\u{FEFF}')
+        || matches!(c, '\u{AD}' | '\u{61C}' | '\u{180E}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}')
+        || matches!(c, '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E007F}')
 }
 
 impl fmt::Display for RelPath {

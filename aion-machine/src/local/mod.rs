@@ -4,6 +4,9 @@ mod beneath;
 mod env;
 mod exec;
 mod files;
+mod first;
+mod ignored;
+mod limited;
 mod root;
 mod search;
 mod tree;
@@ -31,6 +34,9 @@ use crate::{
     RenameMode, Result, SnapshotId, Stat, Tier, TreeDiff, Watch, WatchRequest, Workspace, WorkspaceSpec,
     WriteOutput, WriteRequest,
 };
+
+/// Most threads of one search.
+const MAX_SEARCH_THREADS: usize = 64;
 
 /// Who supervises executions.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -69,6 +75,8 @@ pub struct LocalOptions {
     pub max_diff_bytes: usize,
     /// What a write survives, unless the request says.
     pub durability: Durability,
+    /// How many threads one search has, 1 to 64.
+    pub search_threads: usize,
     /// Nothing is written that would leave less than this free on the disk, in bytes.
     pub min_free_bytes: u64,
 }
@@ -86,6 +94,7 @@ impl Default for LocalOptions {
             max_file_bytes: 10 << 20,
             max_diff_bytes: crate::diff::MAX_DIFF_BYTES,
             durability: Durability::None,
+            search_threads: std::thread::available_parallelism().map_or(2, |n| n.get().min(8)),
             min_free_bytes: 64 << 20,
         }
     }
@@ -152,6 +161,13 @@ impl LocalOptions {
     #[must_use]
     pub fn with_durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
+        self
+    }
+
+    /// Gives one search this many threads.
+    #[must_use]
+    pub fn with_search_threads(mut self, search_threads: usize) -> Self {
+        self.search_threads = search_threads;
         self
     }
 
@@ -280,6 +296,11 @@ impl Held {
         }
     }
 
+    /// How many threads a search has.
+    fn threads(&self) -> usize {
+        self.shared.options.search_threads.clamp(1, MAX_SEARCH_THREADS)
+    }
+
     fn snapshots(&self) -> MutexGuard<'_, Snapshots> {
         self.snapshots.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -387,12 +408,12 @@ impl Workspace for LocalWorkspace {
     }
 
     async fn glob(&self, request: GlobRequest) -> Result<GlobOutput> {
-        self.on_files(move |held| search::glob(&held.root, &request))
+        self.on_files(move |held| search::glob(&held.root, &request, held.threads()))
             .await
     }
 
     async fn grep(&self, request: GrepRequest) -> Result<GrepOutput> {
-        self.on_files(move |held| search::grep(&held.root, &request))
+        self.on_files(move |held| search::grep(&held.root, &request, held.threads()))
             .await
     }
 

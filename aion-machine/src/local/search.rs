@@ -1,8 +1,12 @@
 //! Glob and grep over a held directory.
 
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-use globset::{GlobBuilder, GlobMatcher};
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use grep::regex::{RegexMatcher, RegexMatcherBuilder};
 use grep::searcher::{
     BinaryDetection, MmapChoice, Searcher, SearcherBuilder, Sink, SinkContext, SinkContextKind, SinkFinish,
@@ -10,12 +14,17 @@ use grep::searcher::{
 };
 
 use super::files::stat_from;
-use super::root::{Root, stat_in};
-use super::walk::{Flow, Met, Walk};
+use super::first::First;
+use super::limited::LimitedMatcher;
+use super::root::{Root, kind_of, stat_in};
+use super::walk::{Flow, Met, Visit, Walk};
 use crate::{
-    Case, EntryKind, Error, GlobOutput, GlobRequest, GrepHit, GrepOutput, GrepRequest, RelPath, Result,
+    Case, Encoding, EntryKind, Error, GlobOutput, GlobRequest, GrepHit, GrepOutput, GrepRequest, RelPath,
+    Result, Stat,
 };
 
+/// Larger files are not held whole while they are searched.
+const MAX_HELD_BYTES: u64 = 4 << 20;
 /// Longest pattern, in bytes.
 const MAX_PATTERN_BYTES: usize = 4096;
 /// Memory of a compiled pattern, in bytes.
@@ -24,38 +33,72 @@ const MAX_PATTERN_MEMORY: usize = 10 << 20;
 const MAX_CONTEXT_LINES: usize = 50;
 
 /// Finds files by name.
-pub(crate) fn glob(root: &Root, request: &GlobRequest) -> Result<GlobOutput> {
+pub(crate) fn glob(root: &Root, request: &GlobRequest, threads: usize) -> Result<GlobOutput> {
     let matcher = compile_glob(&request.pattern)?;
-    let mut walk = Walk::new(root, request.ignore, &request.limits);
-    let (mut hits, mut full) = (Vec::new(), false);
-    walk.run(&request.path, &mut |met| {
-        if !matcher.is_match(below(met.path, &request.path)) {
-            return Ok(Flow::Continue);
-        }
-        if hits.len() == request.max_hits {
-            full = true;
-            return Ok(Flow::Stop);
-        }
-        if let Ok(raw) = stat_in(met.dir, met.name) {
-            hits.push(stat_from(met.path.clone(), &raw));
-        }
-        Ok(Flow::Continue)
+    let first = First::new(request.max_hits);
+    let walk = Walk::new(root, request.ignore, &request.limits);
+    walk.run_threads(&request.path, threads, || Globber {
+        matcher: &matcher,
+        start: &request.path,
+        first: &first,
+        hits: Vec::new(),
     })?;
+    let (hits, more) = first.finish();
     Ok(GlobOutput {
         hits,
-        truncated: full || walk.truncated,
+        truncated: more || walk.is_truncated(),
     })
 }
 
+/// One thread of a search for names.
+struct Globber<'r> {
+    matcher: &'r Glob,
+    start: &'r RelPath,
+    first: &'r First<Stat>,
+    hits: Vec<Stat>,
+}
+
+impl Visit for Globber<'_> {
+    fn meet(&mut self, met: &Met<'_>) -> Flow {
+        let path = met.path();
+        if self.matcher.is_match(below(&path, self.start))
+            && let Ok(raw) = stat_in(met.dir(), met.name)
+        {
+            self.hits.push(stat_from(path, &raw));
+        }
+        Flow::Continue
+    }
+
+    fn wants(&self, path: &RelPath) -> bool {
+        self.first.wants(path)
+    }
+
+    fn rest(&mut self) {
+        if !self.hits.is_empty() {
+            self.first.add(&mut self.hits);
+        }
+    }
+}
+
+/// A compiled glob.
+pub(crate) struct Glob(GlobSet);
+
+impl Glob {
+    pub(crate) fn is_match(&self, path: &str) -> bool {
+        self.0.is_match(path)
+    }
+}
+
 /// A glob in which `*` does not cross a slash; one without a slash is for names at any depth.
-pub(crate) fn compile_glob(pattern: &str) -> Result<GlobMatcher> {
+pub(crate) fn compile_glob(pattern: &str) -> Result<Glob> {
     check_pattern(pattern)?;
     let trimmed = pattern.trim_start_matches("./");
     let anywhere = format!("**/{trimmed}");
     let text = if trimmed.contains('/') { trimmed } else { &anywhere };
     let glob = GlobBuilder::new(text).literal_separator(true).build();
-    glob.map(|glob| glob.compile_matcher())
-        .map_err(|e| pattern_error(pattern, &e))
+    // A set of one: sets know shorter ways for the usual patterns.
+    let set = glob.and_then(|glob| GlobSetBuilder::new().add(glob).build());
+    set.map(Glob).map_err(|e| pattern_error(pattern, &e))
 }
 
 fn check_pattern(pattern: &str) -> Result<()> {
@@ -85,69 +128,74 @@ fn below<'p>(path: &'p RelPath, start: &RelPath) -> &'p str {
 }
 
 /// Finds lines by content.
-pub(crate) fn grep(root: &Root, request: &GrepRequest) -> Result<GrepOutput> {
-    let mut walk = Walk::new(root, request.ignore, &request.limits);
-    let mut search = Search::new(root, request, walk.deadline())?;
-    if request.path.is_root() || search_single(root, request, &mut search)? == Flow::Continue {
-        let glob = request.glob.as_deref().map(compile_glob).transpose()?;
-        walk.run(&request.path, &mut |met| {
-            if glob
-                .as_ref()
-                .is_some_and(|g| !g.is_match(below(met.path, &request.path)))
-            {
-                return Ok(Flow::Continue);
-            }
-            Ok(search.file(met))
-        })?;
+pub(crate) fn grep(root: &Root, request: &GrepRequest, threads: usize) -> Result<GrepOutput> {
+    let walk = Walk::new(root, request.ignore, &request.limits);
+    let shared = Shared {
+        root,
+        request,
+        glob: request.glob.as_deref().map(compile_glob).transpose()?,
+        matcher: compile_pattern(request)?,
+        deadline: walk.deadline(),
+        first: First::new(request.max_hits),
+        searched: AtomicU64::new(0),
+        skipped: AtomicU64::new(0),
+        late: AtomicBool::new(false),
+    };
+    if request.path.is_root() || kind_of(&root.stat(&request.path)?) != EntryKind::File {
+        walk.run_threads(&request.path, threads, || Search::new(&shared))?;
+    } else {
+        let (dir, name) = root.open_parent(&request.path)?;
+        let mut search = Search::new(&shared);
+        search.file(dir.as_fd(), name, || request.path.clone());
+        search.rest();
     }
+    let (hits, more) = shared.first.finish();
     Ok(GrepOutput {
-        hits: search.hits,
-        files_searched: search.files_searched,
-        files_skipped: search.files_skipped,
-        truncated: search.full || walk.truncated,
+        hits,
+        files_searched: shared.searched.into_inner(),
+        files_skipped: shared.skipped.into_inner(),
+        truncated: more || shared.late.into_inner() || walk.is_truncated(),
     })
 }
 
-/// Searches the start itself where it is a file; then there is nothing to walk.
-fn search_single(root: &Root, request: &GrepRequest, search: &mut Search<'_>) -> Result<Flow> {
-    if super::root::kind_of(&root.stat(&request.path)?) != EntryKind::File {
-        return Ok(Flow::Continue);
-    }
-    let (dir, name) = root.open_parent(&request.path)?;
-    let dir = std::os::fd::AsFd::as_fd(&dir);
-    search.file(&Met {
-        path: &request.path,
-        name,
-        dir,
-        kind: EntryKind::File,
-    });
-    Ok(Flow::Stop)
+fn compile_pattern(request: &GrepRequest) -> Result<RegexMatcher> {
+    check_pattern(&request.pattern)?;
+    RegexMatcherBuilder::new()
+        .case_insensitive(request.case == Case::Insensitive)
+        .line_terminator(Some(b'\n'))
+        .size_limit(MAX_PATTERN_MEMORY)
+        .dfa_size_limit(MAX_PATTERN_MEMORY)
+        .build(&request.pattern)
+        .map_err(|e| pattern_error(&request.pattern, &e))
 }
 
-/// A search and what it found so far.
-struct Search<'r> {
+/// What the threads of a search have in common.
+struct Shared<'r> {
     root: &'r Root,
     request: &'r GrepRequest,
+    glob: Option<Glob>,
     matcher: RegexMatcher,
-    searcher: Searcher,
     deadline: Instant,
+    first: First<GrepHit>,
+    searched: AtomicU64,
+    skipped: AtomicU64,
+    late: AtomicBool,
+}
+
+/// One thread of a search for lines.
+struct Search<'r> {
+    shared: &'r Shared<'r>,
+    matcher: LimitedMatcher,
+    searcher: Searcher,
+    content: Vec<u8>,
     hits: Vec<GrepHit>,
-    files_searched: u64,
-    files_skipped: u64,
-    full: bool,
+    searched: u64,
+    skipped: u64,
 }
 
 impl<'r> Search<'r> {
-    fn new(root: &'r Root, request: &'r GrepRequest, deadline: Instant) -> Result<Self> {
-        check_pattern(&request.pattern)?;
-        let matcher = RegexMatcherBuilder::new()
-            .case_insensitive(request.case == Case::Insensitive)
-            .line_terminator(Some(b'\n'))
-            .size_limit(MAX_PATTERN_MEMORY)
-            .dfa_size_limit(MAX_PATTERN_MEMORY)
-            .build(&request.pattern)
-            .map_err(|e| pattern_error(&request.pattern, &e))?;
-        let context = request.context_lines.min(MAX_CONTEXT_LINES);
+    fn new(shared: &'r Shared<'r>) -> Self {
+        let context = shared.request.context_lines.min(MAX_CONTEXT_LINES);
         // Never by memory map: a file that shrinks meanwhile would be a fatal signal.
         let searcher = SearcherBuilder::new()
             .line_number(true)
@@ -156,71 +204,129 @@ impl<'r> Search<'r> {
             .before_context(context)
             .after_context(context)
             .build();
-        let (hits, full) = (Vec::new(), false);
-        Ok(Self {
-            root,
-            request,
-            matcher,
+        Self {
+            shared,
+            matcher: LimitedMatcher::new(shared.matcher.clone(), shared.deadline),
             searcher,
-            deadline,
-            hits,
-            files_searched: 0,
-            files_skipped: 0,
-            full,
-        })
+            content: Vec::new(),
+            hits: Vec::new(),
+            searched: 0,
+            skipped: 0,
+        }
     }
 
-    fn file(&mut self, met: &Met<'_>) -> Flow {
+    fn file(&mut self, dir: BorrowedFd<'_>, name: &str, path: impl Fn() -> RelPath) -> Flow {
+        let file = self.shared.root.open_regular_in(dir, name);
+        let Some((file, size_bytes)) = file.filter(|(_, size)| *size <= self.shared.request.max_file_bytes)
+        else {
+            self.skipped += 1;
+            return Flow::Continue;
+        };
+        let mut sink = FileSink::new(&path, self.shared.request);
+        let done = self.search(file, size_bytes, &mut sink);
+        if self.matcher.is_late() {
+            self.shared.late.store(true, Ordering::Relaxed);
+            self.hits.append(&mut sink.hits);
+            return Flow::Stop;
+        }
+        if done.is_err() || sink.binary {
+            self.skipped += 1;
+            return Flow::Continue;
+        }
+        self.searched += 1;
+        self.hits.append(&mut sink.hits);
+        Flow::Continue
+    }
+
+    /// A file of usual size is read at once into room that is used again and again.
+    fn search<P: Fn() -> RelPath>(
+        &mut self,
+        mut file: File,
+        size_bytes: u64,
+        sink: &mut FileSink<'_, P>,
+    ) -> std::io::Result<()> {
+        if size_bytes > MAX_HELD_BYTES {
+            return self.searcher.search_file(&self.matcher, &file, sink);
+        }
+        let len = usize::try_from(size_bytes).unwrap_or(0);
+        if self.content.len() <= len {
+            self.content.resize(len + 1, 0);
+        }
+        let len = read_up_to(&mut file, &mut self.content[..=len])?;
+        let content = &self.content[..len];
+        self.searcher.search_slice(&self.matcher, content, &mut *sink)?;
+        sink.binary |= !sink.hits.is_empty() && content.contains(&0) && Encoding::marked(content).is_none();
+        Ok(())
+    }
+}
+
+/// Reads until there is no more or no room; a file that has grown is searched as far as it was.
+fn read_up_to(file: &mut File, room: &mut [u8]) -> std::io::Result<usize> {
+    let mut len = 0;
+    loop {
+        match file.read(&mut room[len..]) {
+            Ok(0) => return Ok(len),
+            // A regular file gives less than was asked for only at its end.
+            Ok(n) if len + n < room.len() => return Ok(len + n),
+            Ok(n) => len += n,
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+        if len == room.len() {
+            return Ok(len);
+        }
+    }
+}
+
+impl Visit for Search<'_> {
+    fn meet(&mut self, met: &Met<'_>) -> Flow {
         if met.kind != EntryKind::File {
             return Flow::Continue;
         }
-        let file = self
-            .root
-            .open_regular_in(met.dir, met.name)
-            .filter(|(_, size)| *size <= self.request.max_file_bytes);
-        let Some((file, _)) = file else {
-            self.files_skipped += 1;
-            return Flow::Continue;
-        };
-        let room = self.request.max_hits - self.hits.len();
-        let mut sink = FileSink::new(met.path, self.request, room, self.deadline);
-        let searched = self.searcher.search_file(&self.matcher, &file, &mut sink);
-        if searched.is_err() || sink.binary {
-            self.files_skipped += 1;
+        if let Some(glob) = &self.shared.glob
+            && !glob.is_match(below(&met.path(), &self.shared.request.path))
+        {
             return Flow::Continue;
         }
-        self.files_searched += 1;
-        self.full = sink.full;
-        self.hits.append(&mut sink.hits);
-        if self.full { Flow::Stop } else { Flow::Continue }
+        self.file(met.dir(), met.name, || met.path())
+    }
+
+    fn wants(&self, path: &RelPath) -> bool {
+        self.shared.first.wants(path)
+    }
+
+    fn rest(&mut self) {
+        if !self.hits.is_empty() {
+            self.shared.first.add(&mut self.hits);
+        }
+        self.shared
+            .searched
+            .fetch_add(std::mem::take(&mut self.searched), Ordering::Relaxed);
+        self.shared
+            .skipped
+            .fetch_add(std::mem::take(&mut self.skipped), Ordering::Relaxed);
     }
 }
 
-/// Collects the matches of one file.
-struct FileSink<'r> {
-    path: &'r RelPath,
+/// Collects the matches of one file, one more than come back so that it is known whether there are more.
+struct FileSink<'r, P> {
+    path: &'r P,
     max_line_bytes: usize,
     room: usize,
-    deadline: Instant,
     hits: Vec<GrepHit>,
     before: Vec<String>,
     binary: bool,
-    full: bool,
 }
 
-impl<'r> FileSink<'r> {
-    fn new(path: &'r RelPath, request: &GrepRequest, room: usize, deadline: Instant) -> Self {
-        let (hits, before) = (Vec::new(), Vec::new());
-        let max_line_bytes = request.max_line_bytes;
+impl<'r, P: Fn() -> RelPath> FileSink<'r, P> {
+    fn new(path: &'r P, request: &GrepRequest) -> Self {
         Self {
             path,
-            max_line_bytes,
-            room,
-            deadline,
-            hits,
-            before,
+            max_line_bytes: request.max_line_bytes,
+            room: request.max_hits.saturating_add(1),
+            hits: Vec::new(),
+            before: Vec::new(),
             binary: false,
-            full: false,
         }
     }
 
@@ -232,19 +338,18 @@ impl<'r> FileSink<'r> {
     }
 }
 
-impl Sink for FileSink<'_> {
+impl<P: Fn() -> RelPath> Sink for FileSink<'_, P> {
     type Error = std::io::Error;
 
     fn matched(&mut self, _: &Searcher, found: &SinkMatch<'_>) -> Result<bool, Self::Error> {
-        if self.hits.len() >= self.room || Instant::now() >= self.deadline {
-            self.full = true;
+        if self.hits.len() >= self.room {
             return Ok(false);
         }
         let text = self.line(found.bytes());
         let before = std::mem::take(&mut self.before);
         let line = found.line_number().unwrap_or(0);
         self.hits.push(GrepHit {
-            path: self.path.clone(),
+            path: (self.path)(),
             line,
             text,
             before,

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::Stat as RawStat;
 
 use super::root::{Root, stat_in};
-use super::walk::{Flow, Met, Walk, read_small};
+use super::walk::{Flow, Met, Visit, Walk, read_small};
 use crate::snapshot::{Snapshot, SnapshotFile, Stamp};
 use crate::{EntryKind, Error, Etag, IgnoreRules, RelPath, Result, SnapshotId, WalkLimits};
 
@@ -59,7 +59,7 @@ pub(crate) fn take(root: &Root, previous: Option<&Snapshot>) -> Result<Snapshot>
     let limits = WalkLimits::default()
         .with_max_entries(MAX_FILES)
         .with_time(Duration::from_secs(30));
-    let mut walk = Walk::new(root, IgnoreRules::Off, &limits);
+    let walk = Walk::new(root, IgnoreRules::Off, &limits);
     let now_ns = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |d| d.as_nanos() as i128);
@@ -70,11 +70,8 @@ pub(crate) fn take(root: &Root, previous: Option<&Snapshot>) -> Result<Snapshot>
         kept_bytes: 0,
         snapshot: Snapshot::default(),
     };
-    walk.run(&RelPath::root(), &mut |met| {
-        builder.meet(met);
-        Ok(Flow::Continue)
-    })?;
-    builder.snapshot.truncated = walk.truncated;
+    walk.run(&RelPath::root(), &mut builder)?;
+    builder.snapshot.truncated = walk.is_truncated();
     Ok(builder.snapshot)
 }
 
@@ -86,28 +83,35 @@ struct Builder<'a> {
     snapshot: Snapshot,
 }
 
+impl Visit for Builder<'_> {
+    fn meet(&mut self, met: &Met<'_>) -> Flow {
+        match met.kind {
+            EntryKind::File => self.file(met),
+            EntryKind::Symlink => self.link(met),
+            _ => {}
+        }
+        Flow::Continue
+    }
+}
+
 impl Builder<'_> {
-    fn meet(&mut self, met: &Met<'_>) {
-        let Ok(raw) = stat_in(met.dir, met.name) else {
+    fn file(&mut self, met: &Met<'_>) {
+        let Ok(raw) = stat_in(met.dir(), met.name) else {
             return;
         };
-        match met.kind {
-            EntryKind::File => {}
-            EntryKind::Symlink => return self.link(met),
-            _ => return,
-        }
+        let path = met.path();
         let stamp = self.stamp_of(&raw);
-        let known = self.previous.and_then(|p| p.files.get(met.path));
+        let known = self.previous.and_then(|p| p.files.get(&path));
         let file = match known.filter(|known| known.stamp == stamp && stamp != Stamp::default()) {
             Some(known) => known.clone(),
             None => read_file(self.root, met, stamp, u64::try_from(raw.st_size).unwrap_or(0)),
         };
-        self.insert(met.path, file);
+        self.insert(path, file);
     }
 
     /// A symbolic link is its target, in words.
     fn link(&mut self, met: &Met<'_>) {
-        let Ok(target) = rustix::fs::readlinkat(met.dir, met.name, Vec::new()) else {
+        let Ok(target) = rustix::fs::readlinkat(met.dir(), met.name, Vec::new()) else {
             return;
         };
         let content = format!("symbolic link to {}\n", target.to_string_lossy());
@@ -117,17 +121,17 @@ impl Builder<'_> {
             etag: Some(Etag::of(content.as_bytes())),
             content: Some(Arc::from(content.as_bytes())),
         };
-        self.insert(met.path, file);
+        self.insert(met.path(), file);
     }
 
-    fn insert(&mut self, path: &RelPath, mut file: SnapshotFile) {
+    fn insert(&mut self, path: RelPath, mut file: SnapshotFile) {
         let len = file.content.as_ref().map_or(0, |content| content.len());
         if self.kept_bytes + len > MAX_KEPT_TOTAL_BYTES {
             file.content = None;
         } else {
             self.kept_bytes += len;
         }
-        self.snapshot.files.insert(path.clone(), file);
+        self.snapshot.files.insert(path, file);
     }
 
     /// The stamp, or the default one, which equals no other, while it cannot be trusted yet.
@@ -151,7 +155,7 @@ impl Builder<'_> {
 }
 
 fn read_file(root: &Root, met: &Met<'_>, stamp: Stamp, size_bytes: u64) -> SnapshotFile {
-    let content = read_small(root, met.dir, met.name, MAX_HASHED_BYTES);
+    let content = read_small(root, met.dir(), met.name, MAX_HASHED_BYTES);
     let etag = content.as_deref().map(Etag::of);
     let content = content
         .filter(|c| c.len() <= MAX_KEPT_BYTES && !c.contains(&0))

@@ -1,19 +1,30 @@
-//! Walking a tree by descriptors: every directory is opened through its parent, links are not followed.
+//! Walking a tree by descriptors, by several threads: every directory is opened through its parent, links
+//! are not followed.
+//!
+//! Work is a stack of directories and of runs of files, so put that the threads together go through the
+//! tree nearly in the order of its paths. A walk that needs only the first few finds soon stops looking.
 
 use std::ffi::CStr;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use ignore::Match;
-use ignore::gitignore::{Gitignore, GitignoreBuilder};
-use rustix::fs::{Dir, FileType, OFlags};
+use rustix::fs::{FileType, OFlags, RawDir};
+use rustix::io::Errno;
 
 use super::files::listed_name;
+use super::ignored::Rules;
 use super::root::{Root, kind_of, kind_of_type, stat_in};
 use crate::{EntryKind, Error, IgnoreRules, RelPath, Result, WalkLimits};
 
-/// Ignore files above this size are not read.
-const MAX_IGNORE_FILE_BYTES: u64 = 1 << 20;
+/// How many files make one piece of work.
+const RUN_OF_FILES: usize = 64;
+/// How many entries one thread looks at before others are started.
+const ALONE_ENTRIES: usize = 256;
+/// Room for the entries that the kernel hands over at once, in bytes.
+const ENTRIES_BUFFER: usize = 32 << 10;
 
 /// Whether to go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,12 +34,62 @@ pub(crate) enum Flow {
 }
 
 /// A file or link that was met.
-#[derive(Debug)]
 pub(crate) struct Met<'a> {
-    pub(crate) path: &'a RelPath,
+    dir: &'a Place,
     pub(crate) name: &'a str,
-    pub(crate) dir: BorrowedFd<'a>,
     pub(crate) kind: EntryKind,
+}
+
+impl Met<'_> {
+    /// Where it is. It was checked to be a path when it was met.
+    pub(crate) fn path(&self) -> RelPath {
+        self.dir.path.child(self.name)
+    }
+
+    /// The directory it is in.
+    pub(crate) fn dir(&self) -> BorrowedFd<'_> {
+        self.dir.fd.as_fd()
+    }
+}
+
+/// What a thread of a walk does with what it meets.
+pub(crate) trait Visit {
+    /// A file, a link, or what is neither and no directory.
+    fn meet(&mut self, met: &Met<'_>) -> Flow;
+
+    /// Whether what is below this path could be of interest.
+    fn wants(&self, path: &RelPath) -> bool {
+        let _ = path;
+        true
+    }
+
+    /// A piece of work is done.
+    fn rest(&mut self) {}
+}
+
+/// A directory that is open.
+struct Place {
+    fd: OwnedFd,
+    path: RelPath,
+    depth: usize,
+    rules: Option<Arc<Rules>>,
+}
+
+enum Job {
+    /// A directory in one that is open.
+    Directory { parent: Arc<Place>, name: String },
+    /// Some files of a directory.
+    Files {
+        dir: Arc<Place>,
+        files: Vec<(String, EntryKind)>,
+    },
+}
+
+#[derive(Default)]
+struct Stack {
+    jobs: Vec<Job>,
+    /// How many threads carry out a job, from which others may come.
+    busy: usize,
 }
 
 /// A walk and what it has used up.
@@ -37,36 +98,27 @@ pub(crate) struct Walk<'a> {
     ignore: IgnoreRules,
     limits: &'a WalkLimits,
     deadline: Instant,
-    entries: usize,
-    rules: Vec<Rules>,
-    /// Whether a limit was reached.
-    pub(crate) truncated: bool,
-}
-
-/// The ignore files of one directory.
-struct Rules {
-    /// Length of the path of the directory, with its slash.
-    prefix_len: usize,
-    matcher: Gitignore,
+    entries: AtomicUsize,
+    truncated: AtomicBool,
+    stopped: AtomicBool,
+    stack: Mutex<Stack>,
+    changed: Condvar,
 }
 
 impl<'a> Walk<'a> {
     pub(crate) fn new(root: &'a Root, ignore: IgnoreRules, limits: &'a WalkLimits) -> Self {
-        let deadline = Instant::now() + limits.time;
+        let now = Instant::now();
         Self {
             root,
             ignore,
             limits,
-            deadline,
-            entries: 0,
-            rules: Vec::new(),
-            truncated: false,
+            deadline: now.checked_add(limits.time).unwrap_or(now + MAX_TIME),
+            entries: AtomicUsize::new(0),
+            truncated: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+            stack: Mutex::default(),
+            changed: Condvar::new(),
         }
-    }
-
-    /// Whether the time is over.
-    pub(crate) fn is_late(&self) -> bool {
-        Instant::now() >= self.deadline
     }
 
     /// When the time is over.
@@ -74,151 +126,263 @@ impl<'a> Walk<'a> {
         self.deadline
     }
 
+    /// Whether a limit was reached.
+    pub(crate) fn is_truncated(&self) -> bool {
+        self.truncated.load(Ordering::Relaxed)
+    }
+
     /// Visits what is below `start`, in byte order of the paths.
-    pub(crate) fn run(
-        &mut self,
-        start: &RelPath,
-        visit: &mut dyn FnMut(&Met<'_>) -> Result<Flow>,
-    ) -> Result<()> {
-        self.load_rules_above(start)?;
-        let dir = self.root.open(start, OFlags::RDONLY | OFlags::DIRECTORY)?;
-        self.directory(&dir, start, 0, visit).map(drop)
+    pub(crate) fn run(&self, start: &RelPath, visitor: &mut impl Visit) -> Result<()> {
+        self.push_start(start)?;
+        self.work(visitor, usize::MAX);
+        Ok(())
+    }
+
+    /// The same by up to so many threads, each with a visitor, in no order.
+    pub(crate) fn run_threads<V, F>(&self, start: &RelPath, threads: usize, make: F) -> Result<()>
+    where
+        V: Visit,
+        F: Fn() -> V + Sync,
+    {
+        self.push_start(start)?;
+        let mut visitor = make();
+        self.work(&mut visitor, ALONE_ENTRIES);
+        if self.stack().jobs.is_empty() {
+            return Ok(());
+        }
+        std::thread::scope(|scope| {
+            for _ in 1..threads {
+                // With fewer threads than wanted, the others do the work.
+                let named = std::thread::Builder::new().name("aion-walk".to_owned());
+                let _ = named.spawn_scoped(scope, || self.work(&mut make(), usize::MAX));
+            }
+            self.work(&mut visitor, usize::MAX);
+        });
+        Ok(())
+    }
+
+    fn stack(&self) -> MutexGuard<'_, Stack> {
+        self.stack.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The ignore files between the root and the start apply too.
-    fn load_rules_above(&mut self, start: &RelPath) -> Result<()> {
+    fn push_start(&self, start: &RelPath) -> Result<()> {
         let mut above = Vec::new();
         let mut at = start.parent();
         while let Some(path) = at {
             at = path.parent();
             above.push(path);
         }
-        for path in above.iter().rev() {
+        let mut rules = None;
+        for path in above.iter().rev().filter(|_| self.ignore == IgnoreRules::Respect) {
             let dir = self.root.open(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
-            self.load_rules(&dir, path);
+            rules = Rules::load(self.root, &dir, path, rules);
         }
+        let fd = self.root.open(start, OFlags::RDONLY | OFlags::DIRECTORY)?;
+        let place = Place {
+            fd,
+            path: start.clone(),
+            depth: 0,
+            rules,
+        };
+        let mut buffer = Vec::with_capacity(ENTRIES_BUFFER);
+        let jobs = self.jobs_in(place, &mut buffer);
+        let jobs = jobs.map_err(|e| Error::from_io("list", start, e.into()))?;
+        self.stack().jobs.extend(jobs.into_iter().rev());
         Ok(())
     }
 
-    fn directory(
-        &mut self,
-        dir: &OwnedFd,
-        path: &RelPath,
-        depth: usize,
-        visit: &mut dyn FnMut(&Met<'_>) -> Result<Flow>,
-    ) -> Result<Flow> {
-        let entries = self.entries_of(dir, path)?;
-        let rules = self.rules.len();
-        self.load_rules(dir, path);
-        for (name, kind) in entries {
-            // Names can be nested deeper than any path can say.
-            let Ok(below) = RelPath::parse(&name).and_then(|name| path.join(&name)) else {
-                self.truncated = true;
-                continue;
+    /// Carries out jobs until there are none, or until so many entries were met.
+    fn work(&self, visitor: &mut impl Visit, until_entries: usize) {
+        let mut buffer = Vec::with_capacity(ENTRIES_BUFFER);
+        while self.entries.load(Ordering::Relaxed) < until_entries {
+            let Some(job) = self.next_job() else {
+                return;
             };
-            if self.is_ignored(&below, kind) {
-                continue;
-            }
-            if self.is_late() {
-                self.truncated = true;
-                return Ok(Flow::Stop);
-            }
-            let flow = match kind {
-                EntryKind::Directory => self.enter(dir, &name, &below, depth, visit)?,
-                kind => visit(&Met {
-                    path: &below,
-                    name: &name,
-                    dir: dir.as_fd(),
-                    kind,
-                })?,
+            let more = match job {
+                Job::Files { dir, files } => {
+                    self.visit(&dir, &files, visitor);
+                    Vec::new()
+                }
+                Job::Directory { parent, name } => self.enter(&parent, &name, &mut buffer, visitor),
             };
-            if flow == Flow::Stop || self.entries >= self.limits.max_entries {
-                self.truncated |= self.entries >= self.limits.max_entries;
-                return Ok(Flow::Stop);
-            }
+            visitor.rest();
+            self.finish_job(more);
         }
-        self.rules.truncate(rules);
-        Ok(Flow::Continue)
     }
 
-    fn enter(
-        &mut self,
-        parent: &OwnedFd,
-        name: &str,
-        path: &RelPath,
-        depth: usize,
-        visit: &mut dyn FnMut(&Met<'_>) -> Result<Flow>,
-    ) -> Result<Flow> {
-        if depth == self.limits.max_depth {
-            self.truncated = true;
-            return Ok(Flow::Continue);
+    fn next_job(&self) -> Option<Job> {
+        let mut stack = self.stack();
+        loop {
+            if self.stopped.load(Ordering::Relaxed) {
+                stack.jobs.clear();
+            }
+            if let Some(job) = stack.jobs.pop() {
+                stack.busy += 1;
+                return Some(job);
+            }
+            if stack.busy == 0 {
+                return None;
+            }
+            stack = self.changed.wait(stack).unwrap_or_else(PoisonError::into_inner);
         }
-        match self
-            .root
-            .open_in(parent.as_fd(), name, OFlags::RDONLY | OFlags::DIRECTORY)
-        {
-            Ok(dir) => self.directory(&dir, path, depth + 1, visit),
+    }
+
+    fn finish_job(&self, more: Vec<Job>) {
+        let mut stack = self.stack();
+        stack.busy -= 1;
+        stack.jobs.extend(more.into_iter().rev());
+        let wake = stack.jobs.len() > 1 || stack.busy == 0;
+        drop(stack);
+        if wake {
+            self.changed.notify_all();
+        }
+    }
+
+    fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the time is over; then the walk ends.
+    fn is_late(&self) -> bool {
+        let late = Instant::now() >= self.deadline;
+        if late {
+            self.truncated.store(true, Ordering::Relaxed);
+            self.stop();
+        }
+        late
+    }
+
+    fn visit(&self, dir: &Place, files: &[(String, EntryKind)], visitor: &mut impl Visit) {
+        for (name, kind) in files {
+            if self.stopped.load(Ordering::Relaxed) || self.is_late() {
+                return;
+            }
+            let met = Met {
+                dir,
+                name,
+                kind: *kind,
+            };
+            if visitor.meet(&met) == Flow::Stop {
+                return self.stop();
+            }
+        }
+    }
+
+    fn enter(&self, parent: &Place, name: &str, buffer: &mut Vec<u8>, visitor: &mut impl Visit) -> Vec<Job> {
+        let path = parent.path.child(name);
+        if self.stopped.load(Ordering::Relaxed) || !visitor.wants(&path) || self.is_late() {
+            return Vec::new();
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let opened = self.root.open_in(parent.fd.as_fd(), name, flags).and_then(|fd| {
+            let (depth, rules) = (parent.depth + 1, parent.rules.clone());
+            let place = Place {
+                fd,
+                path,
+                depth,
+                rules,
+            };
+            self.jobs_in(place, buffer)
+        });
+        match opened {
+            Ok(jobs) => jobs,
             // It was removed, replaced by a link, is another file system, or may not be read.
-            Err(_) => Ok(Flow::Continue),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV | Errno::ACCESS | Errno::PERM) => {
+                Vec::new()
+            }
+            Err(_) => {
+                self.truncated.store(true, Ordering::Relaxed);
+                Vec::new()
+            }
         }
     }
 
-    /// Names and kinds, so sorted that a walk in this order meets paths in byte order.
-    fn entries_of(&mut self, dir: &OwnedFd, path: &RelPath) -> Result<Vec<(String, EntryKind)>> {
-        let fail = |e: rustix::io::Errno| Error::from_io("list", path, e.into());
-        let mut entries = Vec::new();
-        for entry in Dir::read_from(dir).map_err(fail)? {
-            let entry = entry.map_err(fail)?;
+    /// What there is to do in a directory, in byte order of the paths.
+    fn jobs_in(&self, mut place: Place, buffer: &mut Vec<u8>) -> Result<Vec<Job>, Errno> {
+        let (entries, has_rules) = self.entries_of(&place, buffer)?;
+        if has_rules && self.ignore == IgnoreRules::Respect {
+            place.rules = Rules::load(self.root, &place.fd, &place.path, place.rules);
+        }
+        let place = Arc::new(place);
+        let mut jobs = Vec::new();
+        let mut run = Vec::new();
+        for (name, kind) in entries {
+            let ignored = |rules: &Arc<Rules>| rules.ignore(&place.path.child(&name), kind);
+            if place.rules.as_ref().is_some_and(ignored) {
+                continue;
+            }
+            if kind != EntryKind::Directory {
+                run.push((name, kind));
+            } else if place.depth == self.limits.max_depth {
+                self.truncated.store(true, Ordering::Relaxed);
+            } else {
+                flush(&place, &mut run, &mut jobs);
+                let parent = Arc::clone(&place);
+                jobs.push(Job::Directory { parent, name });
+            }
+            if run.len() == RUN_OF_FILES {
+                flush(&place, &mut run, &mut jobs);
+            }
+        }
+        flush(&place, &mut run, &mut jobs);
+        Ok(jobs)
+    }
+
+    /// Names and kinds, sorted as their paths are, and whether there is an ignore file among them.
+    fn entries_of(
+        &self,
+        place: &Place,
+        buffer: &mut Vec<u8>,
+    ) -> Result<(Vec<(String, EntryKind)>, bool), Errno> {
+        let (mut entries, mut has_rules) = (Vec::new(), false);
+        let spare: &mut [MaybeUninit<u8>] = buffer.spare_capacity_mut();
+        let mut listing = RawDir::new(&place.fd, spare);
+        let room = place.path.room_for_child();
+        while let Some(entry) = listing.next() {
+            let entry = entry?;
             let Some(name) = walkable_name(entry.file_name()) else {
                 continue;
             };
-            if self.entries >= self.limits.max_entries {
-                self.truncated = true;
+            // Names can be nested deeper than any path can say.
+            if name.len() > room || self.entries.fetch_add(1, Ordering::Relaxed) >= self.limits.max_entries {
+                self.truncated.store(true, Ordering::Relaxed);
+                if name.len() > room {
+                    continue;
+                }
+                self.stop();
                 break;
             }
-            self.entries += 1;
+            has_rules |= Rules::is_file(name);
             let kind = match entry.file_type() {
-                FileType::Unknown => stat_in(dir.as_fd(), name).map_or(EntryKind::Other, |s| kind_of(&s)),
+                FileType::Unknown => {
+                    stat_in(place.fd.as_fd(), name).map_or(EntryKind::Other, |s| kind_of(&s))
+                }
                 file_type => kind_of_type(file_type),
             };
             entries.push((name.to_owned(), kind));
         }
-        let slash = |kind: EntryKind| if kind == EntryKind::Directory { "/" } else { "" };
-        entries.sort_by(|a, b| {
-            a.0.bytes()
-                .chain(slash(a.1).bytes())
-                .cmp(b.0.bytes().chain(slash(b.1).bytes()))
+        entries.sort_unstable_by(|a, b| sorted_bytes(a).cmp(sorted_bytes(b)));
+        Ok((entries, has_rules))
+    }
+}
+
+/// The longest that a walk takes which has no other limit.
+const MAX_TIME: std::time::Duration = std::time::Duration::from_secs(3600);
+
+/// A directory sorts as the paths below it do.
+fn sorted_bytes((name, kind): &(String, EntryKind)) -> impl Iterator<Item = u8> + '_ {
+    let slash = (*kind == EntryKind::Directory).then_some(b'/');
+    name.bytes().chain(slash)
+}
+
+fn flush(dir: &Arc<Place>, run: &mut Vec<(String, EntryKind)>, jobs: &mut Vec<Job>) {
+    if !run.is_empty() {
+        let files = std::mem::take(run);
+        jobs.push(Job::Files {
+            dir: Arc::clone(dir),
+            files,
         });
-        Ok(entries)
-    }
-
-    fn load_rules(&mut self, dir: &OwnedFd, path: &RelPath) {
-        if self.ignore == IgnoreRules::Off {
-            return;
-        }
-        let prefix_len = if path.is_root() {
-            0
-        } else {
-            path.as_str().len() + 1
-        };
-        for name in [".gitignore", ".ignore"] {
-            if let Some(matcher) = read_rules(self.root, dir, name) {
-                self.rules.push(Rules { prefix_len, matcher });
-            }
-        }
-    }
-
-    /// The rule nearest to the file decides.
-    fn is_ignored(&self, path: &RelPath, kind: EntryKind) -> bool {
-        for rules in self.rules.iter().rev() {
-            let below = &path.as_str()[rules.prefix_len..];
-            match rules.matcher.matched(below, kind == EntryKind::Directory) {
-                Match::Ignore(_) => return true,
-                Match::Whitelist(_) => return false,
-                Match::None => {}
-            }
-        }
-        false
     }
 }
 
@@ -226,17 +390,7 @@ impl<'a> Walk<'a> {
 pub(crate) fn walkable_name(name: &CStr) -> Option<&str> {
     listed_name(name)
         .flatten()
-        .filter(|name| *name != ".git" && RelPath::parse(name).is_ok())
-}
-
-fn read_rules(root: &Root, dir: &OwnedFd, name: &str) -> Option<Gitignore> {
-    let text = read_small(root, dir.as_fd(), name, MAX_IGNORE_FILE_BYTES)?;
-    let mut builder = GitignoreBuilder::new("");
-    for line in String::from_utf8_lossy(&text).lines() {
-        // A line that is not a pattern is a line that matches nothing, as git has it.
-        let _ = builder.add_line(None, line);
-    }
-    builder.build().ok()
+        .filter(|name| *name != ".git" && RelPath::is_name(name))
 }
 
 /// Reads a regular file in a directory, if it is one and not larger than that.
