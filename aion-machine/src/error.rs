@@ -192,6 +192,23 @@ pub enum Error {
         /// What was asked for.
         what: &'static str,
     },
+    /// What is about to happen cannot be recorded, so it does not happen.
+    #[error("the audit log cannot be written, so nothing was done")]
+    Audit(#[source] std::io::Error),
+    /// A machine elsewhere did not answer, or not as a machine does. What was asked may have happened.
+    #[error("the remote machine cannot be reached: {reason}")]
+    Unreachable {
+        /// What happened.
+        reason: String,
+    },
+    /// A machine elsewhere refused for a reason that is not known here.
+    #[error("the remote machine refused ({code}): {detail}")]
+    Refused {
+        /// The code that it gave.
+        code: String,
+        /// What it said.
+        detail: String,
+    },
     /// Any other failure of the operating system.
     #[error("{op} failed on `{path}`")]
     Io {
@@ -242,6 +259,10 @@ impl Error {
             Self::TooManyWatches { .. } => "too_many_watches",
             Self::UnknownSnapshot { .. } => "unknown_snapshot",
             Self::Unsupported { .. } => "unsupported",
+            Self::Audit(source) if is_full(source) => "audit_no_space",
+            Self::Audit(_) => "audit_unavailable",
+            Self::Unreachable { .. } => "unreachable",
+            Self::Refused { .. } => "refused",
             Self::Io { .. } => "io",
         }
     }
@@ -285,4 +306,9 @@ impl Error {
             _ => Self::Io { op, path, source },
         }
     }
+}
+
+fn is_full(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded)
 }

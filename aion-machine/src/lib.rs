@@ -50,7 +50,9 @@
 //!
 //! # Features
 //! - `testkit`: the conformance kit and an in-memory workspace.
+//! - `task-state`: the keys that sign and verify `X-Task-State`.
 
+pub mod audit;
 mod diff;
 mod edit;
 mod encoding;
@@ -67,6 +69,8 @@ mod range;
 mod search;
 mod snapshot;
 pub mod supervisor;
+#[cfg(feature = "task-state")]
+mod task_state;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 mod watch;
@@ -98,4 +102,6 @@ pub use self::search::{
 };
 pub use self::snapshot::{ChangeKind, FileChange, SnapshotId, TreeDiff};
 pub use self::supervisor::Namespaces;
+#[cfg(feature = "task-state")]
+pub use self::task_state::{MIN_SECRET_BYTES, TaskClaims, TaskKeys, TaskStateError};
 pub use self::watch::{MAX_WATCH_EVENTS, Watch, WatchEvent, WatchRequest, WatchSender};

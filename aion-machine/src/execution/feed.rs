@@ -31,9 +31,21 @@ pub(super) enum Life {
     Ended(Option<Result<ExecOutput>>),
 }
 
+type AtEnd = dyn FnOnce(&Result<ExecOutput>) + Send;
+
+/// Called at the end.
+pub(super) struct Hook(Box<AtEnd>);
+
+impl std::fmt::Debug for Hook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hook")
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) life: Life,
+    hooks: Vec<Hook>,
     pub(super) replay: Replay,
     stdout: Capture,
     stderr: Capture,
@@ -56,6 +68,7 @@ impl Shared {
         let capture = || Capture::new(limits.head_bytes, limits.tail_bytes);
         let state = State {
             life: Life::Starting,
+            hooks: Vec::new(),
             replay: Replay::new(request.replay_bytes),
             stdout: capture(),
             stderr: capture(),
@@ -112,12 +125,25 @@ impl Shared {
         }
     }
 
+    /// Calls this at the end, or now if that has been.
+    pub(super) fn when_ended(&self, hook: Box<AtEnd>) {
+        let mut state = self.state();
+        match &state.life {
+            Life::Ended(Some(result)) => hook(result),
+            Life::Ended(None) => hook(&Err(lost())),
+            _ => state.hooks.push(Hook(hook)),
+        }
+    }
+
     fn end(&self, result: impl FnOnce(&mut State) -> Result<ExecOutput>) {
         let mut state = self.state();
         if matches!(state.life, Life::Ended(_)) {
             return;
         }
         let result = result(&mut state);
+        for Hook(hook) in state.hooks.drain(..) {
+            hook(&result);
+        }
         state.life = Life::Ended(Some(result));
         drop(state);
         self.changed.send_replace(());

@@ -62,6 +62,12 @@ impl Execution {
         self.handle.clone()
     }
 
+    /// Calls this once, at the end or now if that has been, also when nobody waits for it. It is to be quick
+    /// and must not use this execution.
+    pub fn when_ended(&self, hook: impl FnOnce(&Result<ExecOutput>) + Send + 'static) {
+        self.handle.shared.when_ended(Box::new(hook));
+    }
+
     /// Waits until the program was started.
     ///
     /// # Errors
