@@ -50,6 +50,7 @@
 //!
 //! # Features
 //! - `testkit`: the conformance kit and an in-memory workspace.
+//! - `client`: the machine of a server, over HTTP; `wire`: what goes over it.
 //! - `task-state`: the keys that sign and verify `X-Task-State`.
 
 pub mod audit;
@@ -66,6 +67,8 @@ mod machine;
 mod patch;
 mod path;
 mod range;
+#[cfg(feature = "client")]
+mod remote;
 mod search;
 mod snapshot;
 pub mod supervisor;
@@ -74,6 +77,8 @@ mod task_state;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 mod watch;
+#[cfg(feature = "wire")]
+pub mod wire;
 
 pub use self::diff::{Diff, MAX_DIFF_BYTES};
 pub use self::edit::apply_edits;
@@ -97,6 +102,8 @@ pub use self::local::{LocalMachine, LocalOptions, LocalWorkspace, Resolution, Su
 pub use self::machine::{Capabilities, Machine, Workspace, WorkspaceSpec};
 pub use self::patch::{MAX_PATCH_HUNKS, PatchRequest, apply_patch};
 pub use self::path::{MAX_COMPONENT_BYTES, MAX_PATH_BYTES, PathError, RelPath};
+#[cfg(feature = "client")]
+pub use self::remote::{RemoteMachine, RemoteOptions};
 pub use self::search::{
     Case, GlobOutput, GlobRequest, GrepHit, GrepOutput, GrepRequest, IgnoreRules, WalkLimits,
 };

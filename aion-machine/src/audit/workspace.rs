@@ -10,8 +10,8 @@ use super::row::{AuditEvent, Outcome, ProgramEnd};
 use super::{AuditSink, redacted};
 use crate::{
     Capabilities, Edit, Error, ExecOutput, ExecRequest, Execution, GlobOutput, GlobRequest, GrepOutput,
-    GrepRequest, Listing, ReadOptions, ReadOutput, RelPath, RemoveMode, RenameMode, Result, SnapshotId, Stat,
-    TreeDiff, Workspace, WriteOutput, WriteRequest,
+    GrepRequest, Listing, PatchRequest, ReadOptions, ReadOutput, RelPath, RemoveMode, RenameMode, Result,
+    SnapshotId, Stat, TreeDiff, Watch, WatchRequest, Workspace, WriteOutput, WriteRequest,
 };
 
 /// Longer patterns are cut, in characters.

@@ -227,6 +227,14 @@ impl ExecFeed {
     }
 }
 
+#[cfg(feature = "client")]
+impl ExecFeed {
+    /// Says how the program ended, by somebody who has collected its outputs.
+    pub(crate) fn finish_with(self, result: Result<ExecOutput>) {
+        self.shared.end(|_| result);
+    }
+}
+
 impl Drop for ExecFeed {
     fn drop(&mut self) {
         self.shared.end(|_| Err(lost()));

@@ -77,7 +77,7 @@ impl ExecCursor {
         self.after(event.stream(), event.len())
     }
 
-    pub(super) fn after(mut self, stream: OutputStream, bytes: u64) -> Self {
+    pub(crate) fn after(mut self, stream: OutputStream, bytes: u64) -> Self {
         let at = match stream {
             OutputStream::Stdout => &mut self.stdout,
             OutputStream::Stderr => &mut self.stderr,

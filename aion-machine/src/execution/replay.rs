@@ -84,35 +84,44 @@ impl Replay {
         self.end = self.end.after(stream, bytes);
     }
 
-    /// The first event after a cursor, if there is one yet.
+    /// The first event after a cursor, if there is one yet. Any cursor will do: one that never was between
+    /// two events gets what each stream lacks.
     pub(super) fn after(&self, cursor: ExecCursor) -> Option<ExecEvent> {
+        let is_seen = |chunk: &Chunk, stream: OutputStream| chunk.end().of(stream) <= cursor.of(stream);
         let first = self
             .chunks
-            .partition_point(|chunk| chunk.end().total() <= cursor.total());
-        let chunk = self.chunks.get(first);
-        // What is kept starts here; what was written before and not seen is lost.
-        let kept = chunk.map_or(self.end, |chunk| chunk.start);
-        for stream in OutputStream::ALL {
-            let (seen, kept) = (cursor.of(stream), kept.of(stream));
-            if let Some(bytes) = kept.checked_sub(seen).filter(|lost| *lost > 0) {
-                return Some(ExecEvent::Omitted {
-                    stream,
-                    offset: seen,
-                    bytes,
-                });
-            }
-        }
-        let chunk = chunk?;
-        let start = chunk.start.of(chunk.stream);
-        // Not more than the length of the chunk, because the cursor lies before its end.
-        let skip = usize::try_from(cursor.of(chunk.stream).saturating_sub(start)).unwrap_or(usize::MAX);
-        let bytes = chunk.bytes.get(skip..).filter(|bytes| !bytes.is_empty())?;
-        Some(ExecEvent::Output {
-            stream: chunk.stream,
-            offset: start + skip as u64,
-            bytes: bytes.to_vec(),
+            .partition_point(|chunk| OutputStream::ALL.iter().all(|stream| is_seen(chunk, *stream)));
+        let next = self
+            .chunks
+            .range(first..)
+            .find(|chunk| !is_seen(chunk, chunk.stream));
+        let Some(chunk) = next else {
+            return OutputStream::ALL
+                .into_iter()
+                .find_map(|stream| gap(stream, cursor, self.end));
+        };
+        gap(chunk.stream, cursor, chunk.start).or_else(|| {
+            let (seen, start) = (cursor.of(chunk.stream), chunk.start.of(chunk.stream));
+            // Not past the end of the chunk, because not all of it was seen.
+            let skip = usize::try_from(seen - start).unwrap_or(usize::MAX);
+            Some(ExecEvent::Output {
+                stream: chunk.stream,
+                offset: seen,
+                bytes: chunk.bytes.get(skip..)?.to_vec(),
+            })
         })
     }
+}
+
+/// What of a stream is lost between a cursor and what is kept.
+fn gap(stream: OutputStream, cursor: ExecCursor, kept: ExecCursor) -> Option<ExecEvent> {
+    let offset = cursor.of(stream);
+    let bytes = kept.of(stream).checked_sub(offset).filter(|lost| *lost > 0)?;
+    Some(ExecEvent::Omitted {
+        stream,
+        offset,
+        bytes,
+    })
 }
 
 #[cfg(test)]
@@ -195,5 +204,13 @@ mod tests {
             let _ = replay.after(cursor);
         }
         assert_eq!(replay.after(ExecCursor::new(3, 0)), None);
+        replay.push(OutputStream::Stderr, b"def");
+        let events = all(&replay, ExecCursor::new(1, 3));
+        let rest = ExecEvent::Output {
+            stream: OutputStream::Stdout,
+            offset: 1,
+            bytes: b"bc".to_vec(),
+        };
+        assert_eq!(events, [rest]);
     }
 }
