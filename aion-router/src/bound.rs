@@ -2,6 +2,9 @@
 
 use crate::vector::Vectors;
 
+/// Fewer uses than this are seldom.
+const SELDOM: usize = 16;
+
 /// The history of one surface by slot.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Bound {
@@ -34,16 +37,20 @@ impl Bound {
 
     /// `1 / (1 + uses)` for items that somebody vouches for, else 0.
     pub(crate) fn newness_into(&self, unverified: &[bool], column: &mut Vec<f32>) {
-        let uses = |slot: usize| self.uses.get(slot).copied().unwrap_or(0);
-        let newness = |(slot, unverified): (usize, &bool)| {
+        let newness = |(unverified, uses): (&bool, u32)| {
             if *unverified {
                 0.0
             } else {
-                1.0 / (1.0 + uses(slot) as f32)
+                1.0 / (1.0 + uses as f32)
             }
         };
         column.clear();
-        column.extend(unverified.iter().enumerate().map(newness));
+        column.extend(unverified.iter().zip(self.all_uses()).map(newness));
+    }
+
+    /// How often the item of each slot was used, without end.
+    fn all_uses(&self) -> impl Iterator<Item = u32> {
+        self.uses.iter().copied().chain(std::iter::repeat(0))
     }
 
     /// `log2(1 + uses)`; an item that somebody vouches for begins as often used as the mean of the used ones, and
@@ -51,14 +58,20 @@ impl Bound {
     pub(crate) fn popularity_into(&self, unverified: &[bool], column: &mut Vec<f32>) {
         let used = self.uses.iter().filter(|uses| **uses > 0).count().max(1);
         let mean = self.total as f32 / used as f32;
-        let uses = |slot: usize| self.uses.get(slot).copied().unwrap_or(0) as f32;
-        let popularity = |(slot, unverified): (usize, &bool)| {
-            let known = 1.0 + uses(slot);
-            let credit = if *unverified { 0.0 } else { mean / known };
+        let popularity = |unverified: bool, uses: u32| {
+            let known = 1.0 + uses as f32;
+            let credit = if unverified { 0.0 } else { mean / known };
             (known + credit).log2()
         };
+        // Most were used never or seldom.
+        let seldom: [[f32; 2]; SELDOM] =
+            std::array::from_fn(|uses| [false, true].map(|unverified| popularity(unverified, uses as u32)));
         column.clear();
-        column.extend(unverified.iter().enumerate().map(popularity));
+        let items = unverified.iter().zip(self.all_uses());
+        column.extend(items.map(|(unverified, uses)| match seldom.get(uses as usize) {
+            Some(known) => known[usize::from(*unverified)],
+            None => popularity(*unverified, uses),
+        }));
     }
 }
 

@@ -289,6 +289,13 @@ impl Catalog {
         self.surfaces.get(surface)
     }
 
+    /// The surface of an item, and its place there.
+    pub(crate) fn place(&self, id: &ItemId) -> Option<(&Surface, usize)> {
+        let surface = self.get(id)?.surface();
+        let slot = self.shelf(surface)?.words.slots().get(id)?;
+        Some((surface, slot))
+    }
+
     /// Gives an item the embedding of [`Item::embedded_text`]; whether the item is there.
     ///
     /// # Errors

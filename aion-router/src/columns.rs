@@ -2,6 +2,7 @@
 
 use crate::exp::{WHOLE, exponentials, wholes};
 use crate::feature::{FEATURES, Feature};
+use crate::sweep::{add_scaled, greatest, product};
 
 /// Features by column; an empty column is all zeros, and that of the bias all ones.
 #[derive(Debug, Default)]
@@ -57,8 +58,7 @@ impl Columns {
     pub(crate) fn mean(&self, distribution: &Distribution) -> [f64; FEATURES] {
         let scale = distribution.scale();
         let mut mean: [f64; FEATURES] = std::array::from_fn(|feature| {
-            let pairs = self.columns[feature].iter().zip(&distribution.exponentials);
-            pairs.map(|(x, e)| f64::from(x * e)).sum::<f64>() * scale
+            product(&self.columns[feature], &distribution.exponentials) * scale
         });
         mean[Feature::Bias.index()] = 1.0 - distribution.none();
         mean
@@ -69,9 +69,7 @@ impl Columns {
         for (column, weight) in self.columns.iter().zip(weights) {
             let weight = *weight as f32;
             if weight != 0.0 && !column.is_empty() {
-                for (logit, x) in logits.iter_mut().zip(column) {
-                    *logit += weight * x;
-                }
+                add_scaled(weight, column, &mut logits);
             }
         }
         for (logit, here) in logits.iter_mut().zip(is_here) {
@@ -85,9 +83,7 @@ impl Columns {
     /// The softmax over the items that are here and none, whose logit is 0.
     pub(crate) fn softmax(&self, weights: &[f64; FEATURES], is_here: &[bool]) -> Distribution {
         let logits = self.logits(weights, is_here);
-        let most = logits
-            .iter()
-            .fold(0.0_f32, |most, x| if *x > most { *x } else { most });
+        let most = greatest(&logits);
         let mut out = vec![0.0; logits.len()];
         let sum = exponentials(&logits, most, &mut out);
         let none = f64::from(-most).exp();
@@ -126,9 +122,7 @@ impl Distribution {
     /// About the probability of every item, times `weight`, added to `sum`.
     pub(crate) fn add_to(&self, weight: f64, sum: &mut [f32]) {
         let scale = (weight * self.scale()) as f32;
-        for (sum, e) in sum.iter_mut().zip(&self.exponentials) {
-            *sum += scale * e;
-        }
+        add_scaled(scale, &self.exponentials, sum);
     }
 
     /// The distribution with the items of `slots`, whose features are `rows`, taken exactly: their

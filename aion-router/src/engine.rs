@@ -15,7 +15,7 @@ use crate::explore::{Exploration, Served};
 use crate::history::{History, HistoryOptions, mistaken};
 use crate::item::{ContentHash, Item, ItemId, Surface};
 use crate::query::{Query, Shortlist};
-use crate::rank::{Learned, Ranked, Sources};
+use crate::rank::{Learned, Ranked, Sources, Votes};
 use crate::router::Router;
 use crate::rules::Rules;
 use crate::vector::Quantized;
@@ -307,7 +307,6 @@ impl Engine {
     }
 
     fn sources<'a>(&'a self, query: &'a Query, vector: Option<&'a Quantized>) -> Sources<'a> {
-        let past = self.history.past();
         Sources {
             catalog: &self.catalog,
             query,
@@ -317,10 +316,21 @@ impl Engine {
             learned: Some(Learned {
                 history: &self.history,
                 bound: &self.bound,
-                votes: vector.map(|vector| past.votes(vector)).unwrap_or_default(),
+                votes: vector.map(|vector| self.votes(vector)).unwrap_or_default(),
             }),
             ruled: self.options.rules.wanted(&query.text),
         }
+    }
+
+    /// What past queries say of the items that are there.
+    fn votes(&self, vector: &Quantized) -> Votes<'_> {
+        let mut votes = Votes::new();
+        for (id, vote) in self.history.past().votes(vector) {
+            if let Some((surface, slot)) = self.catalog.place(id) {
+                votes.entry(surface).or_default().insert(slot, vote);
+            }
+        }
+        votes
     }
 
     /// The probability of none under the mixture, by surface.
@@ -483,15 +493,15 @@ impl Engine {
 
     /// Puts what is known of an item where rankings look it up.
     fn bind(&mut self, id: &ItemId) {
-        let Some((surface, slot)) = self.place(id) else {
+        let Some((surface, slot)) = self.catalog.place(id) else {
             return;
         };
         let uses = self.history.uses(id);
         let description = self
             .catalog
-            .vectors(&surface)
+            .vectors(surface)
             .and_then(|vectors| vectors.get(slot));
-        let bound = self.bound.entry(surface).or_default();
+        let bound = self.bound.entry(surface.clone()).or_default();
         bound.set_uses(slot, uses);
         match self.history.usage_vector(id, description.as_ref()) {
             // A vector of another model's dimension cannot be bound; the description alone counts then.
@@ -501,16 +511,10 @@ impl Engine {
     }
 
     fn unbind(&mut self, id: &ItemId) {
-        if let Some((surface, slot)) = self.place(id)
-            && let Some(bound) = self.bound.get_mut(&surface)
+        if let Some((surface, slot)) = self.catalog.place(id)
+            && let Some(bound) = self.bound.get_mut(surface)
         {
             bound.clear(slot);
         }
-    }
-
-    fn place(&self, id: &ItemId) -> Option<(Surface, usize)> {
-        let surface = self.catalog.get(id)?.surface().clone();
-        let slot = self.catalog.shelf(&surface)?.words.slots().get(id)?;
-        Some((surface, slot))
     }
 }

@@ -1,10 +1,10 @@
 //! Exponentials of many numbers: one body, compiled for each level of the processor, the same bits on all.
 #![allow(
     unsafe_code,
-    reason = "the same body is compiled for each level of the processor, called behind a check"
+    reason = "a conversion to integers without a check, of numbers in range; and the levels of the processor"
 )]
 
-use crate::vector::Level;
+use crate::sweep::for_each_level;
 
 /// What a whole is in the integers that sums of exponentials are made of: integers, so that the sum does
 /// not depend on the order.
@@ -30,30 +30,19 @@ pub(crate) fn exp(x: f32) -> f32 {
     p * f32::from_bits(power)
 }
 
-/// `out[i] = e^(logits[i] - most)` for logits up to `most`, and their sum in [`WHOLE`]ths.
-pub(crate) fn exponentials(logits: &[f32], most: f32, out: &mut [f32]) -> u64 {
-    assert_eq!(logits.len(), out.len());
-    match Level::best() {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: the processor has the instructions.
-        Level::Avx512 => unsafe { exponentials_avx512(logits, most, out) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: the processor has the instructions.
-        Level::Avx2 => unsafe { exponentials_avx2(logits, most, out) },
-        _ => exponentials_body(logits, most, out),
-    }
-}
-
-#[inline(always)]
-fn exponentials_body(logits: &[f32], most: f32, out: &mut [f32]) -> u64 {
-    let mut sum = 0;
-    for (logits, out) in logits.chunks(256).zip(out.chunks_mut(256)) {
-        for (logit, out) in logits.iter().zip(out.iter_mut()) {
-            *out = exp(*logit - most);
+for_each_level! {
+    /// `out[i] = e^(logits[i] - most)` for logits up to `most`, and their sum in [`WHOLE`]ths.
+    fn exponentials(logits: &[f32], most: f32, out: &mut [f32]) -> u64 {
+        assert_eq!(logits.len(), out.len());
+        let mut sum = 0;
+        for (logits, out) in logits.chunks(256).zip(out.chunks_mut(256)) {
+            for (logit, out) in logits.iter().zip(out.iter_mut()) {
+                *out = exp(*logit - most);
+            }
+            sum += out.iter().map(|x| u64::from(wholes(*x))).sum::<u64>();
         }
-        sum += out.iter().map(|x| u64::from(wholes(*x))).sum::<u64>();
+        sum
     }
-    sum
 }
 
 /// A number in `[0, 1]` in [`WHOLE`]ths.
@@ -61,18 +50,6 @@ fn exponentials_body(logits: &[f32], most: f32, out: &mut [f32]) -> u64 {
 pub(crate) fn wholes(x: f32) -> u32 {
     // SAFETY: `x` is an exponential of at most 0, so between 0 and a little over 1.
     unsafe { (x.min(1.0) * WHOLE).to_int_unchecked::<i32>() as u32 }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2")]
-unsafe fn exponentials_avx512(logits: &[f32], most: f32, out: &mut [f32]) -> u64 {
-    exponentials_body(logits, most, out)
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-unsafe fn exponentials_avx2(logits: &[f32], most: f32, out: &mut [f32]) -> u64 {
-    exponentials_body(logits, most, out)
 }
 
 #[cfg(test)]
@@ -93,7 +70,8 @@ mod tests {
         let mut logits: Vec<f32> = (0..1_000).map(|i| -((i * 37 % 1_000) as f32) / 50.0).collect();
         let mut out = vec![0.0; logits.len()];
         let sum = exponentials(&logits, 0.0, &mut out);
-        assert_eq!(sum, exponentials_body(&logits, 0.0, &mut vec![0.0; logits.len()]));
+        let one_by_one = logits.iter().map(|x| u64::from(wholes(exp(*x))));
+        assert_eq!(sum, one_by_one.sum::<u64>());
         logits.reverse();
         assert_eq!(sum, exponentials(&logits, 0.0, &mut out));
         let wanted: f64 = logits.iter().map(|x| f64::from(*x).exp()).sum();

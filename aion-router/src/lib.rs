@@ -78,6 +78,7 @@ mod router;
 mod rules;
 mod slots;
 pub mod store;
+mod sweep;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 pub mod text;

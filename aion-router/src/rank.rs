@@ -21,7 +21,7 @@ use crate::vector::Quantized;
 /// Recent items that count.
 const MAX_RECENT: usize = 64;
 /// Items that are looked at closely at least.
-const MIN_CANDIDATES: usize = 256;
+const MIN_CANDIDATES: usize = 128;
 /// Bits of two signatures that may differ between near duplicates.
 const NEAR_BITS: u32 = 3;
 
@@ -44,8 +44,11 @@ pub(crate) struct Sources<'a> {
 pub(crate) struct Learned<'a> {
     pub(crate) history: &'a History,
     pub(crate) bound: &'a BTreeMap<Surface, Bound>,
-    pub(crate) votes: BTreeMap<&'a ItemId, Vote>,
+    /// What past queries say, by surface and slot.
+    pub(crate) votes: Votes<'a>,
 }
+
+pub(crate) type Votes<'a> = BTreeMap<&'a Surface, BTreeMap<usize, Vote>>;
 
 /// An item looked at closely.
 #[derive(Debug)]
@@ -83,7 +86,11 @@ impl<'a> Sources<'a> {
         let shelf = self.catalog.shelf(surface)?;
         let slots = shelf.words.slots();
         let named = self.named(shelf);
-        let columns = self.columns(surface, shelf, &named);
+        let votes = self
+            .learned
+            .as_ref()
+            .and_then(|learned| learned.votes.get(surface));
+        let columns = self.columns(surface, shelf, &named, votes);
         let (weights, mixture) = self.weights(surface);
         let distributions: Vec<Distribution> = Profile::ALL
             .iter()
@@ -98,7 +105,7 @@ impl<'a> Sources<'a> {
         }
         let musts = named.iter().chain(&shelf.pinned).copied();
         let musts = musts.chain(self.ruled.keys().filter_map(|id| slots.get(id)));
-        let wanted = MIN_CANDIDATES.max(4 * max_items);
+        let wanted = MIN_CANDIDATES.max(2 * max_items);
         let chosen = closest(shelf, &q, wanted, musts);
         let rows: Vec<[f64; FEATURES]> = chosen.iter().map(|slot| columns.row(*slot)).collect();
         let splits = Splits::new(&distributions, &mixture, &chosen, &rows);
@@ -117,7 +124,7 @@ impl<'a> Sources<'a> {
                 unverified: shelf.unverified[*slot],
                 named: named.contains(slot),
                 rule: self.ruled.get(item.id()).copied(),
-                nearest: self.vote(item.id()).map(|vote| vote.nearest),
+                nearest: votes.and_then(|votes| votes.get(slot)).map(|vote| vote.nearest),
             });
         }
         candidates.sort_by(|a, b| b.q.total_cmp(&a.q).then_with(|| a.item.id().cmp(b.item.id())));
@@ -144,10 +151,6 @@ impl<'a> Sources<'a> {
         }
     }
 
-    fn vote(&self, id: &ItemId) -> Option<&Vote> {
-        self.learned.as_ref().and_then(|learned| learned.votes.get(id))
-    }
-
     /// The slots of items that the query names.
     fn named(&self, shelf: &Shelf) -> Vec<usize> {
         let mut found: Vec<usize> = shelf.nameable(&self.query.text);
@@ -162,7 +165,13 @@ impl<'a> Sources<'a> {
         found
     }
 
-    fn columns(&self, surface: &Surface, shelf: &Shelf, named: &[usize]) -> Columns {
+    fn columns(
+        &self,
+        surface: &Surface,
+        shelf: &Shelf,
+        named: &[usize],
+        votes: Option<&BTreeMap<usize, Vote>>,
+    ) -> Columns {
         let slots = shelf.words.slots();
         let mut columns = Columns::new(slots.capacity());
         columns.fill(Feature::Lexical, |column| {
@@ -185,6 +194,9 @@ impl<'a> Sources<'a> {
             for (slot, unverified) in shelf.unverified.iter().enumerate().filter(|(_, is)| **is) {
                 columns.set(Feature::Unverified, slot, f32::from(u8::from(*unverified)));
             }
+        }
+        for (slot, vote) in votes.into_iter().flatten() {
+            columns.set(Feature::Past, *slot, vote.strength());
         }
         match &self.learned {
             Some(learned) => self.history_columns(learned, surface, shelf, &mut columns),
@@ -220,11 +232,6 @@ impl<'a> Sources<'a> {
             columns.fill(Feature::Popular, |column| {
                 bound.popularity_into(&shelf.unverified, column);
             });
-        }
-        for (id, vote) in &learned.votes {
-            if let Some(slot) = slots.get(id) {
-                columns.set(Feature::Past, slot, vote.strength());
-            }
         }
         for (place, leader) in self.query.recent.iter().take(3).enumerate().rev() {
             for (id, share) in learned.history.followers(leader) {

@@ -1,0 +1,97 @@
+//! Passes over whole columns: one body each, compiled for every level of the processor, the same bits on all.
+#![allow(
+    unsafe_code,
+    reason = "the same body is compiled for each level of the processor, called behind a check"
+)]
+
+/// A function whose body is compiled for each level of the processor; the best one that is here runs.
+macro_rules! for_each_level {
+    ($(#[$doc:meta])* fn $name:ident($($argument:ident: $of:ty),*) $(-> $answer:ty)? $body:block) => {
+        $(#[$doc])*
+        pub(crate) fn $name($($argument: $of),*) $(-> $answer)? {
+            #[inline(always)]
+            fn body($($argument: $of),*) $(-> $answer)? $body
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2")]
+                fn avx512($($argument: $of),*) $(-> $answer)? { body($($argument),*) }
+                #[target_feature(enable = "avx2")]
+                fn avx2($($argument: $of),*) $(-> $answer)? { body($($argument),*) }
+                match $crate::vector::Level::best() {
+                    // SAFETY: the processor has the instructions.
+                    $crate::vector::Level::Avx512 => return unsafe { avx512($($argument),*) },
+                    // SAFETY: the processor has the instructions.
+                    $crate::vector::Level::Avx2 => return unsafe { avx2($($argument),*) },
+                    _ => {}
+                }
+            }
+            body($($argument),*)
+        }
+    };
+}
+pub(crate) use for_each_level;
+
+/// Numbers that are summed side by side.
+const LANES: usize = 16;
+
+for_each_level! {
+    /// `to[i] += weight * from[i]`, as far as both go.
+    fn add_scaled(weight: f32, from: &[f32], to: &mut [f32]) {
+        for (to, x) in to.iter_mut().zip(from) {
+            *to += weight * x;
+        }
+    }
+}
+
+for_each_level! {
+    /// The greatest of the numbers and 0.
+    fn greatest(numbers: &[f32]) -> f32 {
+        let (whole, rest) = numbers.as_chunks::<LANES>();
+        let larger = |most: f32, x: f32| if x > most { x } else { most };
+        let mut lanes = [0.0_f32; LANES];
+        for chunk in whole {
+            for (lane, x) in lanes.iter_mut().zip(chunk) {
+                *lane = larger(*lane, *x);
+            }
+        }
+        lanes.iter().chain(rest).copied().fold(0.0, larger)
+    }
+}
+
+for_each_level! {
+    /// The sum of the products, in the same order whatever the processor.
+    fn product(a: &[f32], b: &[f32]) -> f64 {
+        let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+        let mut lanes = [0.0_f64; LANES];
+        for (a, b) in a.iter().zip(b) {
+            for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
+                *lane += f64::from(a * b);
+            }
+        }
+        let rest = a_rest.iter().zip(b_rest).map(|(a, b)| f64::from(a * b));
+        lanes.into_iter().chain(rest).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sweeps_are_what_they_say_for_every_length() {
+        for len in 0..70 {
+            let a: Vec<f32> = (0..len).map(|i| (i * 37 % 23) as f32 - 11.0).collect();
+            let b: Vec<f32> = (0..len).map(|i| (i * 29 % 31) as f32 / 4.0 - 3.0).collect();
+            let pairs = || a.iter().zip(&b);
+            assert_eq!(
+                product(&a, &b),
+                pairs().map(|(a, b)| f64::from(a * b)).sum::<f64>()
+            );
+            assert_eq!(greatest(&a), a.iter().copied().fold(0.0, f32::max));
+            let mut sum = b.clone();
+            add_scaled(0.5, &a, &mut sum);
+            assert_eq!(sum, pairs().map(|(a, b)| b + 0.5 * a).collect::<Vec<_>>());
+        }
+        assert_eq!(greatest(&[f32::NEG_INFINITY, -1.0]), 0.0);
+    }
+}
