@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 
-use crate::{Error, Result, command, fuzz_http, house};
+use crate::{Error, Result, command, fuzz_http, house, mcp_conformance};
 
 /// What to run of the stages.
 #[derive(Debug, Clone, Default, Args)]
@@ -41,6 +41,8 @@ enum Stage {
     Examples,
     /// Generated requests to every server, held against its own document
     Schemathesis,
+    /// The official conformance suite of the Model Context Protocol
+    Mcp,
     /// The programs, end to end
     E2e,
 }
@@ -111,6 +113,7 @@ impl Stage {
             Self::Benches => cargo(root, &["test", "--locked", "--workspace", "--bench", "*"]).map(quiet),
             Self::Examples => examples(root),
             Self::Schemathesis => fuzz_http::run(root),
+            Self::Mcp => mcp_conformance::run(root),
             Self::E2e => script(root, ".ci/e2e"),
         }
     }

@@ -7,9 +7,10 @@
 #![allow(clippy::print_stdout)] // this is a terminal program
 
 use std::fs::File;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::peers::python;
 use crate::{Error, Result, command};
@@ -57,7 +58,7 @@ pub fn run(root: &Path) -> Result<String> {
 }
 
 /// Builds the binaries with the whole workspace, as the tests are built.
-fn build(root: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn build(root: &Path) -> Result<Vec<PathBuf>> {
     let mut cargo = command::cargo(root);
     cargo.args(["build", "--locked", "--workspace", "--bins"]);
     command::executables(cargo.args(["--message-format", "json-render-diagnostics"]))
@@ -119,14 +120,14 @@ fn schemathesis(python: &Path, url: &str, dir: &Path) -> Command {
 }
 
 /// A server that runs until this is dropped.
-struct Server {
+pub(crate) struct Server {
     child: Child,
-    url: String,
+    pub(crate) url: String,
     log: PathBuf,
 }
 
 impl Server {
-    fn start(program: &Path, dir: &Path) -> Result<Self> {
+    pub(crate) fn start(program: &Path, dir: &Path) -> Result<Self> {
         let log = dir.join("server.log");
         let failed = |source| Error::File {
             path: log.clone(),
@@ -158,11 +159,27 @@ impl Server {
         })
     }
 
-    fn is_alive(&mut self) -> bool {
+    /// Waits until it listens.
+    pub(crate) fn wait(&mut self, most: Duration) -> Result<()> {
+        let addr = self.url.trim_start_matches("http://").to_owned();
+        let began = Instant::now();
+        while TcpStream::connect(&addr).is_err() {
+            if began.elapsed() > most || !self.is_alive() {
+                let log = self.log_end()?;
+                return Err(Error::Missing(format!(
+                    "a server at {addr}; its log ends:\n{log}"
+                )));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn is_alive(&mut self) -> bool {
         self.child.try_wait().is_ok_and(|status| status.is_none())
     }
 
-    fn log_end(&self) -> Result<String> {
+    pub(crate) fn log_end(&self) -> Result<String> {
         let text = command::read(&self.log)?;
         let lines: Vec<_> = text.lines().collect();
         Ok(lines[lines.len().saturating_sub(20)..].join("\n"))

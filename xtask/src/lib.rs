@@ -4,6 +4,7 @@
 //! - [`ci`]: the stages that a change must pass, in order, with their times;
 //! - [`openapi`]: writes the committed API documents;
 //! - [`fuzz_http`]: generated requests to every server, held against its own document;
+//! - [`mcp_conformance`]: the official suite of the Model Context Protocol, against the machine's server;
 //! - [`peers`]: comparisons with other programs, ours and theirs taking turns;
 //! - [`soak`]: workers that are killed for hours, while the store's promises are checked;
 //! - [`machine`]: what the numbers were measured on.
@@ -20,6 +21,7 @@ pub mod error;
 pub mod fuzz_http;
 pub mod house;
 pub mod machine;
+pub mod mcp_conformance;
 pub mod openapi;
 pub mod peers;
 pub mod soak;

@@ -19,14 +19,15 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts logging for the process. The filter is `AION_LOG`, then `RUST_LOG`, then `info`.
+/// Starts logging for the process. The filter is `AION_LOG`, then `RUST_LOG`, then `info`, without the greetings of
+/// every client of a protocol.
 /// A second call does nothing, so that tests and embedders may call it freely.
 ///
 /// # Errors
 /// [`ServeError::LogFilter`] when the filter does not parse.
 pub fn init_tracing(format: LogFormat) -> Result<(), ServeError> {
     let text = std::env::var("AION_LOG").or_else(|_| std::env::var("RUST_LOG"));
-    let text = text.unwrap_or_else(|_| "info".to_owned());
+    let text = text.unwrap_or_else(|_| "info,rmcp=warn".to_owned());
     let filter = EnvFilter::try_new(&text).map_err(|_| ServeError::LogFilter(text))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
