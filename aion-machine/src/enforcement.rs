@@ -32,6 +32,8 @@ pub enum NetworkConfinement {
     Filter,
     /// A network of its own without any interface.
     Namespace,
+    /// A network of its own, whose only way out is the proxy with the operator's list.
+    NamespaceAndProxy,
 }
 
 /// What ends the whole process tree.
@@ -132,7 +134,10 @@ impl Enforcement {
         let limits = self.processes != ProcessConfinement::None && self.no_new_privs;
         let files = self.files != FileConfinement::None && self.capabilities_dropped;
         let alone = self.processes == ProcessConfinement::PidNamespace
-            && self.network == NetworkConfinement::Namespace
+            && matches!(
+                self.network,
+                NetworkConfinement::Namespace | NetworkConfinement::NamespaceAndProxy
+            )
             && self.syscall_filter
             && self.files == FileConfinement::MountNamespaceAndLandlock;
         match (limits, files, alone) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Enforcement, RelPath};
+use crate::{Enforcement, NetworkDecision, NetworkRequest, RelPath};
 
 /// The longest time that an execution can be given, in milliseconds.
 pub const MAX_WALL_MS: u64 = 3_600_000;
@@ -180,6 +180,8 @@ pub struct ExecRequest {
     pub limits: ExecLimits,
     /// How much of what it wrote last is kept for those who follow it, at most [`MAX_REPLAY_BYTES`].
     pub replay_bytes: usize,
+    /// What it wants of the network that the operator allows.
+    pub network: NetworkRequest,
 }
 
 impl ExecRequest {
@@ -192,6 +194,7 @@ impl ExecRequest {
             stdin: Vec::new(),
             limits: ExecLimits::default(),
             replay_bytes: 1 << 20,
+            network: NetworkRequest::Granted,
         }
     }
 
@@ -225,6 +228,13 @@ impl ExecRequest {
     #[must_use]
     pub fn with_limits(mut self, limits: ExecLimits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Wants no more of the network than this.
+    #[must_use]
+    pub fn with_network(mut self, network: NetworkRequest) -> Self {
+        self.network = network;
         self
     }
 
@@ -303,6 +313,8 @@ pub struct ExecStatus {
     pub ending: Ending,
     /// What held it in.
     pub enforcement: Enforcement,
+    /// What it asked of the network, the first 256 connections.
+    pub network: Vec<NetworkDecision>,
 }
 
 impl ExecStatus {
@@ -326,6 +338,13 @@ impl ExecStatus {
     #[must_use]
     pub fn with_ending(mut self, ending: Ending) -> Self {
         self.ending = ending;
+        self
+    }
+
+    /// Says what it asked of the network.
+    #[must_use]
+    pub fn with_network(mut self, network: Vec<NetworkDecision>) -> Self {
+        self.network = network;
         self
     }
 
@@ -355,6 +374,8 @@ pub struct ExecOutput {
     pub duration_ms: u64,
     /// What held it in.
     pub enforcement: Enforcement,
+    /// What it asked of the network, the first 256 connections.
+    pub network: Vec<NetworkDecision>,
 }
 
 impl ExecOutput {

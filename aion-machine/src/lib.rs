@@ -64,6 +64,7 @@ mod execution;
 mod files;
 mod local;
 mod machine;
+mod network;
 mod patch;
 mod path;
 mod range;
@@ -100,6 +101,10 @@ pub use self::files::{
 };
 pub use self::local::{LocalMachine, LocalOptions, LocalWorkspace, Resolution, Supervisor};
 pub use self::machine::{Capabilities, Machine, Workspace, WorkspaceSpec};
+pub use self::network::{
+    AllowList, Host, HostPattern, NetworkDecision, NetworkPolicy, NetworkRequest, NetworkVerdict,
+    ProxyLimits, Resolve, SystemResolver,
+};
 pub use self::patch::{MAX_PATCH_HUNKS, PatchRequest, apply_patch};
 pub use self::path::{MAX_COMPONENT_BYTES, MAX_PATH_BYTES, PathError, RelPath};
 #[cfg(feature = "client")]

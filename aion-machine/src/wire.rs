@@ -23,9 +23,9 @@ use serde_json::{Value, json};
 
 use crate::{
     Capabilities, Captured, Case, Durability, Edit, Encoding, Ending, Enforcement, Error, Etag, ExecLimits,
-    ExecOutput, ExecRequest, GlobRequest, GrepRequest, IgnoreRules, Parents, ReadOptions, ReadOutput,
-    ReadRange, RelPath, RemoveMode, RenameMode, Result, SnapshotId, Tier, WalkLimits, WriteMode,
-    WriteRequest,
+    ExecOutput, ExecRequest, GlobRequest, GrepRequest, IgnoreRules, NetworkDecision, NetworkRequest, Parents,
+    ReadOptions, ReadOutput, ReadRange, RelPath, RemoveMode, RenameMode, Result, SnapshotId, Tier,
+    WalkLimits, WriteMode, WriteRequest,
 };
 
 /// What a request may ask for at most: bytes, entries, hits, lines of context, time.
@@ -479,6 +479,9 @@ pub struct Start {
     /// How much of what it wrote last is kept for those who follow it; the server's choice if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay_bytes: Option<usize>,
+    /// What it wants of the network that the operator allows.
+    #[serde(default)]
+    pub network: NetworkRequest,
 }
 
 impl From<ExecRequest> for Start {
@@ -490,6 +493,7 @@ impl From<ExecRequest> for Start {
             stdin: Content::of(&request.stdin),
             limits: request.limits,
             replay_bytes: Some(request.replay_bytes),
+            network: request.network,
         }
     }
 }
@@ -503,7 +507,8 @@ impl Start {
         let request = ExecRequest::new(self.argv)
             .with_cwd(self.cwd)
             .with_stdin(self.stdin.into_bytes()?)
-            .with_limits(self.limits);
+            .with_limits(self.limits)
+            .with_network(self.network);
         let request = match self.replay_bytes {
             Some(bytes) => request.with_replay_bytes(bytes),
             None => request,
@@ -598,6 +603,9 @@ pub struct Ended {
     pub tier: Tier,
     /// What held it in.
     pub enforcement: Enforcement,
+    /// What it asked of the network.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub network: Vec<NetworkDecision>,
 }
 
 impl From<&ExecOutput> for Ended {
@@ -611,6 +619,7 @@ impl From<&ExecOutput> for Ended {
             stderr: (&output.stderr).into(),
             tier: output.enforcement.tier(),
             enforcement: output.enforcement.clone(),
+            network: output.network.clone(),
         }
     }
 }
@@ -629,6 +638,7 @@ impl Ended {
             stderr: self.stderr.into_captured()?,
             duration_ms: self.duration_ms,
             enforcement: self.enforcement,
+            network: self.network,
         })
     }
 }

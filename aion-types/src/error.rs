@@ -28,6 +28,12 @@ pub enum Error {
         /// Why.
         reason: &'static str,
     },
+    /// Text that is no range of network addresses.
+    #[error("{text} is not a range of addresses such as 10.0.0.0/8")]
+    AddressRange {
+        /// The text.
+        text: String,
+    },
     /// A record written by a newer program.
     #[error("record format {found} is newer than the newest one known here, {newest}")]
     NewerFormat {

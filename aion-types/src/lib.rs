@@ -25,8 +25,10 @@
 //! 2. [`equation`]: the persistence equation, its attribution and its composition.
 //! 3. [`persistence`]: the same ratio for every token of a language model.
 //! 4. [`task_persistence`]: the same ratio for a task, from its log.
-//! 5. [`task`], [`message`], [`event`], [`trace`]: the records that services store and exchange.
+//! 5. [`address`]: which network addresses are public.
+//! 6. [`task`], [`message`], [`event`], [`trace`]: the records that services store and exchange.
 
+pub mod address;
 pub mod clock;
 pub mod equation;
 mod error;
@@ -42,6 +44,7 @@ pub mod task_persistence;
 pub mod trace;
 pub mod units;
 
+pub use address::AddressRange;
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use equation::{Attribution, Composition, Factors, Lifetime};
 pub use error::{Error, Result};

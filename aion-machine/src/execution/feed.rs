@@ -23,6 +23,8 @@ pub enum KillReason {
 }
 
 /// How far it has come.
+// There is one of it for an execution, and it stays where it is.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 pub(super) enum Life {
     Starting,
@@ -259,5 +261,6 @@ fn output(status: ExecStatus, [stdout, stderr]: [Captured; 2], begun: Instant) -
         stderr,
         duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
         enforcement: status.enforcement,
+        network: status.network,
     }
 }

@@ -11,17 +11,20 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader, Lines, Take};
 use tokio::net::UnixStream;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::unix::OwnedWriteHalf;
 use tokio::process::{Child, Command};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::bridge::{Bridge, Receiving};
 use super::env;
 use super::root::Root;
 use super::{LocalOptions, Shared, Supervisor};
 use crate::exec::{MAX_GRACE_MS, MAX_OUTPUT_BYTES, MAX_REPLAY_BYTES, MAX_WALL_MS};
-use crate::supervisor::{self, Plan, Report, word};
+use crate::network::Proxy;
+use crate::supervisor::{self, Outlet, Plan, Report, word};
 use crate::{
-    Error, ExecFeed, ExecRequest, ExecStatus, Execution, KillReason, Namespaces, OutputStream, Result,
+    Error, ExecFeed, ExecRequest, ExecStatus, Execution, KillReason, Namespaces, NetworkPolicy,
+    NetworkRequest, OutputStream, Result,
 };
 
 /// How long outputs are read after everything has ended, and how long a late supervisor may take to end.
@@ -99,9 +102,13 @@ async fn attempt(shared: &Shared, plan: &Plan, request: &ExecRequest, feed: &Exe
     let time =
         Duration::from_millis(limits.wall_ms + limits.grace_ms).saturating_add(options.supervisor_grace);
     let grace = Duration::from_millis(limits.grace_ms).saturating_add(options.supervisor_grace);
+    let proxy = proxy(options, request);
     let talk = async {
-        let mut line = Line::new(socket, feed, time, grace);
+        let mut line = Line::new(socket, feed, time, grace, proxy.clone());
         let reports = line.converse(plan, &request.stdin).await;
+        if let Some(bridge) = line.bridge.take() {
+            bridge.end().await;
+        }
         // It is closed here; a supervisor that has not ended yet kills everything now.
         drop(line);
         wait_for_end(&mut child).await;
@@ -114,7 +121,8 @@ async fn attempt(shared: &Shared, plan: &Plan, request: &ExecRequest, feed: &Exe
         shared.no_namespaces.get_or_init(|| reason.clone());
         return Ok(Attempt::NoNamespaces);
     }
-    judge(request, reports).map(Attempt::Ended)
+    let network = proxy.map_or(Vec::new(), |proxy| proxy.take_decisions());
+    judge(request, reports).map(|status| Attempt::Ended(status.with_network(network)))
 }
 
 /// Reads an output to its end, or until reading fails.
@@ -212,8 +220,17 @@ fn plan(root: &Root, options: &LocalOptions, request: &ExecRequest) -> Result<Pl
         limits: request.limits.clone(),
         required: options.required,
         namespaces: options.namespaces,
+        outlet: proxy(options, request).map_or(Outlet::None, |_| Outlet::Proxy),
         gaps: Vec::new(),
     })
+}
+
+/// The proxy of an execution that may use one.
+fn proxy(options: &LocalOptions, request: &ExecRequest) -> Option<Arc<Proxy>> {
+    match (&options.network, &request.network) {
+        (NetworkPolicy::Off, _) | (_, NetworkRequest::Off) => None,
+        (NetworkPolicy::Allow(list), wanted) => Some(Arc::new(Proxy::new(list.clone(), wanted.clone()))),
+    }
 }
 
 fn spawn(options: &LocalOptions) -> Result<(Child, UnixStream)> {
@@ -242,7 +259,7 @@ fn spawn(options: &LocalOptions) -> Result<(Child, UnixStream)> {
 
 /// The line to a supervisor.
 struct Line<'f> {
-    reports: Lines<BufReader<Take<OwnedReadHalf>>>,
+    reports: Lines<BufReader<Take<Receiving>>>,
     /// Absent once the end was asked for.
     orders: Option<OwnedWriteHalf>,
     /// Kept open while the program has its moment to end by itself.
@@ -250,18 +267,28 @@ struct Line<'f> {
     feed: &'f ExecFeed,
     deadline: tokio::time::Instant,
     grace: Duration,
+    proxy: Option<Arc<Proxy>>,
+    bridge: Option<Bridge>,
 }
 
 impl<'f> Line<'f> {
-    fn new(socket: UnixStream, feed: &'f ExecFeed, time: Duration, grace: Duration) -> Self {
+    fn new(
+        socket: UnixStream,
+        feed: &'f ExecFeed,
+        time: Duration,
+        grace: Duration,
+        proxy: Option<Arc<Proxy>>,
+    ) -> Self {
         let (reports, orders) = socket.into_split();
         Self {
-            reports: BufReader::new(reports.take(MAX_REPORT_BYTES)).lines(),
+            reports: BufReader::new(Receiving::new(reports).take(MAX_REPORT_BYTES)).lines(),
             orders: Some(orders),
             silent: None,
             feed,
             deadline: tokio::time::Instant::now() + time,
             grace,
+            proxy,
+            bridge: None,
         }
     }
 
@@ -271,12 +298,30 @@ impl<'f> Line<'f> {
         self.order(&plan, stdin).await;
         let mut reports = Vec::new();
         while let Some(report) = self.next_report().await? {
-            if matches!(report, Report::Confined { .. }) {
-                self.feed.started();
+            match report {
+                Report::Listening => self.accept()?,
+                report => {
+                    if matches!(report, Report::Confined { .. }) {
+                        self.feed.started();
+                    }
+                    reports.push(report);
+                }
             }
-            reports.push(report);
         }
         Ok(reports)
+    }
+
+    /// Accepts on the listener that came.
+    fn accept(&mut self) -> Result<()> {
+        let listener = self.reports.get_ref().get_ref().get_ref().take();
+        let (Some(listener), Some(proxy)) = (listener, &self.proxy) else {
+            return Err(Error::supervisor(
+                "a listener came that nobody asked for, or none came",
+            ));
+        };
+        let bridge = Bridge::start(listener, Arc::clone(proxy));
+        self.bridge = Some(bridge.map_err(|e| Error::supervisor(e.to_string()))?);
+        Ok(())
     }
 
     /// A supervisor that died early says why on its way out; a broken pipe is not the reason.
@@ -331,6 +376,7 @@ fn judge(request: &ExecRequest, reports: Vec<Report>) -> Result<ExecStatus> {
     for report in reports {
         match report {
             Report::Confined { enforcement } => confined = Some(enforcement),
+            Report::Listening => {}
             Report::Refused { gaps } => return Err(Error::ConfinementUnavailable { gaps }),
             Report::NoProgram { reason } => {
                 return Err(Error::Program {
@@ -351,6 +397,7 @@ fn judge(request: &ExecRequest, reports: Vec<Report>) -> Result<ExecStatus> {
     }
     match (confined, end) {
         (Some(enforcement), Some((exit_code, signal, ending))) => Ok(ExecStatus {
+            network: Vec::new(),
             exit_code,
             signal,
             ending,

@@ -1,6 +1,7 @@
 //! This host as a machine: files below a held directory, processes under a supervisor.
 
 mod beneath;
+mod bridge;
 mod env;
 mod exec;
 mod files;
@@ -30,9 +31,9 @@ use crate::snapshot::DiffLimits;
 use crate::supervisor::Namespaces;
 use crate::{
     Capabilities, Durability, Edit, Enforcement, Error, ExecRequest, Execution, GlobOutput, GlobRequest,
-    GrepOutput, GrepRequest, Listing, Machine, PatchRequest, ReadOptions, ReadOutput, RelPath, RemoveMode,
-    RenameMode, Result, SnapshotId, Stat, Tier, TreeDiff, Watch, WatchRequest, Workspace, WorkspaceSpec,
-    WriteOutput, WriteRequest,
+    GrepOutput, GrepRequest, Listing, Machine, NetworkPolicy, PatchRequest, ReadOptions, ReadOutput, RelPath,
+    RemoveMode, RenameMode, Result, SnapshotId, Stat, Tier, TreeDiff, Watch, WatchRequest, Workspace,
+    WorkspaceSpec, WriteOutput, WriteRequest,
 };
 
 /// Most threads of one search.
@@ -79,6 +80,8 @@ pub struct LocalOptions {
     pub search_threads: usize,
     /// Nothing is written that would leave less than this free on the disk, in bytes.
     pub min_free_bytes: u64,
+    /// Whether executions have a way to the network. Only the operator's configuration sets it.
+    pub network: NetworkPolicy,
 }
 
 impl Default for LocalOptions {
@@ -96,6 +99,7 @@ impl Default for LocalOptions {
             durability: Durability::None,
             search_threads: std::thread::available_parallelism().map_or(2, |n| n.get().min(8)),
             min_free_bytes: 64 << 20,
+            network: NetworkPolicy::Off,
         }
     }
 }
@@ -154,6 +158,13 @@ impl LocalOptions {
     #[must_use]
     pub fn with_max_file_bytes(mut self, max_file_bytes: u64) -> Self {
         self.max_file_bytes = max_file_bytes;
+        self
+    }
+
+    /// Chooses whether executions have a way to the network.
+    #[must_use]
+    pub fn with_network(mut self, network: NetworkPolicy) -> Self {
+        self.network = network;
         self
     }
 

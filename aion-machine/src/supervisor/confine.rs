@@ -12,7 +12,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::filter::{self, Sight};
 use super::mounts::{DEVICES, ETC, ETC_SSL, SYSTEM, WORKSPACE};
-use super::plan::Plan;
+use super::plan::{Outlet, Plan};
 use super::sys;
 use crate::{Enforcement, FileConfinement, NetworkConfinement, ProcessConfinement, ResourceLimit};
 
@@ -66,6 +66,7 @@ pub(super) fn confine(plan: &Plan, shell: &Shell, gaps: Vec<String>) -> io::Resu
 /// What follows from what was built.
 fn describe(plan: &Plan, shell: &Shell, landlocked: bool, report: &mut Enforcement) {
     report.network = match (shell.isolated, report.syscall_filter, landlocked) {
+        (true, ..) if plan.outlet == Outlet::Proxy => NetworkConfinement::NamespaceAndProxy,
         (true, ..) => NetworkConfinement::Namespace,
         (_, true, _) => NetworkConfinement::Filter,
         (_, _, true) if report.landlock_abi >= 4 => NetworkConfinement::LandlockTcp,

@@ -19,9 +19,10 @@
 //! outlive a supervisor that is killed. [`Enforcement`](crate::Enforcement) says which of it held.
 //!
 //! Not yet: limits of memory and processes for the whole tree (no cgroups; the kernel does not count the
-//! processes of uid 0), a limit of what the workspace takes on the disk, another user than the service's
-//! own, and a way to the network for those who may use it.
+//! processes of uid 0), a limit of what the workspace takes on the disk, and another user than the service's
+//! own.
 
+mod bridge;
 mod confine;
 mod filter;
 mod mounts;
@@ -36,7 +37,7 @@ mod vigil;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use self::plan::Namespaces;
-pub(crate) use self::plan::{Plan, Report, word};
+pub(crate) use self::plan::{Outlet, Plan, Report, word};
 
 /// The argument by which a program knows that it is to be a supervisor.
 pub(crate) const ARGUMENT: &str = "--aion-machine-supervisor";

@@ -18,6 +18,16 @@ pub enum Namespaces {
     Never,
 }
 
+/// Whether there is a way to the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Outlet {
+    #[default]
+    None,
+    /// A listener of the program's own network, on which the service accepts.
+    Proxy,
+}
+
 /// What to execute, and under what.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Plan {
@@ -32,6 +42,7 @@ pub(crate) struct Plan {
     pub(crate) limits: ExecLimits,
     pub(crate) required: Tier,
     pub(crate) namespaces: Namespaces,
+    pub(crate) outlet: Outlet,
     /// What is known to be missing.
     pub(crate) gaps: Vec<String>,
 }
@@ -42,6 +53,8 @@ pub(crate) struct Plan {
 pub(crate) enum Report {
     /// The walls stand; the program is started next.
     Confined { enforcement: Enforcement },
+    /// A listener for what the program wants of the network comes with this line.
+    Listening,
     /// Namespaces were entered and turned out to be of no use; nothing was started. It can be tried
     /// without them, by a new supervisor, since there is no way back for this one.
     NoNamespaces { reason: String },

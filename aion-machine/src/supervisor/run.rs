@@ -10,12 +10,12 @@ use rustix::process::{Pid, Signal};
 use rustix::thread::UnshareFlags;
 
 use super::confine::{Shell, confine};
-use super::plan::{Namespaces, Plan, Report};
+use super::plan::{Namespaces, Outlet, Plan, Report};
 use super::reaper::{self, Status};
 use super::sys::{self, Fork};
 use super::usage::Scales;
 use super::vigil::Vigil;
-use super::{mounts, target};
+use super::{bridge, mounts, target};
 use crate::{Ending, ExecLimits};
 
 /// A plan or an input above this is not read.
@@ -105,6 +105,11 @@ fn watch_over(context: &mut Context) -> io::Result<Option<Report>> {
         Namespaces::Never => false,
         Namespaces::WherePossible => enter_namespaces(context)?,
     };
+    if !isolated && context.plan.outlet == Outlet::Proxy {
+        let mut gaps = std::mem::take(&mut context.gaps);
+        gaps.push("network: a proxy needs a network namespace".to_owned());
+        return Ok(Some(Report::Refused { gaps }));
+    }
     let deadline = Instant::now() + Duration::from_millis(context.plan.limits.wall_ms);
     if isolated {
         in_namespace(context, deadline)
@@ -215,6 +220,12 @@ fn first_process(context: &mut Context, go: OwnedFd, status: OwnedFd, written: &
         context
             .gaps
             .push("loopback: the program cannot talk to itself over TCP".to_owned());
+    }
+    if context.plan.outlet == Outlet::Proxy
+        && let Err(e) = bridge::offer(context)
+    {
+        context.failed("the way to the proxy", &e);
+        return 1;
     }
     if let Err(e) = shut_in(context, &shell) {
         context.failed("confining the first process", &e);

@@ -5,5 +5,6 @@ mod support;
 
 mod exec;
 mod files;
+mod network;
 mod race;
 mod search;

@@ -2,7 +2,8 @@
 
 use clap::Args;
 
-use super::target::{AddressRange, Plain, TargetPolicy};
+use super::AddressRange;
+use super::target::{Plain, TargetPolicy};
 
 /// Where webhooks may go beyond public addresses by https.
 #[derive(Debug, Clone, Default, Args)]

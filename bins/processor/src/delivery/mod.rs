@@ -29,7 +29,8 @@ use self::kinds::Kinds;
 pub use self::message::Outgoing;
 pub use self::resolver::{Lookup, SystemLookup};
 pub use self::sender::{HttpSender, Patience, Sender, SenderError};
-pub use self::target::{AddressRange, Plain, TargetError, TargetPolicy};
+pub use self::target::{Plain, TargetError, TargetPolicy};
+pub use aion_types::AddressRange;
 
 /// How long to wait for more hints after one.
 const BREATH: Duration = Duration::from_millis(10);
