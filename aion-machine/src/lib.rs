@@ -99,7 +99,7 @@ pub use self::files::{
     Durability, Edit, EntryKind, Etag, Listing, Occurrences, Parents, ReadOptions, ReadOutput, ReadRange,
     RemoveMode, RenameMode, Stat, WriteMode, WriteOutput, WriteRequest,
 };
-pub use self::local::{LocalMachine, LocalOptions, LocalWorkspace, Resolution, Supervisor};
+pub use self::local::{Cgroups, LocalMachine, LocalOptions, LocalWorkspace, Resolution, Supervisor};
 pub use self::machine::{Capabilities, Machine, Workspace, WorkspaceSpec};
 pub use self::network::{
     AllowList, Host, HostPattern, NetworkDecision, NetworkPolicy, NetworkRequest, NetworkVerdict,
@@ -113,7 +113,7 @@ pub use self::search::{
     Case, GlobOutput, GlobRequest, GrepHit, GrepOutput, GrepRequest, IgnoreRules, WalkLimits,
 };
 pub use self::snapshot::{ChangeKind, FileChange, SnapshotId, TreeDiff};
-pub use self::supervisor::Namespaces;
+pub use self::supervisor::{Namespaces, RunAs};
 #[cfg(feature = "task-state")]
 pub use self::task_state::{MIN_SECRET_BYTES, TaskClaims, TaskKeys, TaskStateError};
 pub use self::watch::{MAX_WATCH_EVENTS, Watch, WatchEvent, WatchRequest, WatchSender};

@@ -16,6 +16,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::bridge::{Bridge, Receiving};
+use super::cgroup::Group;
 use super::env;
 use super::root::Root;
 use super::{LocalOptions, Shared, Supervisor};
@@ -65,14 +66,45 @@ async fn run(shared: &Shared, mut plan: Plan, request: &ExecRequest, feed: &Exec
     } else if let Some(reason) = missing.get() {
         do_without(&mut plan, reason);
     }
-    if let Attempt::Ended(status) = attempt(shared, &plan, request, feed).await? {
+    let group = group(shared, &mut plan).await?;
+    let status = attempts(shared, &mut plan, request, feed).await?;
+    match group.as_ref().and_then(Group::ending) {
+        Some(ending) => Ok(status.with_ending(ending)),
+        None => Ok(status),
+    }
+}
+
+/// The group of an execution, if there are groups here.
+async fn group(shared: &Shared, plan: &mut Plan) -> Result<Option<Group>> {
+    let Some(base) = shared.groups.clone() else {
+        return Ok(None);
+    };
+    let limits = plan.limits.clone();
+    let made = super::blocking(move || {
+        let made = Group::create(&base, &limits);
+        made.map_err(|e| Error::supervisor(format!("no cgroup can be made in {}: {e}", base.display())))
+    });
+    let mut group = made.await?;
+    plan.gaps.append(&mut group.gaps);
+    plan.cgroup = Some(group.held.clone());
+    Ok(Some(group))
+}
+
+async fn attempts(
+    shared: &Shared,
+    plan: &mut Plan,
+    request: &ExecRequest,
+    feed: &ExecFeed,
+) -> Result<ExecStatus> {
+    let missing = &shared.no_namespaces;
+    if let Attempt::Ended(status) = attempt(shared, plan, request, feed).await? {
         return Ok(status);
     }
     do_without(
-        &mut plan,
+        plan,
         missing.get().map_or("namespaces: of no use here", String::as_str),
     );
-    match attempt(shared, &plan, request, feed).await? {
+    match attempt(shared, plan, request, feed).await? {
         Attempt::Ended(status) => Ok(status),
         Attempt::NoNamespaces => Err(Error::supervisor(
             "it entered namespaces that it was told to avoid",
@@ -221,6 +253,10 @@ fn plan(root: &Root, options: &LocalOptions, request: &ExecRequest) -> Result<Pl
         required: options.required,
         namespaces: options.namespaces,
         outlet: proxy(options, request).map_or(Outlet::None, |_| Outlet::Proxy),
+        run_as: options.run_as,
+        protected: options.protected.clone(),
+        min_free_bytes: options.min_free_bytes,
+        cgroup: None,
         gaps: Vec::new(),
     })
 }

@@ -2,6 +2,7 @@
 
 mod beneath;
 mod bridge;
+mod cgroup;
 mod env;
 mod exec;
 mod files;
@@ -28,7 +29,7 @@ use self::root::Root;
 pub(crate) use self::search::compile_glob;
 use self::tree::Snapshots;
 use crate::snapshot::DiffLimits;
-use crate::supervisor::Namespaces;
+use crate::supervisor::{Namespaces, RunAs};
 use crate::{
     Capabilities, Durability, Edit, Enforcement, Error, ExecRequest, Execution, GlobOutput, GlobRequest,
     GrepOutput, GrepRequest, Listing, Machine, NetworkPolicy, PatchRequest, ReadOptions, ReadOutput, RelPath,
@@ -51,6 +52,19 @@ pub enum Supervisor {
     Program(PathBuf),
 }
 
+/// Where limits of memory, processes and processor time for a whole process tree come from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Cgroups {
+    /// From the directory that was delegated to this process, if one was; otherwise from a watchdog.
+    #[default]
+    Delegated,
+    /// From groups below this directory of the cgroup v2 file system.
+    At(PathBuf),
+    /// From a watchdog.
+    Off,
+}
+
 /// How a [`LocalMachine`] works.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -63,6 +77,13 @@ pub struct LocalOptions {
     pub namespaces: Namespaces,
     /// Directories of the host that executions may read beside the system's own.
     pub read_only: Vec<PathBuf>,
+    /// Who executed programs are. Only the operator's configuration sets it.
+    pub run_as: RunAs,
+    /// What executed programs cannot change in a workspace, where they have a file system of their own;
+    /// for example `.git/hooks`, through which they could have others execute something.
+    pub protected: Vec<RelPath>,
+    /// Where limits of whole process trees come from.
+    pub cgroups: Cgroups,
     /// Environment variables that a request may set although they are named like secrets or are obeyed
     /// by the dynamic loader or a shell.
     pub allowed_env: Vec<String>,
@@ -91,6 +112,9 @@ impl Default for LocalOptions {
             required: Tier::Landlock,
             namespaces: Namespaces::WherePossible,
             read_only: Vec::new(),
+            run_as: RunAs::Unprivileged,
+            protected: Vec::new(),
+            cgroups: Cgroups::Delegated,
             allowed_env: Vec::new(),
             max_executions: 8,
             supervisor_grace: Duration::from_secs(10),
@@ -130,6 +154,27 @@ impl LocalOptions {
     #[must_use]
     pub fn with_read_only(mut self, path: impl Into<PathBuf>) -> Self {
         self.read_only.push(path.into());
+        self
+    }
+
+    /// Chooses who executed programs are.
+    #[must_use]
+    pub fn with_run_as(mut self, run_as: RunAs) -> Self {
+        self.run_as = run_as;
+        self
+    }
+
+    /// Protects a file or directory of every workspace from executed programs.
+    #[must_use]
+    pub fn with_protected(mut self, path: RelPath) -> Self {
+        self.protected.push(path);
+        self
+    }
+
+    /// Chooses where limits of whole process trees come from.
+    #[must_use]
+    pub fn with_cgroups(mut self, cgroups: Cgroups) -> Self {
+        self.cgroups = cgroups;
         self
     }
 
@@ -213,6 +258,8 @@ struct Shared {
     executions: Arc<Semaphore>,
     watches: Arc<Semaphore>,
     no_namespaces: exec::NoNamespaces,
+    /// Where groups are made.
+    groups: Option<PathBuf>,
 }
 
 impl LocalMachine {
@@ -223,6 +270,12 @@ impl LocalMachine {
     pub fn open_root(path: impl AsRef<Path>, options: LocalOptions) -> std::io::Result<Self> {
         let root = Root::hold(path.as_ref())?;
         let id = format!("local:{}", root.host_path().display());
+        let groups = match &options.cgroups {
+            Cgroups::Delegated => cgroup::delegated(),
+            Cgroups::At(path) => Some(path.clone()),
+            Cgroups::Off => None,
+        };
+        groups.iter().for_each(|base| cgroup::sweep(base));
         let executions = Arc::new(Semaphore::new(options.max_executions.min(Semaphore::MAX_PERMITS)));
         Ok(Self {
             shared: Arc::new(Shared {
@@ -233,6 +286,7 @@ impl LocalMachine {
                 executions,
                 watches: Arc::new(Semaphore::new(watch::MAX_WATCHES)),
                 no_namespaces: exec::NoNamespaces::new(),
+                groups,
             }),
         })
     }

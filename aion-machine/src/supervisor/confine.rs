@@ -78,6 +78,11 @@ fn describe(plan: &Plan, shell: &Shell, landlocked: bool, report: &mut Enforceme
         ProcessConfinement::Subreaper
     };
     limit(plan, shell, report);
+    if !shell.own_root && !plan.protected.is_empty() {
+        report.gaps.push(
+            "protected: without a file system of its own, nothing in the workspace is protected".into(),
+        );
+    }
     if !shell.own_root {
         report
             .gaps
@@ -103,6 +108,7 @@ fn limit(plan: &Plan, shell: &Shell, report: &mut Enforcement) {
         0 => ResourceLimit::None,
         _ => ResourceLimit::PerProcess,
     };
+    let group = plan.cgroup.clone().unwrap_or_default();
     report.memory = held(limits.total_memory_bytes, each);
     report.disk = held(limits.written_bytes, ResourceLimit::PerProcess);
     report.cpu = ResourceLimit::PerProcess;
@@ -111,6 +117,15 @@ fn limit(plan: &Plan, shell: &Shell, report: &mut Enforcement) {
         (0, _) | (_, false) => held(limits.processes, ResourceLimit::None),
         (_, true) => ResourceLimit::Total,
     };
+    if group.memory && limits.total_memory_bytes > 0 {
+        report.memory = ResourceLimit::Total;
+    }
+    if group.processes {
+        report.process_count = ResourceLimit::Total;
+    }
+    if group.cpu && limits.cpu_milli > 0 {
+        report.cpu = ResourceLimit::Total;
+    }
     let mut gap = |text: &str| report.gaps.push(text.to_owned());
     if !watched {
         gap("memory, processes, disk: not watched, for want of a /proc");
@@ -118,7 +133,7 @@ fn limit(plan: &Plan, shell: &Shell, report: &mut Enforcement) {
     if report.memory != ResourceLimit::Total {
         gap("memory: without a cgroup, all together are looked at ten times a second");
     }
-    if limits.cpu_milli > 0 {
+    if limits.cpu_milli > 0 && !group.cpu {
         gap("cpu: without a cgroup, the share of the processors is not limited");
     }
     gap("disk: what is written is looked at ten times a second; small files and directories are not counted");

@@ -18,13 +18,13 @@
 //! of modes and owners; the host's processes and the names of its files can be seen, and a program can
 //! outlive a supervisor that is killed. [`Enforcement`](crate::Enforcement) says which of it held.
 //!
-//! Not yet: limits of memory and processes for the whole tree (no cgroups; the kernel does not count the
-//! processes of uid 0), a limit of what the workspace takes on the disk, and another user than the service's
-//! own.
+//! A service that is root has its programs run as nobody ([`RunAs`]), in a workspace that is shown to them
+//! as theirs.
 
 mod bridge;
 mod confine;
 mod filter;
+mod identity;
 mod mounts;
 mod plan;
 mod reaper;
@@ -36,8 +36,8 @@ mod vigil;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-pub use self::plan::Namespaces;
-pub(crate) use self::plan::{Outlet, Plan, Report, word};
+pub(crate) use self::plan::{Cgroup, Outlet, Plan, Report, word};
+pub use self::plan::{Namespaces, RunAs};
 
 /// The argument by which a program knows that it is to be a supervisor.
 pub(crate) const ARGUMENT: &str = "--aion-machine-supervisor";

@@ -4,6 +4,7 @@
 //! system is mounted, the copies are hung into it, and it becomes the root. What was not taken does
 //! not exist any more. If a step fails, what was mounted is taken down and the host's root stays.
 
+use std::collections::HashSet;
 use std::ffi::CStr;
 use std::fs;
 use std::io;
@@ -17,8 +18,10 @@ use rustix::mount::{
     move_mount, open_tree, unmount,
 };
 
+use super::identity::Kept;
 use super::plan::Plan;
 use super::sys;
+use crate::RelPath;
 
 /// Where the program sees its workspace.
 pub(super) const WORKSPACE: &str = "/workspace";
@@ -65,17 +68,20 @@ pub(super) const ETC_SSL: [&str; 2] = ["/etc/ssl/certs", "/etc/ssl/openssl.cnf"]
 pub(super) const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 
 /// What one place of the new root holds.
-enum Source {
+pub(super) enum Source {
     Link(PathBuf),
     Tree(OwnedFd),
     File(OwnedFd),
 }
 
 /// Moves this process into its own file system. Returns what could not be had.
-pub(super) fn enter(plan: &Plan) -> io::Result<Vec<String>> {
+pub(super) fn enter(plan: &Plan, kept: Kept) -> io::Result<Vec<String>> {
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
-    let workspace = workspace(plan)?;
-    let places = places(plan)?;
+    let workspace = match kept.workspace {
+        Some(mapped) => mapped,
+        None => workspace(plan)?,
+    };
+    let places = places(plan, kept.read_only)?;
     mount(
         "tmpfs",
         BASE,
@@ -92,7 +98,7 @@ pub(super) fn enter(plan: &Plan) -> io::Result<Vec<String>> {
 }
 
 /// The workspace, if it is still the directory that the service holds.
-fn workspace(plan: &Plan) -> io::Result<OwnedFd> {
+pub(super) fn workspace(plan: &Plan) -> io::Result<OwnedFd> {
     let tree = take(Path::new(&plan.root), NOSUID | NODEV)?;
     let stat = rustix::fs::fstat(&tree)?;
     if (stat.st_dev, stat.st_ino) != (plan.device, plan.inode) {
@@ -101,18 +107,29 @@ fn workspace(plan: &Plan) -> io::Result<OwnedFd> {
     Ok(tree)
 }
 
-fn places(plan: &Plan) -> io::Result<Vec<(PathBuf, Source)>> {
+/// Something of the host that may only be read, if it is there.
+pub(super) fn read_only(path: &Path) -> io::Result<Option<Source>> {
+    source(path, RDONLY | NOSUID | NODEV)
+}
+
+fn places(plan: &Plan, kept: Vec<(PathBuf, Source)>) -> io::Result<Vec<(PathBuf, Source)>> {
     let system = SYSTEM.iter().map(PathBuf::from);
     let etc = ETC
         .iter()
         .map(|name| Path::new("/etc").join(name))
         .chain(ETC_SSL.iter().map(PathBuf::from));
+    let allowed = if kept.is_empty() {
+        plan.read_only.as_slice()
+    } else {
+        &[]
+    };
     let mut places = Vec::new();
-    for path in system.chain(etc).chain(plan.read_only.iter().cloned()) {
-        if let Some(source) = source(&path, RDONLY | NOSUID | NODEV)? {
+    for path in system.chain(etc).chain(allowed.iter().cloned()) {
+        if let Some(source) = read_only(&path)? {
             places.push((path, source));
         }
     }
+    places.extend(kept);
     for name in DEVICES {
         let path = Path::new("/dev").join(name);
         if let Some(source) = source(&path, NOSUID | NOEXEC)? {
@@ -163,6 +180,10 @@ fn build(plan: &Plan, workspace: &OwnedFd, places: Vec<(PathBuf, Source)>) -> io
         fs::create_dir(dir)?;
     }
     hang(workspace, Path::new("workspace"))?;
+    let mut parents = HashSet::new();
+    for path in &plan.protected {
+        gaps.extend(protect(path, &mut parents)?);
+    }
     for (path, source) in places {
         place(path.strip_prefix("/").unwrap_or(&path), source)?;
     }
@@ -208,6 +229,44 @@ fn place(path: &Path, source: Source) -> io::Result<()> {
             hang(&file, path)
         }
     }
+}
+
+/// Hangs a part of the workspace over itself, read-only; its parents too, so that none of them can be moved
+/// away with it, each of them once. Links on the way are not followed. Returns why it could not be done.
+fn protect(path: &RelPath, parents: &mut HashSet<PathBuf>) -> io::Result<Option<String>> {
+    let names: Vec<&str> = path.as_str().split('/').filter(|name| !name.is_empty()).collect();
+    let mut at = PathBuf::from("workspace");
+    for (i, name) in names.iter().enumerate() {
+        at.push(name);
+        let last = i + 1 == names.len();
+        if !last && !parents.insert(at.clone()) {
+            continue;
+        }
+        let tree = match open_tree(
+            CWD,
+            &at,
+            OpenTreeFlags::OPEN_TREE_CLONE
+                | OpenTreeFlags::OPEN_TREE_CLOEXEC
+                | OpenTreeFlags::AT_SYMLINK_NOFOLLOW,
+        ) {
+            Ok(tree) => tree,
+            Err(rustix::io::Errno::NOENT) => {
+                return Ok(Some(format!("protected: `{path}` is not there, and can be made")));
+            }
+            Err(e) => return Err(e.into()),
+        };
+        let kind = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&tree)?.st_mode);
+        if kind.is_symlink() {
+            return Err(io::Error::other(format!(
+                "`{path}` is to be protected and goes through a link"
+            )));
+        }
+        if last {
+            sys::mount_setattr(&tree, RDONLY, 0)?;
+        }
+        hang(&tree, &at)?;
+    }
+    Ok(None)
 }
 
 fn hang(tree: &OwnedFd, path: &Path) -> io::Result<()> {

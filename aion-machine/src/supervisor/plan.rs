@@ -1,6 +1,7 @@
 //! What the service and the supervisor say to each other.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +29,59 @@ pub(crate) enum Outlet {
     Proxy,
 }
 
+/// Which user of the host executed programs are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum RunAs {
+    /// The service's own user; if that is root, user and group 65534 (`nobody`), who sees a workspace
+    /// that belongs to root as its own. Where that cannot be had, nothing is executed.
+    #[default]
+    Unprivileged,
+    /// This user and group. Only a service that is root can choose them.
+    User {
+        /// The user.
+        uid: u32,
+        /// Its only group.
+        gid: u32,
+    },
+    /// The service's own user, even if it is root: without capabilities, but the owner of root's files.
+    Service,
+}
+
+/// From `unprivileged`, `service` or `UID:GID`.
+///
+/// ```
+/// use aion_machine::RunAs;
+/// assert_eq!("1000:100".parse(), Ok(RunAs::User { uid: 1000, gid: 100 }));
+/// assert!("root".parse::<RunAs>().is_err());
+/// ```
+impl FromStr for RunAs {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let user = || {
+            let (uid, gid) = text.split_once(':')?;
+            let (uid, gid) = (uid.parse().ok()?, gid.parse().ok()?);
+            Some(Self::User { uid, gid })
+        };
+        match text {
+            "unprivileged" => Ok(Self::Unprivileged),
+            "service" => Ok(Self::Service),
+            _ => user().ok_or_else(|| format!("`{text}` is not unprivileged, service or UID:GID")),
+        }
+    }
+}
+
+/// The cgroup that was made for an execution, and what it holds.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Cgroup {
+    pub(crate) path: PathBuf,
+    pub(crate) memory: bool,
+    pub(crate) processes: bool,
+    pub(crate) cpu: bool,
+}
+
 /// What to execute, and under what.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Plan {
@@ -43,6 +97,12 @@ pub(crate) struct Plan {
     pub(crate) required: Tier,
     pub(crate) namespaces: Namespaces,
     pub(crate) outlet: Outlet,
+    pub(crate) run_as: RunAs,
+    /// What of the workspace cannot be changed.
+    pub(crate) protected: Vec<RelPath>,
+    /// A program that leaves less than this free on the disk is ended.
+    pub(crate) min_free_bytes: u64,
+    pub(crate) cgroup: Option<Cgroup>,
     /// What is known to be missing.
     pub(crate) gaps: Vec<String>,
 }

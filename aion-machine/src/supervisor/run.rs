@@ -10,16 +10,20 @@ use rustix::process::{Pid, Signal};
 use rustix::thread::UnshareFlags;
 
 use super::confine::{Shell, confine};
-use super::plan::{Namespaces, Outlet, Plan, Report};
+use super::identity::{self, Kept};
+use super::plan::{Cgroup, Namespaces, Outlet, Plan, Report};
 use super::reaper::{self, Status};
 use super::sys::{self, Fork};
-use super::usage::Scales;
+use super::usage::{Disk, Scales};
 use super::vigil::Vigil;
 use super::{bridge, mounts, target};
 use crate::{Ending, ExecLimits};
 
 /// A plan or an input above this is not read.
 const MAX_MESSAGE_BYTES: u32 = 64 << 20;
+
+/// How many times its limit a program can grow before the supervisor looks.
+const BURST: u64 = 4;
 
 /// What the processes of the supervisor share.
 pub(super) struct Context {
@@ -30,6 +34,10 @@ pub(super) struct Context {
     pub(super) control: OwnedFd,
     /// What was tried and did not work.
     pub(super) gaps: Vec<String>,
+    /// What was opened before rights were given up.
+    pub(super) kept: Kept,
+    /// Where the processes of the cgroup are listed.
+    pub(super) group: Option<File>,
 }
 
 impl Context {
@@ -42,6 +50,20 @@ impl Context {
         if let Ok(control) = self.control.try_clone() {
             let _ = File::from(control).write_all(&line);
         }
+    }
+
+    /// That nothing is executed like this.
+    fn refusal(&mut self) -> Report {
+        let gaps = std::mem::take(&mut self.gaps);
+        Report::Refused { gaps }
+    }
+
+    /// Puts a process, and so all that will come from it, into the cgroup.
+    fn join_group(&self, process: Pid) -> io::Result<()> {
+        let Some(mut list) = self.group.as_ref() else {
+            return Ok(());
+        };
+        list.write_all(process.as_raw_nonzero().to_string().as_bytes())
     }
 
     fn failed(&self, what: &str, error: &io::Error) {
@@ -84,6 +106,8 @@ fn listen() -> io::Result<Context> {
         stdin,
         control,
         gaps: Vec::new(),
+        kept: Kept::default(),
+        group: None,
     })
 }
 
@@ -101,14 +125,27 @@ fn read_stdin(from: &mut File, len: u64) -> io::Result<OwnedFd> {
 
 fn watch_over(context: &mut Context) -> io::Result<Option<Report>> {
     context.gaps = std::mem::take(&mut context.plan.gaps);
+    context.group = open_group(&context.plan)?;
+    context.kept = match identity::change(&context.plan) {
+        Ok(kept) => kept,
+        Err(gap) => {
+            context.gaps.push(gap);
+            return Ok(Some(context.refusal()));
+        }
+    };
     let isolated = match context.plan.namespaces {
         Namespaces::Never => false,
         Namespaces::WherePossible => enter_namespaces(context)?,
     };
     if !isolated && context.plan.outlet == Outlet::Proxy {
-        let mut gaps = std::mem::take(&mut context.gaps);
-        gaps.push("network: a proxy needs a network namespace".to_owned());
-        return Ok(Some(Report::Refused { gaps }));
+        context.gaps.push("network: a proxy needs a network namespace".to_owned());
+        return Ok(Some(context.refusal()));
+    }
+    if !isolated && context.kept.workspace.is_some() {
+        context.gaps.push(
+            "run_as: without namespaces the workspace cannot be shown as belonging to the program".into(),
+        );
+        return Ok(Some(context.refusal()));
     }
     let deadline = Instant::now() + Duration::from_millis(context.plan.limits.wall_ms);
     if isolated {
@@ -116,6 +153,12 @@ fn watch_over(context: &mut Context) -> io::Result<Option<Report>> {
     } else {
         as_subreaper(context, deadline)
     }
+}
+
+/// The list of processes of the cgroup, opened with the rights of the service.
+fn open_group(plan: &Plan) -> io::Result<Option<File>> {
+    let open = |group: &Cgroup| File::options().write(true).open(group.path.join("cgroup.procs"));
+    plan.cgroup.as_ref().map(open).transpose()
 }
 
 /// Leaves the host's namespaces, all of them or none.
@@ -161,11 +204,12 @@ fn in_namespace(context: &mut Context, deadline: Instant) -> io::Result<Option<R
         }
         Fork::Parent(first) => {
             drop((go_read, status_write));
+            context.join_group(first)?;
             File::from(go_write).write_all(b"g")?;
             let ask_to_end = || {
                 let _ = rustix::process::kill_process(first, Signal::TERM);
             };
-            let scales = Scales::new(&context.plan.limits, written, 1);
+            let scales = Scales::new(&watched(&context.plan), disk(&context.plan), written, 1);
             let by = vigil(context, first, deadline, scales).keep(ask_to_end, || {})?;
             // The kernel ends everything in the namespace before this wait returns.
             reaper::kill_and_wait(first)?;
@@ -184,6 +228,26 @@ fn vigil<'a>(context: &'a Context, process: Pid, deadline: Instant, scales: Scal
         deadline,
         grace: Duration::from_millis(limits.grace_ms),
         scales,
+    }
+}
+
+/// The limits that no cgroup holds.
+fn watched(plan: &Plan) -> ExecLimits {
+    let mut limits = plan.limits.clone();
+    let group = plan.cgroup.clone().unwrap_or_default();
+    if group.memory {
+        limits.total_memory_bytes = 0;
+    }
+    if group.processes {
+        limits.processes = 0;
+    }
+    limits
+}
+
+fn disk(plan: &Plan) -> Disk {
+    Disk {
+        workspace: plan.root.clone(),
+        min_free_bytes: plan.min_free_bytes,
     }
 }
 
@@ -206,7 +270,8 @@ fn first_process(context: &mut Context, go: OwnedFd, status: OwnedFd, written: &
         isolated: true,
         ..Shell::default()
     };
-    match mounts::enter(&context.plan) {
+    let kept = std::mem::take(&mut context.kept);
+    match mounts::enter(&context.plan, kept) {
         Ok(gaps) => {
             shell.own_root = true;
             context.gaps.extend(gaps);
@@ -287,9 +352,10 @@ fn as_subreaper(context: &mut Context, deadline: Instant) -> io::Result<Option<R
         }
         Fork::Parent(program) => {
             drop(go_read);
+            context.join_group(program)?;
             File::from(go_write).write_all(b"g")?;
             let written = sys::shared_counter()?;
-            let scales = Scales::new(&context.plan.limits, written, 0);
+            let scales = Scales::new(&watched(&context.plan), disk(&context.plan), written, 0);
             let by = vigil(context, program, deadline, scales)
                 .keep(reaper::ask_tree_to_end, || reaper::reap_orphans(program, written))?;
             let status = reaper::kill_tree(program)?;
@@ -334,8 +400,24 @@ pub(super) fn set_limits(limits: &ExecLimits, isolated: bool) -> io::Result<()> 
         set(Resource::As, limits.memory_bytes)?;
     }
     if isolated {
-        // Counted in the user namespace; without one it would count the user's other processes.
+        // Counted in the user namespace.
         set(Resource::Nproc, limits.processes.max(1))?;
+    } else {
+        // Counted with the user's other processes: it only stops what grows faster than it is seen.
+        set(Resource::Nproc, tasks_of_user() + limits.processes.max(1) * BURST)?;
     }
     Ok(())
+}
+
+/// Processes and threads of our user on this host.
+fn tasks_of_user() -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let ours = rustix::process::getuid().as_raw();
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let tasks = processes.filter_map(|entry| {
+        let stat = std::fs::metadata(entry.path().join("task")).ok()?;
+        // Each task is a directory with a link to its parent; a directory has two links of its own.
+        (stat.uid() == ours).then(|| stat.nlink().saturating_sub(2))
+    });
+    tasks.sum()
 }

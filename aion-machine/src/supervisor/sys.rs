@@ -49,8 +49,12 @@ pub(super) fn unshare(flags: UnshareFlags) -> io::Result<()> {
     Ok(unsafe { rustix::thread::unshare_unsafe(flags) }?)
 }
 
+/// Another owner for all files of a mount.
+const MOUNT_ATTR_IDMAP: u64 = 0x0010_0000;
+
 /// The `struct mount_attr` of the kernel, first version.
 #[repr(C)]
+#[derive(Default)]
 struct MountAttr {
     set: u64,
     clear: u64,
@@ -62,10 +66,31 @@ struct MountAttr {
 pub(super) fn mount_setattr(mount: impl AsFd, attributes: u64, how: i32) -> io::Result<()> {
     let attr = MountAttr {
         set: attributes,
-        clear: 0,
-        propagation: 0,
-        userns: 0,
+        ..MountAttr::default()
     };
+    set_attr(mount, &attr, how)
+}
+
+/// What is mounted below a mount later is seen nowhere else.
+pub(super) fn make_private(mount: impl AsFd) -> io::Result<()> {
+    let attr = MountAttr {
+        propagation: libc::MS_PRIVATE,
+        ..MountAttr::default()
+    };
+    set_attr(mount, &attr, libc::AT_RECURSIVE)
+}
+
+/// Shows the files of a detached mount as belonging to whom a user namespace maps their owners to.
+pub(super) fn map_ids(mount: impl AsFd, users: impl AsFd) -> io::Result<()> {
+    let attr = MountAttr {
+        set: MOUNT_ATTR_IDMAP,
+        userns: u64::try_from(users.as_fd().as_raw_fd()).map_err(io::Error::other)?,
+        ..MountAttr::default()
+    };
+    set_attr(mount, &attr, 0)
+}
+
+fn set_attr(mount: impl AsFd, attr: &MountAttr, how: i32) -> io::Result<()> {
     let flags = libc::AT_EMPTY_PATH | how;
     let fd = mount.as_fd().as_raw_fd();
     // SAFETY: both pointers are to values that outlive the call; the size is that of the struct.
@@ -75,7 +100,7 @@ pub(super) fn mount_setattr(mount: impl AsFd, attributes: u64, how: i32) -> io::
             fd,
             c"".as_ptr(),
             flags,
-            &raw const attr,
+            std::ptr::from_ref(attr),
             size_of::<MountAttr>(),
         )
     })

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::process::Pid;
 
+use super::mounts::WORKSPACE;
 use super::reaper;
 use crate::{Ending, ExecLimits};
 
@@ -31,9 +32,27 @@ struct Usage {
     written_bytes: u64,
 }
 
+/// Where a program writes.
+pub(super) struct Disk {
+    /// The workspace on the host.
+    pub(super) workspace: String,
+    /// A program that writes may leave no less than this free.
+    pub(super) min_free_bytes: u64,
+}
+
+impl Disk {
+    /// Whether there is too little space left, wherever the workspace is in our file system.
+    fn is_full(&self, own_root: bool) -> bool {
+        let path = if own_root { WORKSPACE } else { &self.workspace };
+        let free = rustix::fs::statvfs(path).map(|fs| fs.f_bavail.saturating_mul(fs.f_frsize));
+        free.is_ok_and(|free| free < self.min_free_bytes)
+    }
+}
+
 /// Holds what a tree uses against its limits.
 pub(super) struct Scales {
     limits: ExecLimits,
+    disk: Disk,
     /// Blocks written by processes that somebody of the supervisor took leave of.
     departed_blocks: &'static AtomicU64,
     page_bytes: u64,
@@ -43,9 +62,15 @@ pub(super) struct Scales {
 
 impl Scales {
     /// `departed_blocks` is counted up by whoever takes leave of orphans; so many processes are ours.
-    pub(super) fn new(limits: &ExecLimits, departed_blocks: &'static AtomicU64, overhead: u64) -> Self {
+    pub(super) fn new(
+        limits: &ExecLimits,
+        disk: Disk,
+        departed_blocks: &'static AtomicU64,
+        overhead: u64,
+    ) -> Self {
         Self {
             limits: limits.clone(),
+            disk,
             departed_blocks,
             page_bytes: rustix::param::page_size() as u64,
             overhead,
@@ -71,14 +96,15 @@ impl Scales {
             }
         }
         let departed = self.departed_blocks.load(Ordering::Relaxed) * BLOCK_BYTES;
-        above(usage.written_bytes + departed, self.limits.written_bytes).then_some(Ending::DiskLimit)
+        let written = usage.written_bytes + departed;
+        let full = written > 0 && self.disk.is_full(!sees_host());
+        (full || above(written, self.limits.written_bytes)).then_some(Ending::DiskLimit)
     }
 
     /// The processes of the tree, by their names in `/proc`.
     fn pids(&self) -> Vec<String> {
         let ourselves = rustix::process::getpid();
-        let shown = fs::read_link("/proc/self").ok();
-        if shown.is_some_and(|name| name.to_str() == Some(&ourselves.to_string())) {
+        if sees_host() {
             let below = below(ourselves).unwrap_or_else(|| reaper::descendants(ourselves));
             return below
                 .into_iter()
@@ -111,6 +137,13 @@ impl Scales {
             .and_then(|pages| pages.parse::<u64>().ok());
         pages.unwrap_or(0) * self.page_bytes
     }
+}
+
+/// Whether `/proc`, and so the whole file system, is still the one that this process was started in. The
+/// first process of the namespace changes it for us too.
+fn sees_host() -> bool {
+    let ourselves = rustix::process::getpid().as_raw_nonzero().to_string();
+    fs::read_link("/proc/self").is_ok_and(|name| name.to_str() == Some(&ourselves))
 }
 
 fn read(pid: &str, name: &str) -> String {
@@ -225,7 +258,12 @@ mod tests {
         let ourselves = rustix::process::getpid();
         let pid = Pid::from_child(&child);
         assert!(below(ourselves).is_none_or(|all| all.contains(&pid)));
-        let look = |limits: &ExecLimits| Scales::new(limits, &NONE, 0).look();
+        let disk = |min_free_bytes| Disk {
+            workspace: "/".to_owned(),
+            min_free_bytes,
+        };
+        assert!(disk(u64::MAX).is_full(false) && !disk(0).is_full(false));
+        let look = |limits: &ExecLimits| Scales::new(limits, disk(0), &NONE, 0).look();
         let enough = ExecLimits::default();
         assert_eq!(look(&enough), None);
         assert_eq!(

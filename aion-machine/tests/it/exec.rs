@@ -7,11 +7,12 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use aion_machine::{
-    Ending, Error, ExecLimits, ExecRequest, FileConfinement, LocalMachine, LocalOptions, MAX_OUTPUT_BYTES,
-    Machine, Namespaces, NetworkConfinement, ProcessConfinement, RelPath, Supervisor, Tier,
+    Cgroups, Ending, Error, ExecLimits, ExecRequest, FileConfinement, LocalMachine, LocalOptions,
+    MAX_OUTPUT_BYTES, Machine, Namespaces, NetworkConfinement, ProcessConfinement, RelPath, ResourceLimit,
+    RunAs, Supervisor, Tier,
 };
 
-use crate::support::{Place, both, options, path};
+use crate::support::{Place, both, options, path, without_namespaces};
 
 /// The tier that this test run must reach; `AION_EXPECT_TIER=2` on hosts without user namespaces.
 fn expected_tier() -> Tier {
@@ -76,7 +77,7 @@ async fn the_expected_tier_is_reached() {
         assert_eq!(report.files, FileConfinement::MountNamespaceAndLandlock);
         assert_eq!(report.processes, ProcessConfinement::PidNamespace);
     }
-    let place = Place::with(options().with_namespaces(Namespaces::Never)).await;
+    let place = Place::with(without_namespaces()).await;
     let report = place.sh("true").await.unwrap().enforcement;
     assert_eq!(report.tier(), Tier::Landlock, "{report:#?}");
     assert_eq!(report.network, NetworkConfinement::Filter);
@@ -341,11 +342,11 @@ async fn a_dropped_future_kills_everything() {
 #[ignore = "it is the child of another test"]
 async fn a_service_that_will_be_killed() {
     let sleep = std::env::var("AION_TEST_SLEEP").unwrap();
-    let namespaces = match std::env::var("AION_TEST_NAMESPACES").as_deref() {
-        Ok("never") => Namespaces::Never,
-        _ => Namespaces::WherePossible,
+    let options = match std::env::var("AION_TEST_NAMESPACES").as_deref() {
+        Ok("never") => without_namespaces(),
+        _ => options(),
     };
-    let place = Place::with(options().with_namespaces(namespaces)).await;
+    let place = Place::with(options).await;
     let _ = place
         .sh(&format!("(setsid sleep {sleep} &) ; sleep {sleep}"))
         .await;
@@ -446,6 +447,156 @@ async fn a_program_is_asked_before_it_is_killed() {
             );
         }
     }
+}
+
+/// Root's programs are nobody, own what lies in the workspace nevertheless, and nothing else.
+#[tokio::test]
+async fn a_service_that_is_root_runs_programs_as_somebody_else() {
+    use std::os::unix::fs::MetadataExt;
+    let place = Place::new().await;
+    place.put("mine", "x").await;
+    let out = place
+        .sh("id -u; echo y >> mine && echo z > made && chmod 600 made")
+        .await
+        .unwrap();
+    assert!(out.success(), "{}", out.stderr.text());
+    let uid = |name: &str| std::fs::metadata(place.inside().join(name)).unwrap().uid();
+    let ours = rustix::process::getuid().as_raw();
+    assert_eq!(
+        (uid("mine"), uid("made")),
+        (ours, ours),
+        "on the disk all is ours"
+    );
+    let shown = if ours == 0 { 65534 } else { ours };
+    assert_eq!(out.enforcement.uid, shown);
+    assert_eq!(out.stdout.text(), format!("{shown}\n"));
+    assert_eq!(out.enforcement.process_count, ResourceLimit::Total);
+    if ours != 0 {
+        let other = options().with_run_as(RunAs::User { uid: 4711, gid: 4711 });
+        let error = Place::with(other).await.sh("true").await.unwrap_err();
+        assert!(error.to_string().contains("only root"), "{error}");
+        return;
+    }
+    // A workspace that belongs to the program's user needs no mapping, at any tier.
+    let user = RunAs::User { uid: 4711, gid: 4712 };
+    for namespaces in [Namespaces::WherePossible, Namespaces::Never] {
+        let options = options().with_run_as(user).with_namespaces(namespaces);
+        let place = Place::with(options.clone()).await;
+        std::fs::set_permissions(
+            place.outside(),
+            std::os::unix::fs::PermissionsExt::from_mode(0o755),
+        )
+        .unwrap();
+        std::os::unix::fs::chown(place.inside(), Some(4711), Some(4712)).unwrap();
+        let out = place.sh("id -u; id -G; echo z > made").await.unwrap();
+        assert!(out.success(), "{}", out.stderr.text());
+        assert_eq!(out.stdout.text(), "4711\n4712\n");
+        let made = std::fs::metadata(place.inside().join("made")).unwrap();
+        assert_eq!((made.uid(), made.gid()), (4711, 4712));
+        assert_eq!((out.enforcement.uid, out.enforcement.gid), (4711, 4712));
+    }
+    // One that cannot be mapped is refused, and it is said what to do.
+    let options = options().with_namespaces(Namespaces::Never);
+    let error = Place::with(options).await.sh("true").await.unwrap_err();
+    assert_eq!(error.code(), "confinement_unavailable");
+    assert!(
+        error.to_string().contains("give the data root to uid 65534"),
+        "{error}"
+    );
+}
+
+/// What others execute later cannot be planted, nor the directory around it be moved away.
+#[tokio::test]
+async fn protected_files_stay_as_they_are() {
+    if expected_tier() < Tier::Namespaces {
+        return;
+    }
+    let protected = ["a/hooks", "a/config", "later"];
+    let with = protected
+        .iter()
+        .fold(options(), |o, name| o.with_protected(path(name)));
+    let place = Place::with(with).await;
+    place.put("a/hooks/h", "x").await;
+    place.put("a/config", "x").await;
+    let tries = [
+        "echo y > a/hooks/h",
+        "echo y > a/hooks/new",
+        "rm a/hooks/h",
+        "mv a/hooks b",
+        "mv a b",
+        "echo y > a/config",
+        "mv a/config c",
+        "rm -r a",
+    ];
+    let free = Place::new().await;
+    for line in tries {
+        assert!(control(
+            &free,
+            "rm -rf a b c; mkdir -p a/hooks; echo x > a/hooks/h; echo x > a/config"
+        ));
+        assert!(free.sh(line).await.unwrap().success(), "control: {line}");
+        assert!(!place.sh(line).await.unwrap().success(), "{line}");
+    }
+    assert!(
+        place
+            .sh("echo y > a/other && cat a/hooks/h && echo y > later")
+            .await
+            .unwrap()
+            .success()
+    );
+    let seen = std::fs::read_to_string(place.inside().join("a/hooks/h")).unwrap();
+    assert_eq!(seen, "x");
+    let gaps = Place::with(options().with_protected(path("later")))
+        .await
+        .sh("true")
+        .await
+        .unwrap();
+    assert!(
+        gaps.enforcement
+            .gaps
+            .iter()
+            .any(|gap| gap.contains("`later` is not there"))
+    );
+}
+
+/// On this host's own cgroups, as far as it has any: the group is there while the program runs, and not after.
+#[tokio::test]
+async fn an_execution_has_a_group_of_its_own() {
+    let base = std::path::Path::new("/sys/fs/cgroup/unified");
+    let base = if base.exists() {
+        base
+    } else {
+        std::path::Path::new("/sys/fs/cgroup")
+    };
+    if !rustix::process::getuid().is_root() || !base.join("cgroup.procs").exists() {
+        let options = options().with_cgroups(Cgroups::At("/proc".into()));
+        let error = Place::with(options).await.sh("true").await.unwrap_err();
+        assert!(error.to_string().contains("no cgroup can be made"), "{error}");
+        return;
+    }
+    let base = base.join(format!("aion-test-{}", std::process::id()));
+    std::fs::create_dir(&base).unwrap();
+    let groups = || {
+        let entries = std::fs::read_dir(&base).unwrap().flatten();
+        entries.filter(|e| e.file_type().unwrap().is_dir()).count()
+    };
+    for options in both() {
+        let place = Place::with(options.with_cgroups(Cgroups::At(base.clone()))).await;
+        let (ran, ()) = tokio::join!(place.sh("cat /proc/self/cgroup; sleep 0.4"), async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            assert_eq!(groups(), 1);
+        });
+        let out = ran.unwrap();
+        assert!(out.success(), "{}", out.stderr.text());
+        let held = out.enforcement.memory == ResourceLimit::Total;
+        assert_eq!(
+            held,
+            !out.enforcement.gaps.iter().any(|gap| gap.contains("memory.max")),
+            "{out:?}"
+        );
+        assert_eq!(groups(), 0);
+    }
+    std::fs::remove_dir(&base).unwrap();
 }
 
 /// Not each process by itself: all together.
@@ -584,9 +735,7 @@ async fn requests_that_make_no_sense_are_typed_errors() {
 /// Below the required tier nothing is started at all.
 #[tokio::test]
 async fn too_little_confinement_is_a_refusal() {
-    let options = options()
-        .with_namespaces(Namespaces::Never)
-        .with_required(Tier::Namespaces);
+    let options = without_namespaces().with_required(Tier::Namespaces);
     let place = Place::with(options).await;
     let error = place.sh("touch started").await.unwrap_err();
     assert!(

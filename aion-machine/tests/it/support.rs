@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use aion_machine::{
-    ExecOutput, ExecRequest, LocalMachine, LocalOptions, Machine, Namespaces, RelPath, Result, Supervisor,
-    Workspace, WorkspaceSpec, WriteRequest,
+    ExecOutput, ExecRequest, LocalMachine, LocalOptions, Machine, Namespaces, RelPath, Result, RunAs,
+    Supervisor, Workspace, WorkspaceSpec, WriteRequest,
 };
 use tempfile::TempDir;
 
@@ -25,7 +25,14 @@ pub(crate) fn options() -> LocalOptions {
 
 /// Both ways to confine: as strong as this host allows, and what is left without namespaces.
 pub(crate) fn both() -> [LocalOptions; 2] {
-    [options(), options().with_namespaces(Namespaces::Never)]
+    [options(), without_namespaces()]
+}
+
+/// Without namespaces root's workspace cannot be shown as somebody else's, so root has to insist.
+pub(crate) fn without_namespaces() -> LocalOptions {
+    options()
+        .with_namespaces(Namespaces::Never)
+        .with_run_as(RunAs::Service)
 }
 
 pub(crate) fn path(text: &str) -> RelPath {
