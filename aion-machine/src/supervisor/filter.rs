@@ -42,6 +42,12 @@ impl Sight {
 const NR: u32 = 0;
 const ARCH: u32 = 4;
 const SETID_BITS: u32 = 0o6000;
+/// What the types of both kinds of devices have and those of files, pipes and sockets have not.
+const DEVICE_BIT: u32 = 0o20_000;
+#[cfg(target_arch = "x86_64")]
+const NODES: [libc::c_long; 2] = [libc::SYS_mknod, libc::SYS_mknodat];
+#[cfg(not(target_arch = "x86_64"))]
+const NODES: [libc::c_long; 1] = [libc::SYS_mknodat];
 #[cfg(target_arch = "x86_64")]
 const NATIVE_ARCH: u32 = 0xC000_003E;
 #[cfg(target_arch = "aarch64")]
@@ -50,7 +56,13 @@ const NATIVE_ARCH: u32 = 0xC000_00B7;
 const X32_BIT: u32 = 0x4000_0000;
 /// `TIOCSTI` and `TIOCLINUX` put keys into the terminal of somebody else.
 const TERMINAL_IOCTLS: [u32; 2] = [0x5412, 0x541C];
-const FAMILIES: [i32; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
+const FAMILIES: [i32; 3] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6];
+/// The type of a socket without its flags.
+const SOCKET_TYPE: u32 = 0xf;
+/// A personality that only changes what `uname` says.
+const UNAME26: u32 = 0x002_0000;
+/// A personality without random addresses, for debuggers.
+const ADDR_NO_RANDOMIZE: u32 = 0x004_0000;
 const NEW_NAMESPACES: i32 = libc::CLONE_NEWUSER
     | libc::CLONE_NEWNS
     | libc::CLONE_NEWPID
@@ -59,7 +71,13 @@ const NEW_NAMESPACES: i32 = libc::CLONE_NEWUSER
     | libc::CLONE_NEWUTS
     | libc::CLONE_NEWCGROUP;
 
-const REFUSED: [libc::c_long; 52] = [
+/// The same numbers on every architecture.
+const QUOTACTL_FD: libc::c_long = 443;
+const OPEN_TREE_ATTR: libc::c_long = 467;
+
+const REFUSED: [libc::c_long; 54] = [
+    QUOTACTL_FD,
+    OPEN_TREE_ATTR,
     libc::SYS_ptrace,
     libc::SYS_process_vm_readv,
     libc::SYS_process_vm_writev,
@@ -112,6 +130,45 @@ const REFUSED: [libc::c_long; 52] = [
     libc::SYS_migrate_pages,
     libc::SYS_vhangup,
     libc::SYS_lookup_dcookie,
+];
+
+/// Calls that a program has no use for on the only architecture that has them.
+#[cfg(target_arch = "x86_64")]
+const REFUSED_HERE: [libc::c_long; 3] = [libc::SYS_iopl, libc::SYS_ioperm, libc::SYS_modify_ldt];
+#[cfg(not(target_arch = "x86_64"))]
+const REFUSED_HERE: [libc::c_long; 0] = [];
+
+/// Objects of the host that are not files: segments, queues and semaphores that outlive a program, and
+/// sockets by other ways than making one.
+const HOST_OBJECTS: [libc::c_long; 18] = [
+    libc::SYS_shmget,
+    libc::SYS_shmat,
+    libc::SYS_shmctl,
+    libc::SYS_msgget,
+    libc::SYS_msgsnd,
+    libc::SYS_msgrcv,
+    libc::SYS_msgctl,
+    libc::SYS_semget,
+    libc::SYS_semop,
+    libc::SYS_semtimedop,
+    libc::SYS_semctl,
+    libc::SYS_mq_open,
+    libc::SYS_mq_unlink,
+    libc::SYS_connect,
+    libc::SYS_bind,
+    libc::SYS_listen,
+    libc::SYS_accept,
+    libc::SYS_accept4,
+];
+
+/// Calls that change another process of the same user, and which argument says whom; 0 is the caller.
+const ON_OTHERS: [(libc::c_long, u32); 6] = [
+    (libc::SYS_prlimit64, 0),
+    (libc::SYS_setpriority, 1),
+    (libc::SYS_ioprio_set, 1),
+    (libc::SYS_sched_setaffinity, 0),
+    (libc::SYS_sched_setscheduler, 0),
+    (libc::SYS_sched_setattr, 0),
 ];
 
 /// Calls with a mode, and which argument it is.
@@ -172,24 +229,33 @@ pub(super) fn program(sight: Sight) -> Vec<sock_filter> {
     for missing in [libc::SYS_clone3, libc::SYS_openat2] {
         out.extend([jump_eq(missing as u32, 0, 1), answer(libc::ENOSYS)]);
     }
-    let metadata = if sight.has_files() {
-        (&METADATA[..], &OLD_METADATA[..])
-    } else {
-        (&[][..], &[][..])
-    };
-    for refused in REFUSED.iter().chain(metadata.0).chain(metadata.1) {
-        out.extend([jump_eq(*refused as u32, 0, 1), answer(libc::EPERM)]);
+    let mut refused = [&REFUSED[..], &REFUSED_HERE].concat();
+    if sight.has_files() {
+        refused.extend(METADATA.iter().chain(&OLD_METADATA));
     }
+    if sight.has_network() {
+        refused.extend(HOST_OBJECTS);
+        for (call, whom) in ON_OTHERS {
+            let body = [load_arg(whom), jump_eq(0, 1, 0), answer(libc::EPERM)];
+            on_call(&mut out, call, &body);
+        }
+    }
+    for call in refused {
+        out.extend([jump_eq(call as u32, 0, 1), answer(libc::EPERM)]);
+    }
+    // Space that is reserved is not counted as written. Who cannot reserve it writes zeros.
+    out.extend([
+        jump_eq(libc::SYS_fallocate as u32, 0, 1),
+        answer(libc::EOPNOTSUPP),
+    ]);
     for (call, argument) in MODES {
-        on_call(
-            &mut out,
-            call,
-            &[
-                load_arg(argument),
-                jump_set(SETID_BITS, 0, 1),
-                answer(libc::EPERM),
-            ],
-        );
+        let bits = if NODES.contains(&call) {
+            SETID_BITS | DEVICE_BIT
+        } else {
+            SETID_BITS
+        };
+        let body = [load_arg(argument), jump_set(bits, 0, 1), answer(libc::EPERM)];
+        on_call(&mut out, call, &body);
     }
     for (call, flags, mode) in OPENS {
         let body = [
@@ -215,22 +281,55 @@ pub(super) fn program(sight: Sight) -> Vec<sock_filter> {
         answer(libc::EPERM),
     ];
     on_call(&mut out, libc::SYS_ioctl, &ioctl);
+    on_call(&mut out, libc::SYS_personality, &personality_body());
+    on_call(&mut out, libc::SYS_socketpair, &socketpair_body(sight));
     on_call(&mut out, libc::SYS_socket, &socket_body(sight));
     out.push(allow());
     out
 }
 
+/// The families that a program may use on a network of its own; of netlink only what lists addresses.
 fn socket_body(sight: Sight) -> Vec<sock_filter> {
     if sight.has_network() {
         return vec![answer(libc::EACCES)];
     }
-    let mut body = vec![load_arg(0)];
+    let mut body = vec![load_arg(0), jump_eq(libc::AF_NETLINK as u32, 0, 3), load_arg(2)];
+    body.extend([
+        jump_eq(libc::NETLINK_ROUTE as u32, FAMILIES.len() as u8 + 2, 0),
+        answer(libc::EPROTONOSUPPORT),
+    ]);
     for (i, family) in FAMILIES.iter().enumerate() {
         let to_end = (FAMILIES.len() - i) as u8;
         body.push(jump_eq(*family as u32, to_end, 0));
     }
     body.push(answer(libc::EAFNOSUPPORT));
     body
+}
+
+/// Pairs are joined to each other; but one of datagrams could still send to any address.
+fn socketpair_body(sight: Sight) -> Vec<sock_filter> {
+    let mut body = vec![
+        load_arg(0),
+        jump_eq(libc::AF_UNIX as u32, 1, 0),
+        answer(libc::EAFNOSUPPORT),
+    ];
+    if sight.has_network() {
+        body.extend([load_arg(1), mask(SOCKET_TYPE)]);
+        body.extend([jump_eq(libc::SOCK_DGRAM as u32, 0, 1), answer(libc::EACCES)]);
+    }
+    body
+}
+
+/// What a debugger may ask for, but not to execute what is only data.
+fn personality_body() -> Vec<sock_filter> {
+    let harmless = ADDR_NO_RANDOMIZE | UNAME26;
+    vec![
+        load_arg(0),
+        jump_eq(u32::MAX, 3, 0),
+        mask(!harmless),
+        jump_set(u32::MAX, 0, 1),
+        answer(libc::EPERM),
+    ]
 }
 
 /// A body for one call. If it falls through, the call is allowed: each call has one body at most.
@@ -270,6 +369,11 @@ fn jump_set(k: u32, jt: u8, jf: u8) -> sock_filter {
     op(libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K, jt, jf, k)
 }
 
+/// Keeps these bits of what was loaded.
+fn mask(bits: u32) -> sock_filter {
+    op(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, 0, 0, bits)
+}
+
 fn answer(errno: i32) -> sock_filter {
     op(
         libc::BPF_RET | libc::BPF_K,
@@ -285,4 +389,164 @@ fn answer_kill() -> sock_filter {
 
 fn allow() -> sock_filter {
     op(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the kernel would answer, by the rules of classic BPF.
+    fn verdict(program: &[sock_filter], call: libc::c_long, args: &[u64]) -> u32 {
+        let mut data = [0u8; 64];
+        data[0..4].copy_from_slice(&(call as u32).to_ne_bytes());
+        data[4..8].copy_from_slice(&NATIVE_ARCH.to_ne_bytes());
+        for (i, arg) in args.iter().enumerate() {
+            data[16 + 8 * i..24 + 8 * i].copy_from_slice(&arg.to_ne_bytes());
+        }
+        let (mut at, mut a) = (0, 0);
+        loop {
+            let sock_filter { code, jt, jf, k } = program[at];
+            at += 1;
+            let jump = |holds: bool| usize::from(if holds { jt } else { jf });
+            match u32::from(code) {
+                c if c == libc::BPF_LD | libc::BPF_W | libc::BPF_ABS => {
+                    let at = k as usize;
+                    a = u32::from_ne_bytes(data[at..at + 4].try_into().unwrap());
+                }
+                c if c == libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K => at += jump(a == k),
+                c if c == libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K => at += jump(a >= k),
+                c if c == libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K => at += jump(a & k != 0),
+                c if c == libc::BPF_ALU | libc::BPF_AND | libc::BPF_K => a &= k,
+                c if c == libc::BPF_RET | libc::BPF_K => return k,
+                other => panic!("instruction {other}"),
+            }
+        }
+    }
+
+    fn errno(errno: i32) -> u32 {
+        libc::SECCOMP_RET_ERRNO | errno as u32
+    }
+
+    const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
+    const ALL: [Sight; 4] = [
+        Sight::Own,
+        Sight::HostNetwork,
+        Sight::HostNetworkAndFiles,
+        Sight::HostFiles,
+    ];
+
+    #[test]
+    fn modes_are_looked_at_and_nothing_else_of_the_call() {
+        for sight in ALL {
+            let program = program(sight);
+            let say = |call, args: &[u64]| verdict(&program, call, args);
+            let create = 0o101;
+            assert_eq!(say(libc::SYS_openat, &[3, 0, create, 0o644]), ALLOW);
+            assert_eq!(say(libc::SYS_openat, &[3, 0, create, 0o4755]), errno(libc::EPERM));
+            assert_eq!(
+                say(libc::SYS_openat, &[3, 0, 0, 0o4755]),
+                ALLOW,
+                "no file is made"
+            );
+            assert_eq!(say(libc::SYS_mkdirat, &[3, 0, 0o2755]), errno(libc::EPERM));
+            assert_eq!(say(libc::SYS_mknodat, &[3, 0, 0o10_644]), ALLOW, "a pipe");
+            assert_eq!(say(libc::SYS_mknodat, &[3, 0, 0o100_644]), ALLOW, "a file");
+            for device in [0o20_644, 0o60_644] {
+                assert_eq!(say(libc::SYS_mknodat, &[3, 0, device]), errno(libc::EPERM));
+            }
+            assert_eq!(say(libc::SYS_openat2, &[3, 0, 0]), errno(libc::ENOSYS));
+            assert_eq!(say(libc::SYS_clone3, &[0, 0]), errno(libc::ENOSYS));
+            assert_eq!(say(libc::SYS_fallocate, &[1, 0, 0, 9]), errno(libc::EOPNOTSUPP));
+            assert_eq!(say(libc::SYS_read, &[0, 0, 0]), ALLOW);
+        }
+    }
+
+    #[test]
+    fn the_upper_half_of_an_int_hides_nothing() {
+        let program = program(Sight::Own);
+        let hidden = 0xdead_beef_0000_0000 | 0x5412;
+        assert_eq!(
+            verdict(&program, libc::SYS_ioctl, &[0, hidden]),
+            errno(libc::EPERM)
+        );
+        assert_eq!(verdict(&program, libc::SYS_ioctl, &[0, 0x5401]), ALLOW);
+        let x32 = libc::c_long::from(X32_BIT) | libc::SYS_ptrace;
+        assert_eq!(
+            verdict(&program, x32, &[0]),
+            errno(if cfg!(target_arch = "x86_64") {
+                libc::ENOSYS
+            } else {
+                0
+            })
+        );
+    }
+
+    #[test]
+    fn sockets_are_what_the_network_is() {
+        let say = |sight, call, args: &[u64]| verdict(&program(sight), call, args);
+        let family = |family: i32| [family as u64, 1, 0];
+        for f in [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK] {
+            assert_eq!(say(Sight::Own, libc::SYS_socket, &family(f)), ALLOW, "{f}");
+            assert_eq!(
+                say(Sight::HostNetwork, libc::SYS_socket, &family(f)),
+                errno(libc::EACCES),
+                "{f}"
+            );
+        }
+        for f in [libc::AF_VSOCK, libc::AF_PACKET, libc::AF_ALG, 29, 38, 44] {
+            assert_eq!(
+                say(Sight::Own, libc::SYS_socket, &family(f)),
+                errno(libc::EAFNOSUPPORT),
+                "{f}"
+            );
+        }
+        let netfilter = [libc::AF_NETLINK as u64, 3, 12];
+        assert_eq!(
+            say(Sight::Own, libc::SYS_socket, &netfilter),
+            errno(libc::EPROTONOSUPPORT)
+        );
+        let stream = [
+            libc::AF_UNIX as u64,
+            (libc::SOCK_STREAM | libc::SOCK_CLOEXEC) as u64,
+            0,
+        ];
+        let datagram = [
+            libc::AF_UNIX as u64,
+            (libc::SOCK_DGRAM | libc::SOCK_CLOEXEC) as u64,
+            0,
+        ];
+        assert_eq!(say(Sight::HostNetwork, libc::SYS_socketpair, &stream), ALLOW);
+        assert_eq!(
+            say(Sight::HostNetwork, libc::SYS_socketpair, &datagram),
+            errno(libc::EACCES)
+        );
+        assert_eq!(say(Sight::Own, libc::SYS_socketpair, &datagram), ALLOW);
+        assert_eq!(
+            say(Sight::HostNetwork, libc::SYS_connect, &[3]),
+            errno(libc::EPERM)
+        );
+        assert_eq!(say(Sight::Own, libc::SYS_connect, &[3]), ALLOW);
+    }
+
+    #[test]
+    fn others_are_left_alone_where_they_are_in_sight() {
+        let say = |sight, call, args: &[u64]| verdict(&program(sight), call, args);
+        let host = Sight::HostNetworkAndFiles;
+        assert_eq!(say(host, libc::SYS_prlimit64, &[0, 7]), ALLOW);
+        assert_eq!(say(host, libc::SYS_prlimit64, &[1, 7]), errno(libc::EPERM));
+        assert_eq!(say(host, libc::SYS_setpriority, &[0, 0, 5]), ALLOW);
+        assert_eq!(say(host, libc::SYS_setpriority, &[0, 77, 5]), errno(libc::EPERM));
+        assert_eq!(say(Sight::Own, libc::SYS_prlimit64, &[1, 7]), ALLOW);
+        assert_eq!(say(host, libc::SYS_shmget, &[0]), errno(libc::EPERM));
+        for (persona, allowed) in [
+            (u64::from(u32::MAX), true),
+            (0, true),
+            (0x004_0000, true),
+            (0x040_0000, false),
+            (8, false),
+        ] {
+            let answer = say(host, libc::SYS_personality, &[persona]);
+            assert_eq!(answer == ALLOW, allowed, "{persona:#x}");
+        }
+    }
 }

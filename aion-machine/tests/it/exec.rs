@@ -15,7 +15,7 @@ use aion_machine::{
 use crate::support::{Place, both, options, path, without_namespaces};
 
 /// The tier that this test run must reach; `AION_EXPECT_TIER=2` on hosts without user namespaces.
-fn expected_tier() -> Tier {
+pub(crate) fn expected_tier() -> Tier {
     match std::env::var("AION_EXPECT_TIER").as_deref() {
         Ok("2") => Tier::Landlock,
         _ => Tier::Namespaces,
@@ -34,7 +34,7 @@ fn control(place: &Place, line: &str) -> bool {
 }
 
 /// Processes with a word in their arguments.
-fn processes_with(word: &str) -> Vec<i32> {
+pub(crate) fn processes_with(word: &str) -> Vec<i32> {
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
     let pids = entries.filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
     pids.filter(|pid| {
@@ -45,7 +45,7 @@ fn processes_with(word: &str) -> Vec<i32> {
 }
 
 /// Waits a moment for the system to bury its dead.
-async fn none_left_with(word: &str) -> bool {
+pub(crate) async fn none_left_with(word: &str) -> bool {
     for _ in 0..100 {
         if processes_with(word).is_empty() {
             return true;

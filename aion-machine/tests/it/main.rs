@@ -3,6 +3,7 @@
 
 mod support;
 
+mod attack;
 mod exec;
 mod files;
 mod network;
