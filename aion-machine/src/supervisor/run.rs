@@ -138,7 +138,9 @@ fn watch_over(context: &mut Context) -> io::Result<Option<Report>> {
         Namespaces::WherePossible => enter_namespaces(context)?,
     };
     if !isolated && context.plan.outlet == Outlet::Proxy {
-        context.gaps.push("network: a proxy needs a network namespace".to_owned());
+        context
+            .gaps
+            .push("network: a proxy needs a network namespace".to_owned());
         return Ok(Some(context.refusal()));
     }
     if !isolated && context.kept.workspace.is_some() {

@@ -6,6 +6,7 @@ mod support;
 mod attack;
 mod exec;
 mod files;
+mod limits;
 mod network;
 mod race;
 mod search;

@@ -390,7 +390,12 @@ async fn connections_bytes_and_time_are_bounded() {
 #[tokio::test]
 async fn without_a_network_of_its_own_nothing_is_executed_that_was_to_have_a_proxy() {
     let (list, _) = allow(&["a.test:*"], &[]);
-    let place = Place::with(with(list).with_namespaces(Namespaces::Never)).await;
+    let place = Place::with(
+        with(list)
+            .with_namespaces(Namespaces::Never)
+            .with_run_as(aion_machine::RunAs::Service),
+    )
+    .await;
     let refused = place.sh("true").await.unwrap_err();
     assert_eq!(refused.code(), "confinement_unavailable");
     assert!(refused.to_string().contains("network"), "{refused}");
