@@ -13,6 +13,7 @@ const DIFF_TIME: std::time::Duration = std::time::Duration::from_millis(500);
 /// From one content to another.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Diff {
     /// A unified diff; empty when nothing changed, one line when it is not text.
     pub text: String,

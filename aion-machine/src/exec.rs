@@ -22,6 +22,7 @@ pub const MAX_REPLAY_BYTES: usize = 16 << 20;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ExecLimits {
     /// Time on the clock in milliseconds, at most [`MAX_WALL_MS`].
     pub wall_ms: u64,
@@ -283,6 +284,7 @@ impl Captured {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum Ending {
     /// The program itself, well or not.
     #[default]

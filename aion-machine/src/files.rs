@@ -16,6 +16,8 @@ use crate::{Diff, Encoding, RelPath};
 /// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(value_type = String))]
 pub struct Etag(String);
 
 impl Etag {
@@ -52,6 +54,7 @@ impl fmt::Debug for Etag {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum ReadRange {
     /// From the beginning.
     #[default]
@@ -134,6 +137,7 @@ impl ReadOutput {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum WriteMode {
     /// Creates the file, or replaces its content.
     #[default]
@@ -145,6 +149,7 @@ pub enum WriteMode {
 /// What to do about missing parent directories.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum Parents {
     /// Create them.
     #[default]
@@ -157,6 +162,7 @@ pub enum Parents {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum Durability {
     /// The end of this process. The host may lose it, but never leaves half of it.
     #[default]
@@ -227,6 +233,7 @@ impl WriteRequest {
 /// What a write or an edit did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct WriteOutput {
     /// The etag of the content that the file has now.
     pub etag: Etag,
@@ -257,6 +264,7 @@ impl WriteOutput {
 /// One exact replacement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Edit {
     /// The text to be replaced, exactly as it is in the file.
     pub old: String,
@@ -288,6 +296,7 @@ impl Edit {
 /// Which occurrences of a text an edit replaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum Occurrences {
     /// The only one; more than one is an error.
     #[default]
@@ -300,6 +309,7 @@ pub enum Occurrences {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum EntryKind {
     /// A regular file.
     File,
@@ -326,6 +336,7 @@ impl EntryKind {
 /// What is known of an entry without reading it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Stat {
     /// Where it is, from the workspace root.
     pub path: RelPath,
@@ -352,6 +363,7 @@ impl Stat {
 /// The entries of a directory.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Listing {
     /// In byte order of their names.
     pub entries: Vec<Stat>,
@@ -365,6 +377,7 @@ pub struct Listing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum RemoveMode {
     /// A file, a link, or an empty directory.
     #[default]
@@ -376,6 +389,7 @@ pub enum RemoveMode {
 /// Whether a rename may replace something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum RenameMode {
     /// Something at the new name is an error.
     #[default]

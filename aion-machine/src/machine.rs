@@ -15,6 +15,7 @@ use crate::{
 /// What a machine can do beside reading and writing files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Capabilities {
     /// [`Workspace::start`] and [`Workspace::exec`].
     pub exec: bool,

@@ -9,6 +9,7 @@ use crate::{RelPath, Stat};
 /// Whether `.gitignore` and `.ignore` files are honoured. `.git` itself is never searched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum IgnoreRules {
     /// What they name is left out.
     #[default]
@@ -115,6 +116,7 @@ impl GlobRequest {
 /// What a glob found.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct GlobOutput {
     /// Files and links whose path matches, in byte order of their paths.
     pub hits: Vec<Stat>,
@@ -126,6 +128,7 @@ pub struct GlobOutput {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum Case {
     /// `a` is not `A`.
     #[default]
@@ -230,6 +233,7 @@ impl GrepRequest {
 /// One matching line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct GrepHit {
     /// The file.
     pub path: RelPath,
@@ -259,6 +263,7 @@ impl GrepHit {
 /// What a grep found.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct GrepOutput {
     /// By path, then by line.
     pub hits: Vec<GrepHit>,

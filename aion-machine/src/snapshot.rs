@@ -10,6 +10,8 @@ use crate::{Diff, Etag, RelPath};
 /// A snapshot that a workspace remembers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "schema", schema(value_type = u64))]
 pub struct SnapshotId(pub(crate) u64);
 
 impl SnapshotId {
@@ -28,6 +30,7 @@ impl SnapshotId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum ChangeKind {
     /// It is new.
     Created,
@@ -40,6 +43,7 @@ pub enum ChangeKind {
 /// One changed file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct FileChange {
     /// Which file.
     pub path: RelPath,
@@ -66,6 +70,7 @@ impl FileChange {
 /// All that changed between two snapshots.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct TreeDiff {
     /// In byte order of the paths.
     pub changes: Vec<FileChange>,

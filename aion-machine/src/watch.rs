@@ -42,6 +42,7 @@ impl WatchRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum WatchEvent {
     /// There is something new at this path, or it has another content.
     Changed {

@@ -39,6 +39,7 @@ const MAX_DEPTH: usize = 256;
 /// Bytes as text where they are UTF-8, and in base64 where not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum Content {
     /// The text.
     Text(String),
@@ -77,6 +78,7 @@ impl Content {
 
 /// What a machine is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct About {
     /// A name for logs.
     pub id: String,
@@ -87,6 +89,7 @@ pub struct About {
 /// A path: of `stat` and `mkdir`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct At {
     /// Where.
     pub path: RelPath,
@@ -94,11 +97,13 @@ pub struct At {
 
 /// Done, and there is nothing to say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Nothing {}
 
 /// `read`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Read {
     /// Which file.
     pub path: RelPath,
@@ -123,6 +128,7 @@ impl Read {
 
 /// The answer to `read`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ReadAnswer {
     /// The part.
     pub content: Content,
@@ -168,6 +174,7 @@ impl ReadAnswer {
 /// `write`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Write {
     /// Which file.
     pub path: RelPath,
@@ -219,6 +226,7 @@ impl Write {
 /// `edit`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Edits {
     /// Which file.
     pub path: RelPath,
@@ -229,6 +237,7 @@ pub struct Edits {
 /// `patch`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Patch {
     /// Which file.
     pub path: RelPath,
@@ -245,6 +254,7 @@ pub struct Patch {
 /// `list`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct List {
     /// Which directory.
     #[serde(default = "RelPath::root")]
@@ -268,6 +278,7 @@ impl List {
 /// `remove`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Remove {
     /// What.
     pub path: RelPath,
@@ -279,6 +290,7 @@ pub struct Remove {
 /// `move`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Move {
     /// Its name now.
     pub from: RelPath,
@@ -292,6 +304,7 @@ pub struct Move {
 /// Where a walk stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Walk {
     /// How many entries are looked at.
     pub max_entries: usize,
@@ -330,6 +343,7 @@ impl From<Walk> for WalkLimits {
 /// `glob`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct FindNames {
     /// The pattern.
     pub pattern: String,
@@ -372,6 +386,7 @@ impl From<FindNames> for GlobRequest {
 /// `grep`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct FindLines {
     /// The regular expression.
     pub pattern: String,
@@ -443,6 +458,7 @@ impl From<FindLines> for GrepRequest {
 
 /// The answer to `snapshot`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Snapshot {
     /// Its number, of this workspace and this process of the server.
     pub snapshot: SnapshotId,
@@ -451,6 +467,7 @@ pub struct Snapshot {
 /// `diff`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Compare {
     /// The snapshot before.
     pub from: SnapshotId,
@@ -461,6 +478,7 @@ pub struct Compare {
 /// `POST /v1/executions`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Start {
     /// The program and its arguments.
     pub argv: Vec<String>,
@@ -520,6 +538,7 @@ impl Start {
 
 /// The answer to `POST /v1/executions`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Started {
     /// By which it is followed and killed.
     pub id: String,
@@ -527,6 +546,7 @@ pub struct Started {
 
 /// An event `stdout` or `stderr` of a stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Wrote {
     /// How many bytes of that stream came before.
     pub offset: u64,
@@ -537,6 +557,7 @@ pub struct Wrote {
 
 /// An event `omitted` of a stream: these bytes cannot be had any more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Omitted {
     /// Where to they were written.
     pub stream: crate::OutputStream,
@@ -548,6 +569,7 @@ pub struct Omitted {
 
 /// The ends of an output.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Ends {
     /// The first bytes.
     pub head: Content,
@@ -584,6 +606,7 @@ impl Ends {
 
 /// How a program ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Ended {
     /// The exit code, unless a signal ended it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

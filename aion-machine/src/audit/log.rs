@@ -118,6 +118,7 @@ pub(super) fn files(dir: &Path) -> std::io::Result<Vec<(u64, PathBuf)>> {
 /// A page of rows.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct AuditPage {
     /// By their numbers.
     pub rows: Vec<AuditRow>,

@@ -9,6 +9,7 @@ use crate::{Enforcement, RelPath, Tier};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum Outcome {
     /// It is about to happen; another row says what came of it.
     Asked,
@@ -25,6 +26,7 @@ pub enum Outcome {
 /// What a row says, without its place in the chain.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct AuditEvent {
     /// The operation.
     pub op: String,
@@ -58,6 +60,7 @@ pub struct AuditEvent {
 /// How a program ended, and what held it in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct ProgramEnd {
     /// The exit code, unless a signal ended it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -116,6 +119,7 @@ impl AuditEvent {
 /// A row as it is kept.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct AuditRow {
     /// Its number, from 1, without a gap.
     pub seq: u64,

@@ -2,9 +2,11 @@
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use aion_machine::{Etag, LocalMachine, Machine, RelPath, Workspace, WorkspaceSpec};
+use aion_machine::audit::{AuditEvent, AuditLog, AuditOptions, AuditSink, Audited, Outcome};
+use aion_machine::{Error, Etag, LocalMachine, Machine, RelPath, Workspace, WorkspaceSpec};
 use aion_service::Problem;
 use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
@@ -13,20 +15,28 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::executions::Executions;
 use crate::journal::{Claim, Journal, Known};
 use crate::options::{MachineOptions, OpenError, prepare};
 use crate::problem::from_error;
-use crate::task::TaskState;
+use crate::task::{Believed, TaskState};
 
 /// How many directories have their last execution remembered.
 const MAX_LAST: usize = 256;
 const MAX_KEY_BYTES: usize = 256;
+/// How many workspaces are kept for their snapshots.
+const MAX_REMEMBERED: usize = 64;
 
 /// The machine, the journal, and the last execution of each directory.
 #[derive(Debug)]
 pub(crate) struct Context {
     machine: Arc<dyn Machine>,
     journal: Journal,
+    believed: Believed,
+    audit: Option<Arc<AuditLog>>,
+    /// The workspaces in which somebody took a snapshot, the newest last.
+    remembered: Mutex<VecDeque<(RelPath, Arc<dyn Workspace>)>>,
+    pub(crate) executions: Executions,
     last: Mutex<VecDeque<(RelPath, Value)>>,
     pub(crate) output_bytes: usize,
     pub(crate) max_file_bytes: usize,
@@ -48,20 +58,97 @@ impl Context {
             Some(dir) => Journal::open(dir)?,
             None => Journal::in_memory(),
         };
-        let last = Mutex::default();
+        let audit = match options.audit {
+            Some(path) => Some(open_audit(path, options.audit_options)?),
+            None => None,
+        };
+        let believed = Believed {
+            keys: options.task_keys,
+            unsigned: options.unsigned,
+        };
         Ok(Self {
             machine,
             journal,
-            last,
+            believed,
+            audit,
+            remembered: Mutex::default(),
+            executions: Executions::new(options.executions),
+            last: Mutex::default(),
             output_bytes: options.output_bytes,
             max_file_bytes,
         })
     }
 
+    /// The task of a request, by the value of its header.
+    pub(crate) fn task(&self, text: Option<&str>) -> Result<TaskState, Problem> {
+        let believed = self.believed.task(text);
+        if let (Err(problem), Some(audit)) = (&believed, &self.audit) {
+            let event = AuditEvent::new("task_state", RelPath::root())
+                .with_outcome(Outcome::Denied, Some(problem.code()));
+            crate::operations::is_recorded();
+            audit
+                .record(&event)
+                .map_err(|e| from_error(&Error::Audit(e), ""))?;
+        }
+        believed
+    }
+
     /// The workspace of a task.
     pub(crate) async fn workspace(&self, task: &TaskState) -> Result<Arc<dyn Workspace>, Problem> {
         let opened = self.machine.open(&WorkspaceSpec::new(task.cwd.clone())).await;
-        opened.map_err(|e| Problem::bad_request("invalid_task_state", format!("X-Task-State: {e}")))
+        let work =
+            opened.map_err(|e| Problem::bad_request("invalid_task_state", format!("X-Task-State: {e}")))?;
+        Ok(self.audited(work, task))
+    }
+
+    /// Whatever comes of it from here on is recorded by the workspace.
+    fn audited(&self, work: Arc<dyn Workspace>, task: &TaskState) -> Arc<dyn Workspace> {
+        crate::operations::is_recorded();
+        let Some(audit) = &self.audit else { return work };
+        let sink: Arc<dyn AuditSink> = Arc::clone(audit) as _;
+        Arc::new(Audited::new(work, sink, task.task_id.clone(), task.cwd.clone()))
+    }
+
+    /// The workspace of a task in which its earlier snapshots are known.
+    pub(crate) async fn remembered(&self, task: &TaskState) -> Result<Arc<dyn Workspace>, Problem> {
+        if let Some(work) = self.recall(&task.cwd) {
+            return Ok(self.audited(work, task));
+        }
+        let opened = self.machine.open(&WorkspaceSpec::new(task.cwd.clone())).await;
+        let work =
+            opened.map_err(|e| Problem::bad_request("invalid_task_state", format!("X-Task-State: {e}")))?;
+        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        if remembered.len() == MAX_REMEMBERED {
+            remembered.pop_front();
+        }
+        remembered.push_back((task.cwd.clone(), Arc::clone(&work)));
+        drop(remembered);
+        Ok(self.audited(work, task))
+    }
+
+    fn recall(&self, cwd: &RelPath) -> Option<Arc<dyn Workspace>> {
+        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = remembered.iter().position(|(other, _)| other == cwd)?;
+        let found = remembered.remove(at)?;
+        let work = Arc::clone(&found.1);
+        remembered.push_back(found);
+        Some(work)
+    }
+
+    /// The audit log, if there is one.
+    pub(crate) fn audit(&self) -> Option<&Arc<AuditLog>> {
+        self.audit.as_ref()
+    }
+
+    /// Records that a request was refused before it reached a workspace.
+    pub(crate) fn record_refusal(&self, path: &str, status: u16) {
+        let Some(audit) = &self.audit else { return };
+        let event = AuditEvent::new("request", RelPath::root())
+            .with_outcome(Outcome::Denied, Some(&format!("http_{status}")))
+            .with_what(serde_json::json!({"route": path}));
+        if let Err(error) = audit.record(&event) {
+            tracing::warn!(%error, "a refused request is not in the audit log");
+        }
     }
 
     pub(crate) fn machine(&self) -> &Arc<dyn Machine> {
@@ -121,6 +208,13 @@ impl Context {
             }
         }
     }
+}
+
+fn open_audit(path: PathBuf, options: AuditOptions) -> Result<Arc<AuditLog>, OpenError> {
+    let opened = AuditLog::open(&path, options);
+    opened
+        .map(Arc::new)
+        .map_err(|source| OpenError::Audit { path, source })
 }
 
 /// What is to be done about a request that may have a key.

@@ -32,6 +32,7 @@
 //! `journal` (the keys), `state` (what `GET /state` shows).
 
 mod context;
+mod executions;
 mod journal;
 pub mod mcp;
 mod operations;
@@ -45,7 +46,7 @@ pub use self::operations::{
     EditFile, Exec, Executed, FoundFiles, FoundLines, Glob, Grep, ListFiles, ListedFiles, ReadFile,
     ReadFileAnswer, WriteFile, WrittenFile,
 };
-pub use self::options::{MachineOptions, OpenError};
+pub use self::options::{ExecutionOptions, MachineOptions, OpenError, Unsigned};
 pub use self::task::TaskState;
 
 use std::sync::Arc;
@@ -62,6 +63,9 @@ pub const PORT: u16 = 9202;
 const CONTENT_BODY_BYTES: usize = 24 << 20;
 /// Longer than the longest execution.
 const EXEC_TIMEOUT: Duration = Duration::from_secs(operations::MAX_TIMEOUT_S + 30);
+
+/// Longer than the longest walk.
+const WALK_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// The service over a directory.
 ///
@@ -90,4 +94,10 @@ fn with_limits(service: Service) -> Service {
         .with_path_limits("/v1/write_file", content)
         .with_path_limits("/v1/edit_file", content)
         .with_path_limits("/v1/exec", PathLimits::new().with_timeout(EXEC_TIMEOUT))
+        .with_path_limits("/v1/workspace/write", content)
+        .with_path_limits("/v1/workspace/edit", content)
+        .with_path_limits("/v1/workspace/patch", content)
+        .with_path_limits("/v1/workspace/grep", PathLimits::new().with_timeout(WALK_TIMEOUT))
+        .with_path_limits("/v1/workspace/glob", PathLimits::new().with_timeout(WALK_TIMEOUT))
+        .with_path_limits("/v1/executions", content)
 }

@@ -1,18 +1,31 @@
 //! The machine's server.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
-use aion_machine::{LocalOptions, Tier};
+use aion_machine::audit::AuditOptions;
+use aion_machine::{LocalOptions, TaskKeys, Tier};
 use aion_machine_server::mcp::{McpOptions, McpTools};
-use aion_machine_server::{MachineOptions, TaskState, service};
+use aion_machine_server::{ExecutionOptions, MachineOptions, TaskState, Unsigned, service};
 use aion_service::ServeArgs;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Files and processes for agents, confined under one directory.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Cli {
+    #[command(flatten)]
+    settings: Settings,
+    #[command(flatten)]
+    serve: ServeArgs,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Args)]
+struct Settings {
     /// The directory under which everything happens
     #[arg(long, value_name = "DIR", env = "DATA_ROOT", default_value = "data/work")]
     data_root: PathBuf,
@@ -35,26 +48,93 @@ struct Cli {
     /// A directory of the host that executions may read; can be given several times
     #[arg(long, value_name = "DIR")]
     read_only: Vec<PathBuf>,
+    /// Where the audit log is kept, outside of the data root
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "AION_MACHINE_AUDIT",
+        default_value = "data/machine/audit"
+    )]
+    audit: PathBuf,
+    /// How much of the audit log is kept, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 512)]
+    audit_mib: u64,
+    /// How long it is kept, in days
+    #[arg(long, value_name = "DAYS", default_value_t = 90)]
+    audit_days: u64,
+    /// A file with the keys that sign X-Task-State, one `NAME SECRET` a line; without it anybody who may call may
+    /// name any directory of the data root
+    #[arg(long, value_name = "FILE", env = "AION_TASK_KEYS_FILE")]
+    task_keys: Option<PathBuf>,
+    /// Whether an X-Task-State is believed that nobody signed
+    #[arg(long, value_name = "WHEN", default_value = "without-keys")]
+    unsigned_task_state: UnsignedWhen,
+    /// A variable that requests may set although it is named like a secret; can be given several times
+    #[arg(long, value_name = "NAME")]
+    allow_env: Vec<String>,
+    /// How many programs run at once
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    max_executions: usize,
+    /// How many programs run at once for one task
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    max_executions_per_task: usize,
     /// A name of this server, beside those of this host, under which /mcp may be called; can be given several times
     #[arg(long, value_name = "HOST")]
     mcp_host: Vec<String>,
     /// A web page's origin that may call /mcp, like https://app.example.com:443; can be given several times
     #[arg(long, value_name = "ORIGIN")]
     mcp_origin: Vec<String>,
-    #[command(flatten)]
-    serve: ServeArgs,
-    #[command(subcommand)]
-    command: Option<Command>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Looks after the audit log
+    Audit {
+        #[command(subcommand)]
+        command: AuditCommand,
+    },
     /// Serves the tools to one client over standard input and output, by the Model Context Protocol
     Mcp {
         /// The task of all calls: JSON {task_id, cwd}
         #[arg(long, value_name = "JSON", default_value = "{}", value_parser = task)]
         task: TaskState,
     },
+}
+
+#[derive(Debug, Subcommand)]
+enum AuditCommand {
+    /// Checks that no row was changed, removed, added or moved; prints the newest row's number and hash
+    Verify {
+        /// A row that was the newest once, as it was printed then: NUMBER:HASH
+        #[arg(long, value_name = "NUMBER:HASH", value_parser = known_row)]
+        known: Option<(u64, String)>,
+    },
+}
+
+fn known_row(text: &str) -> Result<(u64, String), String> {
+    let parts = text.split_once(':');
+    let known = parts.and_then(|(seq, hash)| Some((seq.parse().ok()?, hash.to_owned())));
+    known.ok_or_else(|| "it is not NUMBER:HASH".to_owned())
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum UnsignedWhen {
+    /// If no keys are given
+    WithoutKeys,
+    /// Always
+    Accept,
+    /// Never
+    Refuse,
+}
+
+impl From<UnsignedWhen> for Unsigned {
+    fn from(when: UnsignedWhen) -> Self {
+        match when {
+            UnsignedWhen::WithoutKeys => Self::WithoutKeys,
+            UnsignedWhen::Accept => Self::Accept,
+            UnsignedWhen::Refuse => Self::Refuse,
+        }
+    }
 }
 
 fn task(text: &str) -> Result<TaskState, String> {
@@ -96,24 +176,66 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
+    let Cli {
+        settings,
+        serve,
+        command,
+    } = cli;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    match command {
+        Some(Command::Audit {
+            command: AuditCommand::Verify { known },
+        }) => verify(&settings.audit, known.as_ref()),
+        Some(Command::Mcp { task }) => {
+            let tools = McpTools::new(options(settings)?)?.for_task(task);
+            Ok(runtime.block_on(tools.serve_stdio())?)
+        }
+        None => {
+            let serve = serve.resolve(aion_machine_server::PORT)?;
+            let service = service(options(settings)?)?;
+            Ok(runtime.block_on(aion_service::run(service, serve))?)
+        }
+    }
+}
+
+fn options(cli: Settings) -> Result<MachineOptions, Box<dyn std::error::Error>> {
     let mut mcp = McpOptions::default();
     mcp.allowed_hosts.extend(cli.mcp_host);
     mcp.allowed_origins.extend(cli.mcp_origin);
-    let mut local = LocalOptions::default().with_required(cli.required_tier.into());
-    for dir in cli.read_only {
-        local = local.with_read_only(dir);
-    }
-    let options = MachineOptions::new(cli.data_root)
+    let mut local = LocalOptions::default()
+        .with_required(cli.required_tier.into())
+        .with_max_executions(cli.max_executions);
+    local.read_only = cli.read_only;
+    local.allowed_env = cli.allow_env;
+    let audit = AuditOptions::default()
+        .with_max_bytes(cli.audit_mib << 20)
+        .with_max_age(Duration::from_secs(cli.audit_days.saturating_mul(24 * 3600)));
+    let executions = ExecutionOptions::default().with_max_per_task(cli.max_executions_per_task);
+    let mut options = MachineOptions::new(cli.data_root)
         .with_journal(cli.journal)
+        .with_audit(cli.audit)
+        .with_audit_options(audit)
+        .with_unsigned(cli.unsigned_task_state.into())
+        .with_executions(executions)
         .with_local(local)
         .with_mcp(mcp);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    if let Some(Command::Mcp { task }) = cli.command {
-        let tools = McpTools::new(options)?.for_task(task);
-        return Ok(runtime.block_on(tools.serve_stdio())?);
+    if let Some(path) = cli.task_keys {
+        options = options.with_task_keys(Arc::new(TaskKeys::parse(&std::fs::read_to_string(path)?)?));
     }
-    let serve = cli.serve.resolve(aion_machine_server::PORT)?;
-    let service = service(options)?;
-    runtime.block_on(aion_service::run(service, serve))?;
+    Ok(options)
+}
+
+#[allow(clippy::print_stdout)] // what the command is for
+fn verify(dir: &Path, known: Option<&(u64, String)>) -> Result<(), Box<dyn std::error::Error>> {
+    let known = known.map(|(seq, hash)| (*seq, hash.as_str()));
+    let verified = aion_machine::audit::verify(dir, known)?;
+    println!(
+        "{} rows hold; rows up to {} are not kept any more",
+        verified.rows, verified.anchor_seq
+    );
+    println!("the newest is {}:{}", verified.last_seq, verified.last_hash);
+    if verified.torn_bytes > 0 {
+        println!("{} bytes after it are half a row", verified.torn_bytes);
+    }
     Ok(())
 }

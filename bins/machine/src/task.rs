@@ -1,12 +1,19 @@
 //! `X-Task-State`: who calls, and which directory is theirs.
 
-use aion_machine::RelPath;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use aion_machine::{RelPath, TaskKeys, TaskStateError};
 use aion_service::Problem;
 use axum::extract::FromRequestParts;
+use axum::http::StatusCode;
 use axum::http::request::Parts;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
+
+use crate::context::Context;
+use crate::options::Unsigned;
 
 /// The longest header that is looked at, in bytes.
 const MAX_HEADER_BYTES: usize = 8 << 10;
@@ -55,15 +62,16 @@ impl TaskState {
             decode(text)?
         };
         let header: Header = serde_json::from_slice(&json).map_err(|e| invalid(&e.to_string()))?;
-        let cwd = match (header.cwd, &header.task_id) {
+        Self::of(header.task_id, header.cwd)
+    }
+
+    fn of(task_id: Option<String>, cwd: Option<RelPath>) -> Result<Self, Problem> {
+        let cwd = match (cwd, &task_id) {
             (Some(cwd), _) => cwd,
             (None, Some(task_id)) => scratch(task_id)?,
             (None, None) => RelPath::root(),
         };
-        Ok(Self {
-            task_id: header.task_id,
-            cwd,
-        })
+        Ok(Self { task_id, cwd })
     }
 
     /// The task of a request that may say nothing about it.
@@ -93,16 +101,62 @@ fn invalid(why: &str) -> Problem {
     Problem::bad_request("invalid_task_state", format!("X-Task-State: {why}"))
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for TaskState {
+/// Who is believed to be which task.
+#[derive(Debug, Clone)]
+pub(crate) struct Believed {
+    pub(crate) keys: Option<Arc<TaskKeys>>,
+    pub(crate) unsigned: Unsigned,
+}
+
+impl Believed {
+    /// The task of a request, by the value of its header.
+    pub(crate) fn task(&self, text: Option<&str>) -> Result<TaskState, Problem> {
+        let text = text.map(str::trim).filter(|text| !text.is_empty());
+        if let Some(signed) = text.filter(|text| is_signed(text)) {
+            return self.verified(signed);
+        }
+        let accepted = match self.unsigned {
+            Unsigned::WithoutKeys => self.keys.is_none(),
+            Unsigned::Accept => true,
+            Unsigned::Refuse => false,
+        };
+        if !accepted {
+            let detail = "X-Task-State: it is missing or not signed, and unsigned ones are not believed here";
+            return Err(unauthorized("task_state_unsigned", detail.to_owned()));
+        }
+        TaskState::parse_optional(text)
+    }
+
+    fn verified(&self, text: &str) -> Result<TaskState, Problem> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let verified = match &self.keys {
+            Some(keys) => keys.verify(text, now.as_secs()),
+            None => Err(TaskStateError::UnknownKey),
+        };
+        let claims = verified.map_err(|e| unauthorized(e.code(), format!("X-Task-State: {e}")))?;
+        TaskState::of(claims.task_id, claims.cwd)
+    }
+}
+
+/// Whether it is made as signed ones are: JSON and base64url have no such point.
+fn is_signed(text: &str) -> bool {
+    !text.starts_with('{') && text.contains('.')
+}
+
+fn unauthorized(code: &'static str, detail: String) -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, code, detail)
+}
+
+impl FromRequestParts<Arc<Context>> for TaskState {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, context: &Arc<Context>) -> Result<Self, Problem> {
         // Nobody outside of this process can set an extension.
         if let Some(task) = parts.extensions.get::<Self>() {
             return Ok(task.clone());
         }
         let value = parts.headers.get(aion_service::TASK_STATE_HEADER);
         let text = value.map(|value| value.to_str().map_err(|_| invalid("it is not ASCII")));
-        Self::parse_optional(text.transpose()?)
+        context.task(text.transpose()?)
     }
 }

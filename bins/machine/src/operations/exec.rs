@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use aion_machine::{Enforcement, Error, ExecLimits, ExecOutput, ExecRequest, RelPath, Tier};
+use aion_machine::{Ending, Enforcement, Error, ExecLimits, ExecOutput, ExecRequest, RelPath, Tier};
 use aion_service::{Json, Problem};
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
@@ -62,6 +62,10 @@ pub struct Executed {
     pub signal: Option<i32>,
     /// Whether it was killed because its time was over.
     pub timed_out: bool,
+    /// What ended it: `itself`, or a limit such as `timed_out`, `memory_limit`, `process_limit`, `disk_limit`.
+    #[serde(default)]
+    #[schema(value_type = String)]
+    pub ending: Ending,
     /// What it wrote to standard output; the middle is cut out where it is long.
     pub stdout: String,
     /// What it wrote to standard error.
@@ -79,6 +83,7 @@ impl From<ExecOutput> for Executed {
             exit_code: output.exit_code,
             signal: output.signal,
             timed_out: output.timed_out(),
+            ending: output.ending,
             stdout: output.stdout.text(),
             stderr: output.stderr.text(),
             duration_ms: output.duration_ms,
@@ -117,6 +122,7 @@ pub(crate) async fn exec(
     };
     let shown: String = body.argv.join(" ").chars().take(SHOWN_CHARS).collect();
     let request = request(body, context.output_bytes)?;
+    let _place = context.executions.place(&task.cwd)?;
     begin(&mut claim, None)?;
     let done = work.exec(request).await.map(Executed::from);
     if let Err(error @ (Error::Supervisor { .. } | Error::Io { .. })) = &done {
@@ -150,6 +156,16 @@ fn request(body: Exec, output_bytes: usize) -> Result<ExecRequest, Problem> {
 fn summary(shown: &str, answer: &Executed) -> Value {
     match (answer.timed_out, answer.exit_code, answer.signal) {
         (true, ..) => json!({"command": shown, "ended": "timed out"}),
+        (_, Some(code), _) => json!({"command": shown, "ended": format!("exit code {code}")}),
+        (_, None, signal) => json!({"command": shown, "ended": format!("signal {}", signal.unwrap_or(0))}),
+    }
+}
+
+/// What `GET /state` shows of an execution that was started and not waited for.
+pub(super) fn ended_summary(argv: &[String], ended: &aion_machine::wire::Ended) -> Value {
+    let shown: String = argv.join(" ").chars().take(SHOWN_CHARS).collect();
+    match (ended.ending, ended.exit_code, ended.signal) {
+        (Ending::TimedOut, ..) => json!({"command": shown, "ended": "timed out"}),
         (_, Some(code), _) => json!({"command": shown, "ended": format!("exit code {code}")}),
         (_, None, signal) => json!({"command": shown, "ended": format!("signal {}", signal.unwrap_or(0))}),
     }

@@ -1,6 +1,6 @@
 //! `read_file` and `list_files`.
 
-use aion_machine::{EntryKind, Etag, ReadOptions, ReadRange, RelPath};
+use aion_machine::{Encoding, EntryKind, Etag, ReadOptions, ReadRange, RelPath};
 use aion_service::Json;
 use axum::extract::State;
 use base64::Engine as _;
@@ -54,6 +54,10 @@ pub enum WantedEncoding {
 pub enum AnswerEncoding {
     /// The content is the text.
     Utf8,
+    /// The content is the text that the file has in UTF-16.
+    Utf16,
+    /// The content is the text if the file is in Latin-1, which is a guess.
+    Latin1,
     /// The content is the text with U+FFFD for bytes that are none.
     Lossy,
     /// The content is base64 of the bytes.
@@ -119,7 +123,7 @@ pub(crate) async fn read_file(
     let (content, encoding) = match (std::str::from_utf8(&read.bytes), body.encoding) {
         (_, Some(WantedEncoding::Base64)) => (STANDARD.encode(&read.bytes), AnswerEncoding::Base64),
         (Ok(text), _) => (text.to_owned(), AnswerEncoding::Utf8),
-        (Err(_), _) => (read.text_lossy(), AnswerEncoding::Lossy),
+        (Err(_), _) => (read.text_lossy(), named(read.encoding)),
     };
     Ok(Json(ReadFileAnswer {
         path: body.path,
@@ -129,6 +133,14 @@ pub(crate) async fn read_file(
         truncated: read.truncated,
         etag: read.etag,
     }))
+}
+
+fn named(encoding: Encoding) -> AnswerEncoding {
+    match encoding {
+        Encoding::Utf16Le | Encoding::Utf16Be => AnswerEncoding::Utf16,
+        Encoding::Latin1 => AnswerEncoding::Latin1,
+        _ => AnswerEncoding::Lossy,
+    }
 }
 
 /// A directory to list.

@@ -78,19 +78,22 @@ async fn lines_and_bytes_that_are_no_text() {
         (&read["content"], &read["truncated"]),
         (&json!("2\n"), &json!(true))
     );
-    std::fs::write(server.file("b"), [0xFF, 0xFE]).unwrap();
+    std::fs::write(server.file("b"), [0xFF, 0, 0xFE]).unwrap();
     let read = server.ok(call("read_file", json!({"path": "b"}))).await;
     assert_eq!(
         (&read["content"], &read["encoding"]),
-        (&json!("\u{FFFD}\u{FFFD}"), &json!("lossy"))
+        (&json!("\u{FFFD}\0\u{FFFD}"), &json!("lossy"))
     );
     let read = server
         .ok(call("read_file", json!({"path": "b", "encoding": "base64"})))
         .await;
     assert_eq!(
         (&read["content"], &read["encoding"]),
-        (&json!("//4="), &json!("base64"))
+        (&json!("/wD+"), &json!("base64"))
     );
+    std::fs::write(server.file("u"), b"\xFF\xFEh\0i\0").unwrap();
+    let read = server.ok(call("read_file", json!({"path": "u"}))).await;
+    assert_eq!((&read["content"], &read["encoding"]), (&json!("hi"), &json!("utf16")));
 }
 
 #[tokio::test]

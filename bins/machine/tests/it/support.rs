@@ -52,6 +52,13 @@ pub(crate) fn local() -> LocalOptions {
     ))
 }
 
+/// A machine in a directory, with a journal.
+pub(crate) fn options(dir: &TempDir) -> MachineOptions {
+    MachineOptions::new(dir.path().join("work"))
+        .with_journal(dir.path().join("keys"))
+        .with_local(local())
+}
+
 impl Server {
     pub(crate) fn new() -> Self {
         Self::over(tempfile::tempdir().unwrap())
@@ -63,9 +70,11 @@ impl Server {
     }
 
     pub(crate) fn with(dir: TempDir, local: LocalOptions) -> Self {
-        let options = MachineOptions::new(dir.path().join("work"))
-            .with_journal(dir.path().join("keys"))
-            .with_local(local);
+        let options = options(&dir).with_local(local);
+        Self::of(dir, options)
+    }
+
+    pub(crate) fn of(dir: TempDir, options: MachineOptions) -> Self {
         let router = service(options).unwrap().into_router(&Limits::default());
         Self { dir, router }
     }

@@ -1,0 +1,189 @@
+//! Signed task states, and the audit log.
+
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use aion_machine::{RelPath, TaskKeys};
+use aion_machine_server::Unsigned;
+use serde_json::{Value, json};
+
+use crate::support::{Server, call, options};
+
+const KEYS: &str = "new fedcba9876543210fedcba9876543210\nold 0123456789abcdef0123456789abcdef";
+
+fn keys(text: &str) -> Arc<TaskKeys> {
+    Arc::new(TaskKeys::parse(text).unwrap())
+}
+
+fn signed(key: &str, cwd: &str, life_s: i64) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    keys(key).sign(
+        Some("t1"),
+        Some(&RelPath::parse(cwd).unwrap()),
+        now.saturating_add_signed(life_s),
+    )
+}
+
+fn write() -> Value {
+    json!({"path": "f", "content": "x"})
+}
+
+#[tokio::test]
+async fn only_signed_states_are_believed_where_there_are_keys() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = options(&dir).with_task_keys(keys(KEYS));
+    let server = Server::of(dir, options);
+    let (new, old) = (KEYS.lines().next().unwrap(), KEYS.lines().last().unwrap());
+    for key in [new, old] {
+        server
+            .ok(call("write_file", write()).task(&signed(key, "jobs/1", 60)))
+            .await;
+    }
+    assert!(server.file("jobs/1/f").exists());
+    let refused = async |state: &str| server.problem(call("write_file", write()).task(state)).await;
+    let unknown = "other 0123456789abcdef0123456789abcdef";
+    let forged = "new 0123456789abcdef0123456789abcdef";
+    for (state, code) in [
+        (signed(new, "a", -1), "task_state_expired"),
+        (signed(unknown, "a", 60), "task_state_unknown_key"),
+        (signed(forged, "a", 60), "task_state_forged"),
+        (r#"{"task_id": "t1"}"#.to_owned(), "task_state_unsigned"),
+        ("a.b".to_owned(), "task_state_unsigned"),
+    ] {
+        assert_eq!(refused(&state).await, (401, code.to_owned()));
+    }
+    assert_eq!(
+        server.problem(call("write_file", write())).await.1,
+        "task_state_unsigned"
+    );
+    let (status, _) = server.get("/state", None).await;
+    assert_eq!(status.as_u16(), 401);
+    assert!(!server.file("a").exists());
+}
+
+#[tokio::test]
+async fn without_keys_unsigned_states_are_believed_and_signed_ones_are_not() {
+    let server = Server::new();
+    server
+        .ok(call("write_file", write()).task(r#"{"task_id": "t1"}"#))
+        .await;
+    let state = signed(KEYS.lines().next().unwrap(), "a", 60);
+    let refused = server.problem(call("write_file", write()).task(&state)).await;
+    assert_eq!(refused, (401, "task_state_unknown_key".to_owned()));
+    let dir = tempfile::tempdir().unwrap();
+    let strict = options(&dir).with_unsigned(Unsigned::Refuse);
+    let server = Server::of(dir, strict);
+    assert_eq!(server.problem(call("write_file", write())).await.0, 401);
+    let dir = tempfile::tempdir().unwrap();
+    let both = options(&dir)
+        .with_task_keys(keys(KEYS))
+        .with_unsigned(Unsigned::Accept);
+    let server = Server::of(dir, both);
+    server.ok(call("write_file", write())).await;
+}
+
+#[tokio::test]
+async fn what_was_asked_allowed_and_denied_can_be_read_and_verified() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("audit");
+    let options = options(&dir).with_audit(&log);
+    let server = Server::of(dir, options);
+    let task = r#"{"task_id": "t1"}"#;
+    let secret = "hunter2-hunter2";
+    server
+        .ok(call("write_file", json!({"path": "f", "content": secret})).task(task))
+        .await;
+    let argv = json!(["sh", "-c", format!("echo {secret}"), "--password", secret]);
+    server
+        .ok(call("exec", json!({"argv": argv, "env": {"WORD": secret}})).task(task))
+        .await;
+    server
+        .problem(call("exec", json!({"argv": ["true"], "env": {"MY_TOKEN": secret}})).task(task))
+        .await;
+    server
+        .problem(call("read_file", json!({"path": "../etc/passwd"})).task(task))
+        .await;
+    server
+        .problem(call("read_file", json!({"path": "f"})).task("x.y"))
+        .await;
+    let (_, page) = server.get("/v1/audit?limit=3", None).await;
+    assert_eq!(
+        (page["rows"].as_array().unwrap().len(), &page["next"]),
+        (3, &json!(3))
+    );
+    let (_, page) = server.get("/v1/audit", None).await;
+    let rows = page["rows"].as_array().unwrap();
+    let seen: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            (
+                row["op"].as_str().unwrap(),
+                row["outcome"].as_str().unwrap(),
+                row["code"].as_str().unwrap_or(""),
+            )
+        })
+        .collect();
+    assert!(
+        seen.starts_with(&[("write", "asked", ""), ("write", "done", "")]),
+        "{seen:?}"
+    );
+    for expected in [
+        ("exec", "asked", ""),
+        ("exec", "done", ""),
+        ("exec", "denied", "env_denied"),
+        ("request", "denied", "http_422"),
+        ("task_state", "denied", "task_state_unknown_key"),
+    ] {
+        assert!(seen.contains(&expected), "{expected:?} in {seen:?}");
+    }
+    let done = rows
+        .iter()
+        .find(|row| row["op"] == "exec" && row["outcome"] == "done")
+        .unwrap();
+    assert_eq!(
+        (&done["end"]["exit_code"], &done["end"]["tier"], &done["task"]),
+        (&json!(0), &json!("namespaces"), &json!("t1"))
+    );
+    let text = std::fs::read_to_string(log.join("audit-000000000001.jsonl")).unwrap();
+    assert_eq!(
+        text.matches(secret).count(),
+        1,
+        "only in the line of the shell, which nothing marks: {text}"
+    );
+    let verify = |known: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_aion-machine-server"));
+        command
+            .arg("--audit")
+            .arg(&log)
+            .args(["audit", "verify", "--known", known]);
+        command.output().unwrap()
+    };
+    let newest = format!("{}:{}", page["last"], page["last_hash"].as_str().unwrap());
+    let good = verify(&newest);
+    assert!(good.status.success(), "{good:?}");
+    assert!(String::from_utf8_lossy(&good.stdout).contains(&newest));
+    std::fs::write(
+        log.join("audit-000000000001.jsonl"),
+        text.replace("\"outcome\":\"denied\"", "\"outcome\":\"done\""),
+    )
+    .unwrap();
+    let bad = verify(&newest);
+    assert!(
+        !bad.status.success() && String::from_utf8_lossy(&bad.stderr).contains("was changed"),
+        "{bad:?}"
+    );
+}
+
+#[tokio::test]
+async fn the_log_is_outside_and_can_be_off() {
+    let server = Server::new();
+    let (status, body) = server.get("/v1/audit", None).await;
+    assert_eq!((status.as_u16(), &body["code"]), (404, &json!("audit_off")));
+    let dir = tempfile::tempdir().unwrap();
+    let inside = options(&dir).with_audit(dir.path().join("work/audit"));
+    assert!(matches!(
+        aion_machine_server::service(inside),
+        Err(aion_machine_server::OpenError::AuditInside { .. })
+    ));
+}
