@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Enforcement, RelPath, Tier};
+use crate::{Enforcement, NetworkDecision, RelPath, Tier};
 
 /// What became of something that was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,6 +74,9 @@ pub struct ProgramEnd {
     pub tier: Tier,
     /// What held it in.
     pub enforcement: Enforcement,
+    /// Where it connected to, or was not allowed to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub network: Vec<NetworkDecision>,
 }
 
 impl AuditEvent {

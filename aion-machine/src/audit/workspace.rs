@@ -161,6 +161,7 @@ fn end_of(output: &ExecOutput) -> ProgramEnd {
         ending: output.ending,
         tier: output.enforcement.tier(),
         enforcement: output.enforcement.clone(),
+        network: output.network.clone(),
     }
 }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum NetworkVerdict {
     /// It was made.
     Allowed,
@@ -28,12 +29,14 @@ pub enum NetworkVerdict {
 /// One connection that a program asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct NetworkDecision {
     /// The host in its one form; what was sent, escaped and shortened, where that is not one.
     pub host: String,
     /// The port; 0 where none was understood.
     pub port: u16,
     /// The address that was connected to, or was refused.
+    #[cfg_attr(feature = "schema", schema(value_type = Option<String>))]
     pub address: Option<IpAddr>,
     /// The answer.
     pub verdict: NetworkVerdict,

@@ -169,6 +169,7 @@ impl AllowList {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum NetworkRequest {
     /// All of it.
     #[default]
@@ -176,6 +177,7 @@ pub enum NetworkRequest {
     /// Nothing.
     Off,
     /// What is in this list too.
+    #[cfg_attr(feature = "schema", schema(value_type = Vec<String>))]
     Only(Vec<HostPattern>),
 }
 

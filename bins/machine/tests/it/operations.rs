@@ -93,7 +93,10 @@ async fn lines_and_bytes_that_are_no_text() {
     );
     std::fs::write(server.file("u"), b"\xFF\xFEh\0i\0").unwrap();
     let read = server.ok(call("read_file", json!({"path": "u"}))).await;
-    assert_eq!((&read["content"], &read["encoding"]), (&json!("hi"), &json!("utf16")));
+    assert_eq!(
+        (&read["content"], &read["encoding"]),
+        (&json!("hi"), &json!("utf16"))
+    );
 }
 
 #[tokio::test]
