@@ -54,6 +54,7 @@
 //! - `task-state`: the keys that sign and verify `X-Task-State`.
 
 pub mod audit;
+mod bubblewrap;
 mod diff;
 mod edit;
 mod encoding;
@@ -81,6 +82,7 @@ mod watch;
 #[cfg(feature = "wire")]
 pub mod wire;
 
+pub use self::bubblewrap::{BUBBLEWRAP, BubblewrapMachine};
 pub use self::diff::{Diff, MAX_DIFF_BYTES};
 pub use self::edit::apply_edits;
 pub use self::encoding::Encoding;

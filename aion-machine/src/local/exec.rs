@@ -22,7 +22,7 @@ use super::root::Root;
 use super::{LocalOptions, Shared, Supervisor};
 use crate::exec::{MAX_GRACE_MS, MAX_OUTPUT_BYTES, MAX_REPLAY_BYTES, MAX_WALL_MS};
 use crate::network::Proxy;
-use crate::supervisor::{self, Outlet, Plan, Report, word};
+use crate::supervisor::{self, Outlet, Plan, Report, Surroundings, word};
 use crate::{
     Error, ExecFeed, ExecRequest, ExecStatus, Execution, KillReason, Namespaces, NetworkPolicy,
     NetworkRequest, OutputStream, Result,
@@ -60,7 +60,9 @@ pub(super) async fn start(
 
 async fn run(shared: &Shared, mut plan: Plan, request: &ExecRequest, feed: &ExecFeed) -> Result<ExecStatus> {
     let missing = &shared.no_namespaces;
-    if shared.options.namespaces == Namespaces::Never {
+    if let Some(bubblewrap) = &shared.options.bubblewrap {
+        plan.gaps.extend(bubblewrap.gaps.iter().cloned());
+    } else if shared.options.namespaces == Namespaces::Never {
         plan.gaps
             .push("namespaces: turned off by the configuration".to_owned());
     } else if let Some(reason) = missing.get() {
@@ -76,7 +78,12 @@ async fn run(shared: &Shared, mut plan: Plan, request: &ExecRequest, feed: &Exec
 
 /// The group of an execution, if there are groups here.
 async fn group(shared: &Shared, plan: &mut Plan) -> Result<Option<Group>> {
-    let Some(base) = shared.groups.clone() else {
+    // Inside bubblewrap nobody could join one.
+    let base = shared
+        .groups
+        .clone()
+        .filter(|_| shared.options.bubblewrap.is_none());
+    let Some(base) = base else {
         return Ok(None);
     };
     let limits = plan.limits.clone();
@@ -125,7 +132,7 @@ enum Attempt {
 
 async fn attempt(shared: &Shared, plan: &Plan, request: &ExecRequest, feed: &ExecFeed) -> Result<Attempt> {
     let options = &shared.options;
-    let (mut child, socket) = spawn(options)?;
+    let (mut child, socket) = spawn(options, plan)?;
     let pipes = (child.stdout.take(), child.stderr.take());
     let (Some(out), Some(err)) = pipes else {
         return Err(Error::supervisor("it has no output pipes"));
@@ -257,6 +264,10 @@ fn plan(root: &Root, options: &LocalOptions, request: &ExecRequest) -> Result<Pl
         protected: options.protected.clone(),
         min_free_bytes: options.min_free_bytes,
         cgroup: None,
+        surroundings: match options.bubblewrap {
+            None => Surroundings::Host,
+            Some(_) => Surroundings::Bubblewrap,
+        },
         gaps: Vec::new(),
     })
 }
@@ -269,21 +280,30 @@ fn proxy(options: &LocalOptions, request: &ExecRequest) -> Option<Arc<Proxy>> {
     }
 }
 
-fn spawn(options: &LocalOptions) -> Result<(Child, UnixStream)> {
-    let fail = |e: std::io::Error| Error::supervisor(format!("it cannot be started: {e}"));
+/// The command that becomes the supervisor.
+fn supervisor_command(options: &LocalOptions, plan: &Plan) -> Result<Command> {
+    if let Some(bubblewrap) = &options.bubblewrap {
+        let mut command = Command::new(&bubblewrap.program);
+        command.args(bubblewrap.arguments(&plan.root, plan.limits.tmp_bytes));
+        return Ok(command);
+    }
     let program = match &options.supervisor {
         Supervisor::Program(path) => path.clone(),
         Supervisor::Ourselves if supervisor::is_installed() => "/proc/self/exe".into(),
         Supervisor::Ourselves => return Err(Error::NoSupervisor),
     };
+    let mut command = Command::new(program);
+    command.arg(supervisor::ARGUMENT);
+    Ok(command)
+}
+
+fn spawn(options: &LocalOptions, plan: &Plan) -> Result<(Child, UnixStream)> {
+    let fail = |e: std::io::Error| Error::supervisor(format!("it cannot be started: {e}"));
+    let mut command = supervisor_command(options, plan)?;
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(fail)?;
     ours.set_nonblocking(true).map_err(fail)?;
-    let mut command = Command::new(program);
-    command
-        .arg(supervisor::ARGUMENT)
-        .env_clear()
-        .current_dir("/")
-        .process_group(0);
+    // No environment: the first process of bubblewrap would keep it, for the program to read.
+    command.env_clear().current_dir("/").process_group(0);
     command
         .stdin(OwnedFd::from(theirs))
         .stdout(Stdio::piped())

@@ -28,6 +28,7 @@ use self::root::Root;
 #[cfg(feature = "testkit")]
 pub(crate) use self::search::compile_glob;
 use self::tree::Snapshots;
+use crate::bubblewrap::Bubblewrap;
 use crate::snapshot::DiffLimits;
 use crate::supervisor::{Namespaces, RunAs};
 use crate::{
@@ -103,6 +104,8 @@ pub struct LocalOptions {
     pub min_free_bytes: u64,
     /// Whether executions have a way to the network. Only the operator's configuration sets it.
     pub network: NetworkPolicy,
+    /// Who makes the namespaces, where the supervisor does not.
+    pub(crate) bubblewrap: Option<Arc<Bubblewrap>>,
 }
 
 impl Default for LocalOptions {
@@ -124,6 +127,7 @@ impl Default for LocalOptions {
             search_threads: std::thread::available_parallelism().map_or(2, |n| n.get().min(8)),
             min_free_bytes: 64 << 20,
             network: NetworkPolicy::Off,
+            bubblewrap: None,
         }
     }
 }

@@ -23,6 +23,7 @@
 
 mod bridge;
 mod confine;
+mod container;
 mod filter;
 mod identity;
 mod mounts;
@@ -36,7 +37,8 @@ mod vigil;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-pub(crate) use self::plan::{Cgroup, Outlet, Plan, Report, word};
+pub(crate) use self::mounts::{ETC, ETC_SSL, SYSTEM, WORKSPACE};
+pub(crate) use self::plan::{Cgroup, Outlet, Plan, Report, Surroundings, word};
 pub use self::plan::{Namespaces, RunAs};
 
 /// The argument by which a program knows that it is to be a supervisor.

@@ -24,7 +24,7 @@ use super::sys;
 use crate::RelPath;
 
 /// Where the program sees its workspace.
-pub(super) const WORKSPACE: &str = "/workspace";
+pub(crate) const WORKSPACE: &str = "/workspace";
 /// What the new root is built on: a directory that every system has.
 const BASE: &str = "/tmp";
 
@@ -34,11 +34,11 @@ const NODEV: u64 = 4;
 const NOEXEC: u64 = 8;
 
 /// Directories of programs and libraries.
-pub(super) const SYSTEM: [&str; 10] = [
+pub(crate) const SYSTEM: [&str; 10] = [
     "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/nix", "/gnu",
 ];
 /// What programs need of `/etc`; passwords, keys and the host's configuration are not among it.
-pub(super) const ETC: [&str; 22] = [
+pub(crate) const ETC: [&str; 22] = [
     "alternatives",
     "bash.bashrc",
     "ca-certificates",
@@ -63,7 +63,7 @@ pub(super) const ETC: [&str; 22] = [
     "services",
 ];
 /// The same, for certificates, whose private keys lie beside them.
-pub(super) const ETC_SSL: [&str; 2] = ["/etc/ssl/certs", "/etc/ssl/openssl.cnf"];
+pub(crate) const ETC_SSL: [&str; 2] = ["/etc/ssl/certs", "/etc/ssl/openssl.cnf"];
 /// Devices that are harmless.
 pub(super) const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 

@@ -82,6 +82,17 @@ pub(crate) struct Cgroup {
     pub(crate) cpu: bool,
 }
 
+/// Where the supervisor is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Surroundings {
+    /// On the host itself.
+    #[default]
+    Host,
+    /// In namespaces and mounts that bubblewrap has made.
+    Bubblewrap,
+}
+
 /// What to execute, and under what.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Plan {
@@ -103,6 +114,7 @@ pub(crate) struct Plan {
     /// A program that leaves less than this free on the disk is ended.
     pub(crate) min_free_bytes: u64,
     pub(crate) cgroup: Option<Cgroup>,
+    pub(crate) surroundings: Surroundings,
     /// What is known to be missing.
     pub(crate) gaps: Vec<String>,
 }

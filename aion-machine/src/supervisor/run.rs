@@ -11,12 +11,12 @@ use rustix::thread::UnshareFlags;
 
 use super::confine::{Shell, confine};
 use super::identity::{self, Kept};
-use super::plan::{Cgroup, Namespaces, Outlet, Plan, Report};
+use super::plan::{Cgroup, Namespaces, Outlet, Plan, Report, Surroundings};
 use super::reaper::{self, Status};
 use super::sys::{self, Fork};
 use super::usage::{Disk, Scales};
 use super::vigil::Vigil;
-use super::{bridge, mounts, target};
+use super::{bridge, container, mounts, target};
 use crate::{Ending, ExecLimits};
 
 /// A plan or an input above this is not read.
@@ -125,6 +125,9 @@ fn read_stdin(from: &mut File, len: u64) -> io::Result<OwnedFd> {
 
 fn watch_over(context: &mut Context) -> io::Result<Option<Report>> {
     context.gaps = std::mem::take(&mut context.plan.gaps);
+    if context.plan.surroundings == Surroundings::Bubblewrap {
+        return container::watch(context);
+    }
     context.group = open_group(&context.plan)?;
     context.kept = match identity::change(&context.plan) {
         Ok(kept) => kept,
@@ -222,7 +225,7 @@ fn in_namespace(context: &mut Context, deadline: Instant) -> io::Result<Option<R
     }
 }
 
-fn vigil<'a>(context: &'a Context, process: Pid, deadline: Instant, scales: Scales) -> Vigil<'a> {
+pub(super) fn vigil<'a>(context: &'a Context, process: Pid, deadline: Instant, scales: Scales) -> Vigil<'a> {
     let limits = &context.plan.limits;
     Vigil {
         control: &context.control,
@@ -253,7 +256,7 @@ fn disk(plan: &Plan) -> Disk {
     }
 }
 
-fn end_report(status: Option<Status>, ending: Ending) -> Option<Report> {
+pub(super) fn end_report(status: Option<Status>, ending: Ending) -> Option<Report> {
     let (code, signal) = match status {
         Some(Status::Exited(code)) => (Some(code), None),
         Some(Status::Signaled(signal)) => (None, Some(signal)),
@@ -312,7 +315,7 @@ fn first_process(context: &mut Context, go: OwnedFd, status: OwnedFd, written: &
 }
 
 /// Dies with the parent. The byte says that it still lived after that was arranged.
-fn follow_parent(go: OwnedFd) -> io::Result<()> {
+pub(super) fn follow_parent(go: OwnedFd) -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     File::from(go).read_exact(&mut [0])
 }

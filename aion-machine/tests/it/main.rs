@@ -4,6 +4,7 @@
 mod support;
 
 mod attack;
+mod bubblewrap;
 mod exec;
 mod files;
 mod limits;
