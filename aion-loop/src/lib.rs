@@ -94,7 +94,7 @@ pub use run::{
     Action, CallResult, CallStatus, Claim, FINISH, Input, LoopRun, OnAmbiguous, Outcome, PlannedCall,
     Protocol, RUN_FORMAT, RunOptions, RunSnapshot, UnsavedMessage,
 };
-pub use services::{IDEMPOTENCY_KEY, ServiceLimits, ServiceLink, Services, TASK_STATE};
+pub use services::{IDEMPOTENCY_KEY, ServiceLimits, ServiceLink, Services, TASK_STATE, TaskStateSigner};
 #[cfg(feature = "sqlite")]
 pub use store::SqliteLoopStore;
 pub use store::{Intent, IntentOutcome, LoopStore, MemoryLoopStore, RunRecord, RunStatus, StoreError};

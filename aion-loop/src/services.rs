@@ -60,6 +60,13 @@ impl Default for ServiceLimits {
     }
 }
 
+/// Makes the value of `X-Task-State` that a service believes from the plain one, which is JSON with `task_id`
+/// and sometimes `cwd`.
+pub trait TaskStateSigner: std::fmt::Debug + Send + Sync + 'static {
+    /// The signed value; nothing if the plain one says nothing that may be signed, and then nothing is sent.
+    fn sign(&self, plain: &str) -> Option<String>;
+}
+
 /// One service: its name, the address of its root, and the way to it.
 #[derive(Debug, Clone)]
 pub struct ServiceLink {
@@ -67,6 +74,7 @@ pub struct ServiceLink {
     base_url: String,
     transport: Arc<dyn Transport>,
     key: Option<HeaderValue>,
+    signer: Option<Arc<dyn TaskStateSigner>>,
 }
 
 impl ServiceLink {
@@ -77,6 +85,22 @@ impl ServiceLink {
             base_url: base_url.into().trim_end_matches('/').to_owned(),
             transport,
             key: None,
+            signer: None,
+        }
+    }
+
+    /// Signs which task calls, for a service that believes nobody else.
+    #[must_use]
+    pub fn with_signer(mut self, signer: Arc<dyn TaskStateSigner>) -> Self {
+        self.signer = Some(signer);
+        self
+    }
+
+    /// The value of `X-Task-State` for this service.
+    fn task_state(&self, plain: &str) -> Option<HeaderValue> {
+        match &self.signer {
+            None => HeaderValue::from_str(plain).ok(),
+            Some(signer) => HeaderValue::from_str(&signer.sign(plain)?).ok(),
         }
     }
 
@@ -132,7 +156,7 @@ impl ServiceLink {
         let mut request = self
             .request("GET", path, Bytes::new())
             .map_err(|e| self.unreachable(e))?;
-        if let Some(value) = task_state.and_then(|text| HeaderValue::from_str(text).ok()) {
+        if let Some(value) = task_state.and_then(|text| self.task_state(text)) {
             request.headers_mut().insert(TASK_STATE, value);
         }
         let (status, body) = self
@@ -433,7 +457,7 @@ fn prepare(
     if let Ok(value) = HeaderValue::from_str(&call.key) {
         headers.insert(IDEMPOTENCY_KEY, value);
     }
-    if let Ok(value) = HeaderValue::from_str(task_state) {
+    if let Some(value) = link.task_state(task_state) {
         headers.insert(TASK_STATE, value);
     }
     Ok(request)

@@ -6,6 +6,7 @@
 //! signs, any of them verifies.
 
 use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -134,6 +135,20 @@ impl TaskKeys {
         let payload = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&claims).unwrap_or_default());
         let mac = URL_SAFE_NO_PAD.encode(mac(secret, &payload).finalize().into_bytes());
         format!("{payload}.{mac}")
+    }
+
+    /// Signs what a plain value says, JSON with `task_id` and sometimes `cwd`, for so long from now on; nothing
+    /// if it says something else.
+    pub fn sign_plain(&self, plain: &str, life: Duration) -> Option<String> {
+        #[derive(Deserialize)]
+        struct Plain {
+            task_id: String,
+            cwd: Option<RelPath>,
+        }
+        let Plain { task_id, cwd } = serde_json::from_str(plain).ok()?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let exp = now.saturating_add(life).as_secs().saturating_add(1);
+        Some(self.sign(Some(&task_id), cwd.as_ref(), exp))
     }
 
     /// What a value says that one of the keys signed, if its time is not over at `now` (seconds since

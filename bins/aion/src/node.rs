@@ -3,10 +3,11 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use aion_loop::store::SqliteLoopStore;
-use aion_loop::{InProcessTransport, OpenApiOptions, ServiceLimits, ServiceLink, Services};
-use aion_machine::{LocalMachine, LocalOptions};
+use aion_loop::{InProcessTransport, OpenApiOptions, ServiceLimits, ServiceLink, Services, TaskStateSigner};
+use aion_machine::{LocalMachine, LocalOptions, TaskKeys};
 use aion_machine_server::MachineOptions;
 use aion_market::{
     BaseRate, Market, MarketOptions, Observer, ObserverOptions, PersistencePredictor, Predictor,
@@ -22,6 +23,9 @@ use crate::feed::ProcessorFeed;
 use crate::trust::TrustBook;
 use crate::{Error, Result};
 
+/// How long a signature of which task calls is valid; one is made for each call.
+const SIGNATURE_LIFE: Duration = Duration::from_secs(300);
+
 /// The tools that a task gets, in the machine's names.
 pub const TOOLS: [&str; 7] = [
     "read_file",
@@ -36,7 +40,9 @@ pub const TOOLS: [&str; 7] = [
 /// Everything that works on one data directory.
 ///
 /// Files: `processor.db`, `market.db`, `trust.db`, `loop.db`, `router.db`, `work/` (the sandbox's root,
-/// one directory a task), `machine/` (what calls were answered), `bases/` (what was copied).
+/// one directory a task), `machine/` (what calls were answered, and the audit log), `bases/` (what was
+/// copied). If there is a file `task.keys`, one `NAME SECRET` a line, the machine believes only calls of tasks
+/// that are signed by one of its keys, as those of the loop then are.
 pub struct Node {
     data: PathBuf,
     clock: Arc<dyn Clock>,
@@ -76,13 +82,14 @@ impl Node {
         let runs = Arc::new(SqliteLoopStore::open(data.join("loop.db")).await?);
         let trust = TrustBook::open(&data.join("trust.db"), Arc::clone(&clock)).await?;
         let catalog = catalog(&data.join("router.db")).await?;
-        let machine_service = machine_service(&data)?;
+        let keys = task_keys(&data)?;
+        let machine_service = machine_service(&data, keys.as_ref())?;
         let machine_state = machine_service.state();
         let machine_router = machine_service.into_router(&Limits::default());
         let work = data.join("work");
         let machine = LocalMachine::open_root(&work, LocalOptions::default())
             .map_err(|e| Error::io("open", &work, e))?;
-        let services = tools_of(machine_router.clone()).await?;
+        let services = tools_of(machine_router.clone(), keys).await?;
         Ok(Self {
             data,
             clock,
@@ -196,15 +203,45 @@ fn observer(processor: &Processor, market: &Market) -> Result<Observer> {
 }
 
 /// The machine service over the data directory.
-fn machine_service(data: &Path) -> Result<Service> {
-    let options = MachineOptions::new(data.join("work")).with_journal(data.join("machine"));
+fn machine_service(data: &Path, keys: Option<&Arc<TaskKeys>>) -> Result<Service> {
+    let mut options = MachineOptions::new(data.join("work"))
+        .with_journal(data.join("machine"))
+        .with_audit(data.join("machine/audit"));
+    if let Some(keys) = keys {
+        options = options.with_task_keys(Arc::clone(keys));
+    }
     Ok(aion_machine_server::service(options)?)
 }
 
+/// The keys of the data directory that sign which task calls the machine, if it has some.
+fn task_keys(data: &Path) -> Result<Option<Arc<TaskKeys>>> {
+    let path = data.join("task.keys");
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Error::io("read", &path, e)),
+    };
+    let keys = TaskKeys::parse(&text).map_err(|e| Error::io("read", &path, std::io::Error::other(e)))?;
+    Ok(Some(Arc::new(keys)))
+}
+
+/// Signs for the machine of this process.
+#[derive(Debug)]
+struct Signing(Arc<TaskKeys>);
+
+impl TaskStateSigner for Signing {
+    fn sign(&self, plain: &str) -> Option<String> {
+        self.0.sign_plain(plain, SIGNATURE_LIFE)
+    }
+}
+
 /// The machine's operations as tools, called without a socket.
-async fn tools_of(router: Router) -> Result<Services> {
+async fn tools_of(router: Router, keys: Option<Arc<TaskKeys>>) -> Result<Services> {
     let transport: InProcessTransport<_, axum::body::Body> = InProcessTransport::new(router);
-    let link = ServiceLink::in_process("machine", Arc::new(transport));
+    let mut link = ServiceLink::in_process("machine", Arc::new(transport));
+    if let Some(keys) = keys {
+        link = link.with_signer(Arc::new(Signing(keys)));
+    }
     let options = OpenApiOptions::default().with_only(TOOLS);
     Ok(Services::discover([(link, options)], ServiceLimits::default()).await?)
 }

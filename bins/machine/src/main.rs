@@ -48,14 +48,9 @@ struct Settings {
     /// A directory of the host that executions may read; can be given several times
     #[arg(long, value_name = "DIR")]
     read_only: Vec<PathBuf>,
-    /// Where the audit log is kept, outside of the data root
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "AION_MACHINE_AUDIT",
-        default_value = "data/machine/audit"
-    )]
-    audit: PathBuf,
+    /// Where the audit log is kept, outside of the data root; the directory `audit` beside the keys if not given
+    #[arg(long, value_name = "DIR", env = "AION_MACHINE_AUDIT")]
+    audit: Option<PathBuf>,
     /// How much of the audit log is kept, in MiB
     #[arg(long, value_name = "MIB", default_value_t = 512)]
     audit_mib: u64,
@@ -185,7 +180,7 @@ fn run(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
     match command {
         Some(Command::Audit {
             command: AuditCommand::Verify { known },
-        }) => verify(&settings.audit, known.as_ref()),
+        }) => verify(&settings.audit_dir(), known.as_ref()),
         Some(Command::Mcp { task }) => {
             let tools = McpTools::new(options(settings)?)?.for_task(task);
             Ok(runtime.block_on(tools.serve_stdio())?)
@@ -198,7 +193,14 @@ fn run(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
     }
 }
 
+impl Settings {
+    fn audit_dir(&self) -> PathBuf {
+        self.audit.clone().unwrap_or_else(|| self.journal.join("audit"))
+    }
+}
+
 fn options(cli: Settings) -> Result<MachineOptions, Box<dyn std::error::Error>> {
+    let audit_dir = cli.audit_dir();
     let mut mcp = McpOptions::default();
     mcp.allowed_hosts.extend(cli.mcp_host);
     mcp.allowed_origins.extend(cli.mcp_origin);
@@ -212,8 +214,8 @@ fn options(cli: Settings) -> Result<MachineOptions, Box<dyn std::error::Error>> 
         .with_max_age(Duration::from_secs(cli.audit_days.saturating_mul(24 * 3600)));
     let executions = ExecutionOptions::default().with_max_per_task(cli.max_executions_per_task);
     let mut options = MachineOptions::new(cli.data_root)
+        .with_audit(audit_dir)
         .with_journal(cli.journal)
-        .with_audit(cli.audit)
         .with_audit_options(audit)
         .with_unsigned(cli.unsigned_task_state.into())
         .with_executions(executions)

@@ -164,8 +164,59 @@ async fn a_killed_server_does_not_start_an_execution_twice() {
         "{answer}"
     );
     assert_eq!(std::fs::read_to_string(&log).unwrap(), "started\n");
+    // The audit log holds, and says that it was asked for and nothing of its end.
+    let audit = dir.path().join("keys/audit");
+    assert!(aion_machine::audit::verify(&audit, None).is_ok());
+    let rows = std::fs::read_to_string(audit.join("audit-000000000001.jsonl")).unwrap();
+    let execs: Vec<_> = rows
+        .lines()
+        .filter(|row| row.contains(r#""op":"exec""#))
+        .collect();
+    assert!(
+        execs.len() == 1 && execs[0].contains(r#""outcome":"asked""#),
+        "{rows}"
+    );
     let read = post(&server.address, "/v1/read_file", r#"{"path": "log"}"#);
     assert!(read.contains("200 OK") && read.contains("started"), "{read}");
+}
+
+/// A disk that is full: what cannot be recorded does not happen, is said to be so, and the server lives on.
+#[tokio::test]
+async fn a_full_disk_refuses_before_anything_happens() {
+    let dir = tempfile::tempdir().unwrap();
+    let keys = dir.path().join("keys");
+    std::fs::create_dir(&keys).unwrap();
+    let script = r#"mount -t tmpfs -o size=64k none "$1" && shift && exec "$@""#;
+    let mut command = Command::new("unshare");
+    command.args([
+        "--user",
+        "--map-current-user",
+        "--keep-caps",
+        "--mount",
+        "sh",
+        "-c",
+        script,
+        "sh",
+    ]);
+    command.arg(&keys).arg(env!("CARGO_BIN_EXE_aion-machine-server"));
+    let server = Running::by(command, dir.path());
+    let write = |name: u32| {
+        let body = format!(r#"{{"path": "f{name}", "content": "x"}}"#);
+        post_unkeyed(&server.address, "/v1/write_file", &body)
+    };
+    let made = |name: u32| dir.path().join(format!("work/f{name}")).exists();
+    let refused = (0..1000).find(|name| !write(*name).contains("200 OK"));
+    let refused = refused.expect("64 KiB are full at some time");
+    assert!(refused > 20 && made(refused - 1), "{refused}");
+    let answer = write(refused);
+    assert!(
+        answer.contains("507") && answer.contains("audit_no_space"),
+        "{answer}"
+    );
+    assert!(!made(refused));
+    let exec = post_unkeyed(&server.address, "/v1/exec", r#"{"argv": ["touch", "ran"]}"#);
+    assert!(exec.contains("507"), "{exec}");
+    assert!(!dir.path().join("work/ran").exists());
 }
 
 fn sleeps() -> bool {
@@ -184,11 +235,16 @@ struct Running {
 
 impl Running {
     fn start(dir: &std::path::Path) -> Self {
+        Self::by(Command::new(env!("CARGO_BIN_EXE_aion-machine-server")), dir)
+    }
+
+    /// Starts it by a command that ends in it.
+    fn by(mut command: Command, dir: &std::path::Path) -> Self {
         let free = std::net::TcpListener::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()
             .unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_aion-machine-server"))
+        let child = command
             .args(["--listen", &free.to_string()])
             .env("DATA_ROOT", dir.join("work"))
             .env("AION_MACHINE_JOURNAL", dir.join("keys"))
@@ -219,9 +275,17 @@ impl Drop for Running {
 
 /// One request over a socket; the raw answer.
 fn post(address: &str, path: &str, body: &str) -> String {
+    send(address, path, body, "idempotency-key: one\r\n")
+}
+
+fn post_unkeyed(address: &str, path: &str, body: &str) -> String {
+    send(address, path, body, "")
+}
+
+fn send(address: &str, path: &str, body: &str, more: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     let head = format!(
-        "POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\nidempotency-key: one\r\n\
+        "POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\n{more}\
          content-length: {}\r\nconnection: close\r\n\r\n",
         body.len()
     );
