@@ -82,6 +82,8 @@ mod watch;
 #[cfg(feature = "wire")]
 pub mod wire;
 
+pub use aion_types::AddressRange;
+
 pub use self::bubblewrap::{BUBBLEWRAP, BubblewrapMachine};
 pub use self::diff::{Diff, MAX_DIFF_BYTES};
 pub use self::edit::apply_edits;

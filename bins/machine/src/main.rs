@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aion_machine::audit::AuditOptions;
-use aion_machine::{LocalOptions, TaskKeys, Tier};
+use aion_machine::{
+    AddressRange, AllowList, BUBBLEWRAP, BubblewrapMachine, HostPattern, LocalOptions, Machine,
+    NetworkPolicy, TaskKeys, Tier,
+};
 use aion_machine_server::mcp::{McpOptions, McpTools};
 use aion_machine_server::{ExecutionOptions, MachineOptions, TaskState, Unsigned, service};
 use aion_service::ServeArgs;
@@ -73,6 +76,16 @@ struct Settings {
     /// How many programs run at once for one task
     #[arg(long, value_name = "N", default_value_t = 8)]
     max_executions_per_task: usize,
+    /// Executes in bubblewrap, by this program, instead of our own namespaces
+    #[arg(long, value_name = "PROGRAM", num_args = 0..=1, default_missing_value = BUBBLEWRAP)]
+    bubblewrap: Option<PathBuf>,
+    /// A host that programs may reach through the proxy, like crates.io, *.example.com or db.internal:5432; can be
+    /// given several times. Without one there is no network
+    #[arg(long, value_name = "PATTERN")]
+    allow_host: Vec<HostPattern>,
+    /// Addresses beside public ones at which those hosts may be, like 10.1.0.0/16; can be given several times
+    #[arg(long, value_name = "RANGE")]
+    allow_range: Vec<AddressRange>,
     /// A name of this server, beside those of this host, under which /mcp may be called; can be given several times
     #[arg(long, value_name = "HOST")]
     mcp_host: Vec<String>,
@@ -209,6 +222,14 @@ fn options(cli: Settings) -> Result<MachineOptions, Box<dyn std::error::Error>> 
         .with_max_executions(cli.max_executions);
     local.read_only = cli.read_only;
     local.allowed_env = cli.allow_env;
+    if !cli.allow_host.is_empty() {
+        let mut list = AllowList::new();
+        (list.hosts, list.ranges) = (cli.allow_host, cli.allow_range);
+        local.network = NetworkPolicy::Allow(list);
+    }
+    let machine = cli
+        .bubblewrap
+        .map(|program| bubblewrap(&cli.data_root, &local, program));
     let audit = AuditOptions::default()
         .with_max_bytes(cli.audit_mib << 20)
         .with_max_age(Duration::from_secs(cli.audit_days.saturating_mul(24 * 3600)));
@@ -221,10 +242,21 @@ fn options(cli: Settings) -> Result<MachineOptions, Box<dyn std::error::Error>> 
         .with_executions(executions)
         .with_local(local)
         .with_mcp(mcp);
+    options.machine = machine.transpose()?;
     if let Some(path) = cli.task_keys {
         options = options.with_task_keys(Arc::new(TaskKeys::parse(&std::fs::read_to_string(path)?)?));
     }
     Ok(options)
+}
+
+fn bubblewrap(
+    data_root: &Path,
+    local: &LocalOptions,
+    program: PathBuf,
+) -> Result<Arc<dyn Machine>, Box<dyn std::error::Error>> {
+    std::fs::create_dir_all(data_root)?;
+    let machine = BubblewrapMachine::open_root(data_root, local.clone(), program)?;
+    Ok(Arc::new(machine))
 }
 
 #[allow(clippy::print_stdout)] // what the command is for

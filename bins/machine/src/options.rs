@@ -92,7 +92,8 @@ pub struct MachineOptions {
     /// How much of the beginning, and of the end, of an output is answered, in bytes, at most
     /// [`MAX_OUTPUT_BYTES`].
     pub output_bytes: usize,
-    /// Another machine than this host; then `data_root` is not used, and of `local` only the size limits.
+    /// Another machine than this host; then of `local` only the size limits are used, and `data_root`, unless it is empty, is only the
+    /// directory that the journal and the audit log must be outside of.
     pub machine: Option<Arc<dyn Machine>>,
     /// Who may call over MCP, and how many at once.
     pub mcp: McpOptions,
@@ -256,9 +257,11 @@ pub(crate) fn prepare(options: &MachineOptions) -> Result<(), OpenError> {
             source,
         })
     };
-    let root = match &options.machine {
-        None => Some(create(&options.data_root)?),
-        Some(_) => None,
+    let elsewhere = options.machine.is_some() && options.data_root.as_os_str().is_empty();
+    let root = if elsewhere {
+        None
+    } else {
+        Some(create(&options.data_root)?)
     };
     let is_inside = |path: &Path| Ok(root.as_ref().is_some_and(|root| path.starts_with(root)));
     let inside = |path: &Path| create(path).and_then(|path| is_inside(&path));

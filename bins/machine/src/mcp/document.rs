@@ -17,6 +17,17 @@ pub(crate) struct Routed {
     pub(crate) path: String,
 }
 
+/// Operations of a workspace that are tools too, and what they are called as such.
+const MORE: [(&str, &str); 7] = [
+    ("workspace_stat", "stat"),
+    ("workspace_mkdir", "make_directory"),
+    ("workspace_remove", "remove"),
+    ("workspace_move", "move"),
+    ("workspace_patch", "apply_patch"),
+    ("workspace_snapshot", "snapshot"),
+    ("workspace_diff", "diff"),
+];
+
 /// What a caller may be told about the effects of a tool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Effect {
@@ -38,10 +49,10 @@ const EFFECTS: [(&str, Effect); 14] = [
     ("grep", Effect::Reads),
     ("stat", Effect::Reads),
     ("diff", Effect::Reads),
-    ("diff_snapshots", Effect::Reads),
     ("snapshot", Effect::Adds),
-    ("mkdir", Effect::Adds),
-    ("make_dir", Effect::Adds),
+    ("make_directory", Effect::Adds),
+    ("apply_patch", Effect::Changes),
+    ("move", Effect::Changes),
     ("write_file", Effect::Changes),
     ("edit_file", Effect::Changes),
     ("remove", Effect::Changes),
@@ -59,10 +70,12 @@ pub(crate) fn tools(document: &Value) -> BTreeMap<String, Routed> {
 
 fn tool(document: &Value, path: &str, operation: &Value) -> Option<Routed> {
     let tagged = operation["tags"].as_array()?.iter().any(|tag| tag == "tool");
-    if !tagged || path.contains('{') {
+    let id = operation["operationId"].as_str()?;
+    let more = MORE.iter().find(|(operation, _)| *operation == id);
+    if !(tagged || more.is_some()) || path.contains('{') {
         return None;
     }
-    let name = operation["operationId"].as_str()?.to_owned();
+    let name = more.map_or(id, |(_, name)| *name).to_owned();
     let words = ["summary", "description"].map(|field| operation[field].as_str().unwrap_or_default());
     let description = words.join("\n").trim().to_owned();
     let input = schema(document, &operation["requestBody"]["content"])?;

@@ -19,6 +19,7 @@ use serde_json::Value;
 use tower::ServiceExt as _;
 
 use super::document::{self, Routed};
+use super::progress::Watched;
 use super::{answer, progress};
 use crate::TaskState;
 
@@ -131,7 +132,11 @@ impl McpTools {
             );
             return Err(ErrorData::invalid_params(detail, None));
         };
-        let request = self.request(&routed.path, call, context)?;
+        let mut request = self.request(&routed.path, call, context)?;
+        let (watched, running) = Watched::new();
+        if context.meta.get_progress_token().is_some() {
+            request.extensions_mut().insert(watched);
+        }
         let answer = self.router.clone().oneshot(request);
         tokio::select! {
             biased;
@@ -140,7 +145,7 @@ impl McpTools {
             answer = answer => match answer {
                 Ok(response) => answer::of_response(response).await,
             },
-            never = progress::keep_telling(context) => match never {},
+            never = progress::keep_telling(context, running) => match never {},
         }
     }
 }

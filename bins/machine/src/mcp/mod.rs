@@ -1,7 +1,8 @@
 //! The same tools over the Model Context Protocol: at `/mcp` of the server, or over standard input and output.
 //!
 //! The tools are read from the service's own API document: every `POST` operation with the tag `tool` is one,
-//! with its description, its input schema and its output schema. A call goes through the very route that HTTP
+//! and so are seven of a workspace (`stat`, `make_directory`, `remove`, `move`, `apply_patch`, `snapshot`, `diff`),
+//! each with its description, its input schema and its output schema. A call goes through the very route that HTTP
 //! clients use, so that limits, the journal of keys and the confinement are the same, and a backend that is
 //! served ([`MachineOptions::over`](crate::MachineOptions::over)) is served over both.
 //!
@@ -9,7 +10,7 @@
 //!   problem document with its `code`; an unknown tool is an error of the protocol.
 //! - `X-Task-State` and `Idempotency-Key` are headers of the HTTP request that carries the call. Over standard
 //!   input and output there is one task for the whole session.
-//! - A call with a progress token hears every second that it still runs. Cancelling a call, or ending its
+//! - A call with a progress token hears what its program writes, and every second that it still runs. Cancelling a call, or ending its
 //!   session, ends what it executes.
 //! - Sessions are bounded in number, and end after some minutes without a request. `Host` and `Origin` must be
 //!   among the named ones, by default those of this host.
@@ -32,6 +33,7 @@ use http::Method;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 
 pub use self::handler::McpTools;
+pub(crate) use self::progress::{REPLAY_BYTES, Watched};
 use self::sessions::BoundedSessions;
 
 /// Where the tools are served over HTTP.

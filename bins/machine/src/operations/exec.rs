@@ -2,15 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use aion_machine::{Ending, Enforcement, Error, ExecLimits, ExecOutput, ExecRequest, RelPath, Tier};
+use aion_machine::{
+    Ending, Enforcement, Error, ExecLimits, ExecOutput, ExecRequest, RelPath, Tier, Workspace,
+};
 use aion_service::{Json, Problem};
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::{Answer, Shared};
 use crate::context::{IdempotencyKey, Keyed, begin, settle};
+use crate::mcp::{REPLAY_BYTES, Watched};
 use crate::problem::from_error;
 use crate::task::TaskState;
 
@@ -112,6 +115,7 @@ pub(crate) async fn exec(
     State(context): Shared,
     task: TaskState,
     key: IdempotencyKey,
+    watched: Option<Extension<Watched>>,
     Json(body): Json<Exec>,
 ) -> Answer<Executed> {
     let work = context.workspace(&task).await?;
@@ -124,7 +128,7 @@ pub(crate) async fn exec(
     let request = request(body, context.output_bytes)?;
     let _place = context.executions.place(&task.cwd)?;
     begin(&mut claim, None)?;
-    let done = work.exec(request).await.map(Executed::from);
+    let done = run(&*work, request, watched.as_deref()).await.map(Executed::from);
     if let Err(error @ (Error::Supervisor { .. } | Error::Io { .. })) = &done {
         // It may have run and changed things. The key stays begun, so that it does not start it again.
         drop(claim);
@@ -133,6 +137,19 @@ pub(crate) async fn exec(
     let answer = settle(claim, done, "cwd")?;
     context.set_last_exec(&task.cwd, summary(&shown, &answer));
     Ok(Json(answer))
+}
+
+async fn run(
+    work: &dyn Workspace,
+    request: ExecRequest,
+    watched: Option<&Watched>,
+) -> aion_machine::Result<ExecOutput> {
+    let Some(watched) = watched else {
+        return work.exec(request).await;
+    };
+    let execution = work.start(request.with_replay_bytes(REPLAY_BYTES)).await?;
+    watched.runs(&execution);
+    execution.wait().await
 }
 
 fn request(body: Exec, output_bytes: usize) -> Result<ExecRequest, Problem> {

@@ -34,6 +34,17 @@ impl ClientHandler for Listener {
     }
 }
 
+/// Operations that are tools here, and are not offered to models over HTTP.
+const MORE: [&str; 7] = [
+    "stat",
+    "make_directory",
+    "remove",
+    "move",
+    "apply_patch",
+    "snapshot",
+    "diff",
+];
+
 type Client = RunningService<RoleClient, Listener>;
 
 /// A served directory.
@@ -114,6 +125,7 @@ async fn every_tool_of_the_document_is_listed_with_its_schemas_and_hints() {
         .filter(|(path, methods)| methods["post"]["tags"] == json!(["tool"]) && !path.contains('{'))
         .map(|(_, methods)| methods["post"]["operationId"].as_str().unwrap())
         .collect();
+    tagged.extend(MORE);
     tagged.sort_unstable();
     assert_eq!(listed, tagged);
     for name in [
@@ -207,21 +219,49 @@ async fn failures_are_tool_errors_with_the_code_of_the_problem() {
 }
 
 #[tokio::test]
+async fn what_a_program_changed_is_told_by_two_snapshots() {
+    let served = Served::start().await;
+    let client = served.client(r#"{"task_id": "t3"}"#).await;
+    ok(&client, "write_file", json!({"path": "a", "content": "1\n"})).await;
+    let before = ok(&client, "snapshot", json!({})).await;
+    ok(
+        &client,
+        "exec",
+        json!({"argv": ["sh", "-c", "echo 2 > a; echo x > b"]}),
+    )
+    .await;
+    ok(&client, "make_directory", json!({"path": "d"})).await;
+    ok(&client, "move", json!({"from": "b", "to": "d/b"})).await;
+    let after = ok(&client, "snapshot", json!({})).await;
+    let compare = json!({"from": before["snapshot"], "to": after["snapshot"]});
+    let diff = ok(&client, "diff", compare).await;
+    let text = diff.to_string();
+    assert!(text.contains("-1\\n+2") && text.contains("d/b"), "{text}");
+    let stat = ok(&client, "stat", json!({"path": "d/b"})).await;
+    assert_eq!((&stat["kind"], &stat["size_bytes"]), (&json!("file"), &json!(2)));
+    ok(&client, "remove", json!({"path": "d/b"})).await;
+    assert_eq!(code(&client, "stat", json!({"path": "d/b"})).await, "not_found");
+}
+
+#[tokio::test]
 async fn a_program_runs_and_its_caller_hears_of_it() {
     let served = Served::start().await;
     let client = served.client("{}").await;
     let ran = ok(
         &client,
         "exec",
-        json!({"argv": ["sh", "-c", "sleep 1.3; echo done; exit 3"]}),
+        json!({"argv": ["sh", "-c", "echo begun; sleep 1.3; echo done; exit 3"]}),
     )
     .await;
-    assert_eq!((&ran["exit_code"], &ran["stdout"]), (&json!(3), &json!("done\n")));
-    let told = client.service().0.lock().unwrap().clone();
-    assert!(
-        !told.is_empty() && told.is_sorted_by(|a, b| a.progress < b.progress),
-        "{told:?}"
+    assert_eq!(
+        (&ran["exit_code"], &ran["stdout"]),
+        (&json!(3), &json!("begun\ndone\n"))
     );
+    let told = client.service().0.lock().unwrap().clone();
+    assert!(told.is_sorted_by(|a, b| a.progress < b.progress), "{told:?}");
+    let words: Vec<_> = told.iter().filter_map(|told| told.message.as_deref()).collect();
+    assert_eq!(words.first(), Some(&"begun\n"), "{words:?}");
+    assert!(words.contains(&"running for 1 s"), "{words:?}");
 }
 
 /// Processes that were started to sleep so long.
@@ -373,6 +413,8 @@ async fn one_client_over_standard_input_and_output() {
         .arg(dir.path().join("work"))
         .arg("--journal")
         .arg(dir.path().join("keys"))
+        .arg("--audit")
+        .arg(dir.path().join("audit"))
         .args(["mcp", "--task", r#"{"cwd": "jobs/7"}"#])
         .kill_on_drop(true);
     let transport = TokioChildProcess::new(command).unwrap();
