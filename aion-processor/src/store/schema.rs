@@ -20,6 +20,8 @@ pub(crate) const SCHEMA: Schema = Schema {
         include_str!("postgres/migrations/0003_steps.sql"),
         include_str!("postgres/migrations/0004_webhooks.sql"),
         include_str!("postgres/migrations/0005_outcomes.sql"),
+        include_str!("postgres/migrations/0006_settle.sql"),
+        include_str!("postgres/migrations/0007_entries.sql"),
     ],
 };
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aion_processor::{
-    ClaimReq, Done, Error, EventPage, EventQuery, NewMessage, NewTask, Op, Page, PostgresOptions,
-    PostgresTaskStore, Processor, Query, Start, TaskStore, Write, task_store_tests, webhook_store_tests,
+    CancelMode, ClaimReq, Done, Error, EventPage, EventQuery, NewMessage, NewTask, Op, Page, PostgresOptions,
+    PostgresTaskStore, Processor, Query, Start, TaskQuery, TaskStore, Write, task_store_tests, webhook_store_tests,
 };
 use aion_sql::testkit::TestDatabase;
 use aion_types::{Clock, HandlerId, Json, Role, Status, SystemClock, TaskId};
@@ -295,16 +295,57 @@ async fn the_first_version_opens() {
         include_str!("../../src/store/postgres/migrations/0001_task_tree.sql"),
     )
     .await;
+    let uid = "decode(replace('01890000-0000-7000-8000-00000000000a', '-', ''), 'hex')";
+    let row = format!(
+        "INSERT INTO task SELECT 1, {uid}, {uid}, NULL, 0, 'old', 'default', 1, 5, 1, NULL, 0, NULL, 0, 3, 0, NULL, NULL, \
+         false, 0, 0, NULL, false, 0, 2, 7, 7, NULL, NULL, NULL, false, 0, false, 'key'; \
+         INSERT INTO task_body VALUES (1, 'Old', 'spec', '42', NULL, NULL); \
+         UPDATE state SET last_seq = 1, last_ord = 1, ready = 1"
+    );
+    tell(&mut old, &row).await;
     let store = kept.open().await;
     assert!(store.open_schema().await.unwrap().version > 1);
     let processor = Processor::new(store);
     processor.create(task()).await.unwrap();
+    let found = processor.tasks(TaskQuery::new().with_kind("old")).await.unwrap();
+    assert_eq!(found.tasks[0].title, "Old");
+    let again = task().with_key("key");
+    let there = processor.create(again).await.unwrap();
+    assert_eq!(there.id, found.tasks[0].id);
+    let old = processor.claim(wish("new", 1)).await.unwrap().remove(0);
+    assert_eq!((old.task.id, &old.task.payload), (there.id, &Json::Int(42)));
+    processor.complete(old.fence(), Json::Null).await.unwrap();
     let lease = processor.claim(wish("new", 1)).await.unwrap().remove(0);
     let step = processor
         .step(lease.fence(), "charged", Json::Int(7))
         .await
         .unwrap();
     assert_eq!((step.seq, step.result), (1, Json::Int(7)));
+}
+
+/// What a writer remembers is worth nothing once another one has written: neither who holds what nor that nothing is
+/// ready.
+#[tokio::test]
+async fn what_others_wrote_is_not_overlooked() {
+    let Some(kept) = database().await else { return };
+    let (here, there) = (kept.open().await, kept.open().await);
+    let there = Processor::new(there);
+    let here = Processor::new(here);
+    for _ in 0..3 {
+        here.create(task()).await.unwrap();
+    }
+    let leases = here.claim(wish("w", 3)).await.unwrap();
+    here.complete(leases[0].fence(), Json::Null).await.unwrap();
+    there.cancel(leases[1].task.id, CancelMode::Force).await.unwrap();
+    let late = here.complete(leases[1].fence(), Json::Null).await;
+    assert!(matches!(late, Err(Error::LeaseLost { .. })), "{late:?}");
+    here.complete(leases[2].fence(), Json::Null).await.unwrap();
+    assert_eq!(here.claim(wish("w", 1)).await.unwrap(), []);
+    let new = there.create(task()).await.unwrap();
+    assert_eq!(here.claim(wish("w", 1)).await.unwrap()[0].task.id, new.id);
+    let page = here.events(0, 100).await.unwrap();
+    let seqs: Vec<u64> = page.events.iter().map(|event| event.seq).collect();
+    assert_eq!(seqs, (1..=15).collect::<Vec<u64>>());
 }
 
 /// A server that has no room says so in a statement, and the whole transaction is undone.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aion_loop::{Budget, SharedObserver, StepReport};
 use aion_processor_server::TargetArgs;
@@ -22,6 +23,7 @@ use crate::{Result, render, terminal};
 
 /// The address of `aion up` unless told otherwise.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:9300";
+const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 /// Durable tasks, a sandbox, a local language model, a market that scores beliefs: in one program.
 #[derive(Debug, Parser)]
@@ -206,6 +208,9 @@ pub struct UpArgs {
         default_value_t = 0
     )]
     llm_calls_per_day: u32,
+    /// How long trees of tasks that have ended are kept before they are removed; for ever if not given
+    #[arg(long, value_name = "DAYS", env = "AION_PROCESSOR_RETAIN_DAYS")]
+    retain_days: Option<u32>,
     #[command(flatten)]
     targets: TargetArgs,
     #[command(flatten)]
@@ -386,7 +391,8 @@ async fn serve(args: UpArgs) -> Result<()> {
         cache: ModelCache::from_env()?,
         forecasts_per_day: args.llm_calls_per_day,
     };
-    up::up(&node, model, args.targets.policy(), options).await
+    let kept = args.retain_days.map(|days| DAY * days);
+    up::up(&node, model, args.targets.policy(), kept, options).await
 }
 
 fn model(command: ModelCommand) -> Result<()> {

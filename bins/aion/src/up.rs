@@ -13,7 +13,7 @@ use aion_llm_server::LlmOptions;
 use aion_loop_server::{Models, Runner};
 use aion_market::{ObserverOptions, Predictor};
 use aion_market_server::{Follower, MarketService, panel};
-use aion_processor_server::{Deliverer, DelivererOptions, HttpSender, TargetPolicy};
+use aion_processor_server::{Deliverer, DelivererOptions, HttpSender, Retention, TargetPolicy};
 use aion_router::ByteTokens;
 use aion_service::{Limits, ServeOptions, Server, Service, StateSource};
 use aion_types::HandlerId;
@@ -31,6 +31,9 @@ use crate::{Result, terminal};
 pub const DEFAULT_PORT: u16 = 9300;
 /// How often time is kept and the market looks at the tasks.
 const BEAT: Duration = Duration::from_secs(1);
+
+/// How often trees that have been kept for long enough are looked for.
+const RETIRE: Duration = Duration::from_secs(60);
 
 /// Where the local model comes from: loaded in the background, absent until then.
 #[derive(Debug, Clone)]
@@ -54,11 +57,17 @@ impl UpModel {
     }
 }
 
-/// Serves until SIGTERM or Ctrl-C.
+/// Serves until SIGTERM or Ctrl-C. Trees of tasks are kept for so long after their end; for ever if that is not said.
 ///
 /// # Errors
 /// A store that cannot be opened, an address that cannot be bound.
-pub async fn up(node: &Node, model: UpModel, targets: TargetPolicy, options: ServeOptions) -> Result<()> {
+pub async fn up(
+    node: &Node,
+    model: UpModel,
+    targets: TargetPolicy,
+    kept: Option<Duration>,
+    options: ServeOptions,
+) -> Result<()> {
     let llm = llm(&model);
     let (state, openai) = (llm.state(), llm.into_router(&options.limits));
     let market = market(node, forecaster(node, &model, &openai)?)?;
@@ -72,9 +81,18 @@ pub async fn up(node: &Node, model: UpModel, targets: TargetPolicy, options: Ser
         ended = server.run(aion_service::stop_signal()) => ended,
         () = node.processor().keep_time(BEAT) => Ok(()),
         () = following => Ok(()),
+        () = retire(node, kept) => Ok(()),
     };
     delivering.stop().await;
     Ok(ended?)
+}
+
+/// Removes trees that have been kept for long enough, for as long as it is polled.
+async fn retire(node: &Node, kept: Option<Duration>) {
+    match kept {
+        Some(kept) => Retention::new(node.processor().clone(), kept, None).run(RETIRE).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Who sends the processor's webhooks. Its name stays the same, for one process has the data directory.

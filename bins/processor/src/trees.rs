@@ -19,7 +19,7 @@ use crate::wire::{KeepChoice, ListEndedRoots, Removed, RetireTrees, Retired, Roo
     params(ListEndedRoots),
     responses(
         (status = 200, description = "A page of roots", body = TaskList),
-        (status = 422, description = "A cursor or limit is not valid", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "A cursor, moment or limit is not valid", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn list_ended_roots(
@@ -28,6 +28,9 @@ pub(crate) async fn list_ended_roots(
 ) -> Result<Json<TaskList>, Problem> {
     let limit = at_least_one(list.limit)?;
     let before = match list.before {
+        Some(before) if before < 0 => {
+            return Err(Problem::unprocessable("invalid", "before lies before 1970").at("query:before"));
+        }
         Some(before) => Timestamp::from_ms(before),
         None => processor.now().await.map_err(in_query)?,
     };

@@ -3,6 +3,7 @@
 
 mod hooks;
 mod lines;
+mod orders;
 pub(crate) mod read;
 mod world;
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use aion_types::{EventKind, EventRecord, Format, Json, MessageRecord, Status, TaskId, Timestamp};
 
+use super::orders::{Orders, rank};
 use crate::engine::row::{Body, Row};
 use crate::engine::rows::{Held, Outcome, Rows, Space};
 use crate::{ClaimReq, Delivery, Error, Result, StepRecord, Waiter};
@@ -16,6 +17,7 @@ pub(super) struct World {
     /// By place of creation.
     pub(super) tasks: BTreeMap<u64, (Row, Body)>,
     pub(super) by_id: HashMap<TaskId, u64>,
+    orders: Orders,
     pub(super) by_key: HashMap<(Option<TaskId>, String), TaskId>,
     pub(super) messages: HashMap<TaskId, Vec<(MessageRecord, Option<String>)>>,
     pub(super) events: Vec<EventRecord>,
@@ -77,15 +79,20 @@ impl World {
         task.ok_or(Error::NotFound(id))
     }
 
-    /// The first so many rows, sorted by a moment that `wanted` gives.
-    fn by_time(&self, limit: u32, wanted: impl Fn(&Row) -> Option<Timestamp>) -> Vec<Row> {
-        let rows = self.rows();
-        let mut found: Vec<_> = rows
-            .filter_map(|row| wanted(row).map(|at| (at, row.ord, row)))
-            .collect();
-        found.sort_by_key(|(at, ord, _)| (*at, *ord));
-        let first = found.into_iter().take(limit as usize);
-        first.map(|(_, _, row)| row.clone()).collect()
+    /// Changes a row and the orders in which it stands.
+    fn change_row(&mut self, id: TaskId, edit: impl FnOnce(&mut Row)) -> Result<()> {
+        let task = self.by_id.get(&id).and_then(|ord| self.tasks.get_mut(ord));
+        let (row, _) = task.ok_or(Error::NotFound(id))?;
+        self.orders.forget(row);
+        edit(row);
+        self.orders.add(row);
+        Ok(())
+    }
+
+    /// The first so many rows by their places of creation.
+    fn rows_at(&self, places: impl Iterator<Item = u64>, limit: u32) -> Vec<Row> {
+        let found = places.filter_map(|ord| self.tasks.get(&ord));
+        found.take(limit as usize).map(|(row, _)| row.clone()).collect()
     }
 
     /// Ready tasks with this concurrency key, in the order in which they are claimed.
@@ -98,16 +105,14 @@ impl World {
     }
 
     fn remove(&mut self, row: &Row) {
-        self.tasks.remove(&row.ord);
+        if let Some((row, _)) = self.tasks.remove(&row.ord) {
+            self.orders.forget(&row);
+        }
         self.by_id.remove(&row.id);
         self.steps.retain(|(ord, _), _| *ord != row.ord);
         let gone = self.messages.remove(&row.id);
         self.message_count -= gone.map_or(0, |messages| messages.len());
     }
-}
-
-fn rank(row: &Row) -> (std::cmp::Reverse<i32>, u64) {
-    (std::cmp::Reverse(row.priority), row.ready_seq)
 }
 
 fn may_take(row: &Row, claim: &ClaimReq) -> bool {
@@ -137,6 +142,7 @@ impl Rows for World {
         row.ord = self.next_ord;
         self.next_ord += 1;
         self.by_id.insert(row.id, row.ord);
+        self.orders.add(row);
         self.tasks.insert(row.ord, (row.clone(), body.clone()));
         if let Some(key) = key {
             self.by_key.insert((row.parent_id, key.to_owned()), row.id);
@@ -145,16 +151,17 @@ impl Rows for World {
     }
 
     async fn put(&mut self, row: &Row, was: Status) -> Result<()> {
-        let known = &mut self.change(row.id)?.0;
-        // Another task's end may have moved this one through its gate since the row was read.
-        let gated = if row.status == was { known.gated } else { row.gated };
-        *known = Row { gated, ..row.clone() };
+        self.change_row(row.id, |known| {
+            // Another task's end may have moved this one through its gate since the row was read.
+            let gated = if row.status == was { known.gated } else { row.gated };
+            *known = Row { gated, ..row.clone() };
+        })?;
         self.made_ready += u32::from(row.status == Status::Ready && was != Status::Ready && !row.gated);
         Ok(())
     }
 
     async fn put_gated(&mut self, row: &Row) -> Result<()> {
-        self.change(row.id)?.0.gated = row.gated;
+        self.change_row(row.id, |known| known.gated = row.gated)?;
         self.made_ready += u32::from(!row.gated);
         Ok(())
     }
@@ -199,17 +206,21 @@ impl Rows for World {
     }
 
     async fn ready(&mut self, claim: &ClaimReq) -> Result<Vec<(Row, Body)>> {
-        let tasks = self.tasks.values();
-        let mut found: Vec<_> = tasks.filter(|(row, _)| may_take(row, claim)).collect();
-        found.sort_by_key(|(row, _)| rank(row));
-        Ok(found.into_iter().take(claim.max as usize).cloned().collect())
+        let tasks: Vec<&(Row, Body)> = match claim.task {
+            Some(task) => self.get(task).into_iter().collect(),
+            None => {
+                let ready = self.orders.ready().filter_map(|ord| self.tasks.get(&ord));
+                let found = ready.filter(|(row, _)| may_take(row, claim));
+                found.take(claim.max as usize).collect()
+            }
+        };
+        let found = tasks.into_iter().filter(|(row, _)| may_take(row, claim));
+        Ok(found.take(claim.max as usize).cloned().collect())
     }
 
     async fn ready_queues(&mut self, limit: u32) -> Result<Vec<String>> {
-        let ready = self
-            .rows()
-            .filter(|row| row.status == Status::Ready && !row.gated);
-        let queues: BTreeSet<&String> = ready.map(|row| &row.queue).collect();
+        let ready = self.orders.ready().filter_map(|ord| self.tasks.get(&ord));
+        let queues: BTreeSet<&String> = ready.map(|(row, _)| &row.queue).collect();
         Ok(queues.into_iter().take(limit as usize).cloned().collect())
     }
 
@@ -224,14 +235,11 @@ impl Rows for World {
     }
 
     async fn expired(&mut self, now: Timestamp, limit: u32) -> Result<Vec<Row>> {
-        Ok(self.by_time(limit, |row| row.lease_until.filter(|until| *until <= now)))
+        Ok(self.rows_at(self.orders.expired(now), limit))
     }
 
     async fn delayed(&mut self, now: Timestamp, limit: u32) -> Result<Vec<Row>> {
-        let preparing = |row: &Row| row.status == Status::Preparing;
-        Ok(self.by_time(limit, |row| {
-            row.run_after.filter(|at| preparing(row) && *at <= now)
-        }))
+        Ok(self.rows_at(self.orders.delayed(now), limit))
     }
 
     async fn children(&mut self, parent: TaskId, after: u64, limit: u32) -> Result<Vec<Row>> {

@@ -41,6 +41,8 @@ pub(super) use {hot, said, texts};
 
 /// How many columns [`hot`] names: the body follows them in a whole record.
 pub(super) const HOT: usize = 33;
+/// How many columns a body has.
+pub(super) const TEXTS: usize = 5;
 
 /// What a failure of Postgres means. Whatever the server says of a statement undoes its transaction; that
 /// the server itself is gone leaves a commit in doubt.

@@ -6,10 +6,10 @@ use sqlx::{PgConnection, Postgres, Transaction};
 use super::PostgresTaskStore;
 use super::codec::storage;
 use super::herald::CHANNEL;
-use super::tx::Tx;
+use super::tx::{Begin, Tx};
 use super::writer::execute;
 use crate::engine::apply::apply;
-use crate::{Done, NewTask, Op, Result};
+use crate::{Done, Error, NewTask, Op, Result};
 
 /// What the store's statements need for a while: its schema, and an end of waiting for other writers.
 const ENTER: &str = "SELECT set_config('search_path', 'aion_processor', true), \
@@ -55,15 +55,15 @@ impl PostgresTaskStore {
             .await
             .map_err(storage)?;
         execute(conn, ENTER).await?;
-        let mut rows = Tx::begin(&mut *conn).await?;
+        let mut rows = Tx::begin(&mut *conn, Begin::Within, None).await?;
         let now = self.clock.as_ref().map_or(rows.began, Clock::now);
         let op = Op::Create(Box::new(task));
         let done = apply(&mut rows, &self.limits, now, &op).await?;
         if rows.writes > 0 {
-            rows.finish().await?;
+            rows.finish().await?.ok_or_else(Error::gone)?;
             let hint = format!("enqueue {} {}", rows.last_seq, rows.ready);
             let tell = sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(hint);
-            tell.execute(&mut *rows.conn).await.map_err(storage)?;
+            tell.execute(rows.server().await?).await.map_err(storage)?;
         }
         let leave = sqlx::query(LEAVE).bind(path).bind(patience);
         leave.execute(conn).await.map_err(storage)?;

@@ -45,7 +45,7 @@ impl DeliveryRows for Tx<'_> {
 
     async fn delivery(&mut self, webhook: &str, seq: u64) -> Result<Option<Delivery>> {
         let statement = sqlx::query_scalar::<_, String>(DELIVERY).bind(text(webhook));
-        let found = statement.bind(int(seq)).fetch_optional(&mut *self.conn).await;
+        let found = statement.bind(int(seq)).fetch_optional(self.server().await?).await;
         found.map_err(storage)?.as_deref().map(from_text).transpose()
     }
 
@@ -67,7 +67,7 @@ impl DeliveryRows for Tx<'_> {
     async fn drop_deliveries(&mut self, webhook: &str, after: u64) -> Result<(u32, u32)> {
         let sql = "SELECT count(*) FILTER (WHERE NOT dead), count(*) FILTER (WHERE dead) FROM delivery WHERE webhook = $1 AND seq > $2";
         let statement = sqlx::query_as::<_, (i64, i64)>(sql).bind(text(webhook));
-        let counted = statement.bind(int(after)).fetch_one(&mut *self.conn).await;
+        let counted = statement.bind(int(after)).fetch_one(self.server().await?).await;
         let (parked, dead) = counted.map_err(storage)?;
         let statement = sqlx::query("DELETE FROM delivery WHERE webhook = $1 AND seq > $2");
         self.write(statement.bind(text(webhook)).bind(int(after))).await?;
@@ -76,7 +76,7 @@ impl DeliveryRows for Tx<'_> {
 
     async fn first_parked(&mut self, webhook: &str, task: TaskId) -> Result<Option<Delivery>> {
         let statement = sqlx::query_scalar::<_, String>(FIRST_PARKED).bind(text(webhook));
-        let found = statement.bind(bytes(task)).fetch_optional(&mut *self.conn).await;
+        let found = statement.bind(bytes(task)).fetch_optional(self.server().await?).await;
         found.map_err(storage)?.as_deref().map(from_text).transpose()
     }
 
@@ -85,12 +85,12 @@ impl DeliveryRows for Tx<'_> {
             .bind(text(webhook))
             .bind(until.as_ms())
             .bind(i64::from(limit));
-        read(&statement.fetch_all(&mut *self.conn).await.map_err(storage)?)
+        read(&statement.fetch_all(self.server().await?).await.map_err(storage)?)
     }
 
     async fn blocked(&mut self, webhook: &str) -> Result<Vec<TaskId>> {
         let statement = sqlx::query_scalar::<_, Vec<u8>>(BLOCKED).bind(text(webhook));
-        let tasks = statement.fetch_all(&mut *self.conn).await.map_err(storage)?;
+        let tasks = statement.fetch_all(self.server().await?).await.map_err(storage)?;
         tasks.iter().map(|task| codec::task_id(task)).collect()
     }
 
@@ -100,6 +100,6 @@ impl DeliveryRows for Tx<'_> {
             .bind(true)
             .bind(0_i64)
             .bind(i64::from(limit));
-        read(&statement.fetch_all(&mut *self.conn).await.map_err(storage)?)
+        read(&statement.fetch_all(self.server().await?).await.map_err(storage)?)
     }
 }

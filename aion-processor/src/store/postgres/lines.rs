@@ -13,7 +13,7 @@ use crate::{Result, StepRecord, Waiter};
 
 impl Tx<'_> {
     async fn waiters(&mut self, statement: Statement<'_>) -> Result<Vec<Waiter>> {
-        let rows = statement.fetch_all(&mut *self.conn).await.map_err(storage)?;
+        let rows = statement.fetch_all(self.server().await?).await.map_err(storage)?;
         rows.iter().map(codec::waiter).collect()
     }
 }
@@ -49,7 +49,7 @@ impl NamedRows for Tx<'_> {
             .bind(space as i64)
             .bind(now.as_ms())
             .bind(i64::from(limit));
-        statement.fetch_all(&mut *self.conn).await.map_err(storage)
+        statement.fetch_all(self.server().await?).await.map_err(storage)
     }
 }
 
@@ -62,7 +62,7 @@ impl LineRows for Tx<'_> {
 
     async fn holds_of(&mut self, task: TaskId) -> Result<Vec<Held>> {
         let statement = sqlx::query(sql::HOLDS_OF).bind(bytes(task));
-        let rows = statement.fetch_all(&mut *self.conn).await.map_err(storage)?;
+        let rows = statement.fetch_all(self.server().await?).await.map_err(storage)?;
         rows.iter().map(codec::held).collect()
     }
 

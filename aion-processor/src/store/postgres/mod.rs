@@ -5,6 +5,7 @@ mod codec;
 mod enqueue;
 mod herald;
 mod hooks;
+mod known;
 mod lines;
 #[cfg(test)]
 mod plans;
@@ -159,6 +160,7 @@ impl PostgresTaskStore {
         let writer = Writer {
             pool: pool.clone(),
             conn: None,
+            known: None,
             clock: options.clock.clone(),
             limits: options.limits.clone(),
             at_least: options.durability,

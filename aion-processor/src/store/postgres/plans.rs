@@ -47,7 +47,7 @@ async fn hot_statements_walk_their_index() {
     };
     let pool = connect_pool(database.connect(), 3).await.unwrap();
     let expected = [
-        (sql::BY_IDS, "task_uid_key"),
+        (sql::BY_IDS, "entry_uid"),
         (sql::READY, "task_ready"),
         (sql::READY_QUEUE, "task_ready_queue"),
         (sql::READY_KIND, "task_ready_kind"),
@@ -55,10 +55,10 @@ async fn hot_statements_walk_their_index() {
         (sql::EXPIRED, "task_lease"),
         (sql::DELAYED, "task_delayed"),
         (sql::WAITERS, "dep_pkey"),
-        (sql::KEYED, "task_key"),
+        (sql::KEYED, "entry_key"),
         (sql::FIRST_GATED, "task_ckey"),
         (sql::LAST_PLACED, "task_ckey"),
-        (sql::CHILDREN, "task_child"),
+        (sql::CHILDREN, "entry_child"),
         (sql::KEYED_MESSAGE, "message_key"),
         (sql::NAMED, "named_pkey"),
         (sql::DUE_NAMED, "named_due"),
@@ -73,7 +73,7 @@ async fn hot_statements_walk_their_index() {
         (hooks::HEADS, "delivery_due"),
         (hooks::BLOCKED, "delivery_task"),
         (hooks::IN_STATE, "delivery_dead"),
-        (sql::NEWEST_IN_TREE, "task_root"),
+        (sql::NEWEST_IN_TREE, "entry_root"),
         (sql::PURGE[1], "event_task"),
         (read::NAMES, "named_pkey"),
         (read::HOLDERS, "hold_primitive"),
@@ -112,16 +112,18 @@ async fn searches_walk_an_index() {
     let pool = connect_pool(database.connect(), 3).await.unwrap();
     let id = TaskId::generate(Timestamp::from_ms(0));
     let cases = [
-        (TaskQuery::new().with_parent(id), None),
-        (TaskQuery::new().with_root(id), None),
-        (TaskQuery::new().with_kind("k"), None),
-        (TaskQuery::new().with_queue("q"), None),
-        (TaskQuery::new(), Some(Status::Running)),
-        (TaskQuery::new(), None),
+        (TaskQuery::new().with_parent(id), None, "entry_child"),
+        (TaskQuery::new().with_root(id), None, "entry_root"),
+        (TaskQuery::new().with_kind("k"), None, "entry_kind"),
+        (TaskQuery::new().with_queue("q"), None, "entry_queue"),
+        (TaskQuery::new(), Some(Status::Running), "task_status"),
+        (TaskQuery::new(), None, "task_pkey"),
     ];
-    for (query, status) in cases {
+    for (query, status, index) in cases {
         let sql = read::search(&query, status, None, 10).sql().as_str().to_owned();
         let plan = plan(&pool, &sql).await;
+        let walks = format!("using {index} on");
+        assert!(plan.contains(&walks), "{sql}\n{plan}");
         assert!(!plan.contains("Seq Scan"), "{sql}\n{plan}");
         assert!(!plan.contains("Sort"), "{sql}\n{plan}");
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use aion_types::{EventKind, MessageRecord, TaskId, Timestamp};
+use aion_types::{EventKind, MessageRecord, Status, TaskId, Timestamp};
 
 use super::codec::{int, text, to_text};
 use super::sql;
@@ -38,6 +38,18 @@ pub(super) struct Happened {
     pub(super) at: Timestamp,
 }
 
+/// The state of the database at the end of a transaction.
+#[derive(Debug)]
+pub(super) struct State {
+    /// The transaction that must have written last.
+    pub(super) turn: i64,
+    /// Whether the commit is flushed, if the transaction has not been told.
+    pub(super) careful: Option<bool>,
+    pub(super) last_seq: u64,
+    pub(super) last_ord: u64,
+    pub(super) tally: [i64; Status::ALL.len()],
+}
+
 /// A message on its way to the table, as it is stored.
 #[derive(Debug)]
 pub(super) struct Said {
@@ -57,6 +69,12 @@ impl Ending {
     pub(super) fn drop_near(&mut self) {
         self.result.take_if(|text| is_near(&&*text));
         self.error.take_if(|text| is_near(&&*text));
+    }
+
+    /// Whether something of it is too long to lie near.
+    pub(super) fn is_long(&self) -> bool {
+        let long = |text: &Option<String>| text.as_ref().is_some_and(|text| !is_near(&text));
+        long(&self.result) || long(&self.error)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -106,8 +124,8 @@ fn handler(row: &Row) -> Option<String> {
     row.handler_id.as_ref().map(|id| text(id.as_str()))
 }
 
-/// New tasks; `rows` and `made` are the same tasks.
-pub(super) fn insert(rows: &[Row], made: &[Made]) -> Statement<'static> {
+/// New tasks.
+pub(super) fn insert(rows: &[Row]) -> Statement<'static> {
     sqlx::query(sql::INSERT)
         .bind(column(rows, |row| int(row.ord)))
         .bind(column(rows, |row| bytes(row.id)))
@@ -146,10 +164,21 @@ pub(super) fn insert(rows: &[Row], made: &[Made]) -> Statement<'static> {
         .bind(column(rows, |row| row.gated))
         .bind(column(rows, |row| i64::from(row.holds)))
         .bind(column(rows, |row| row.purging))
+}
+
+/// What never changes of new tasks.
+pub(super) fn insert_entries(rows: &[Row], made: &[Made]) -> Statement<'static> {
+    sqlx::query(sql::INSERT_ENTRIES)
+        .bind(column(rows, |row| int(row.ord)))
+        .bind(column(rows, |row| bytes(row.id)))
+        .bind(column(rows, |row| bytes(row.root_id)))
+        .bind(column(rows, |row| row.parent_id.map(bytes)))
+        .bind(column(rows, |row| text(&row.kind)))
+        .bind(column(rows, |row| text(&row.queue)))
         .bind(column(made, |made| made.key.as_deref().map(text)))
 }
 
-/// The texts of new tasks.
+/// The texts of new tasks; `rows` and `made` are the same tasks.
 pub(super) fn insert_bodies(rows: &[Row], made: &[Made]) -> Result<Statement<'static>> {
     let payloads = made.iter().map(|made| to_text(&made.body.payload));
     let results = made
@@ -166,11 +195,35 @@ pub(super) fn insert_bodies(rows: &[Row], made: &[Made]) -> Result<Statement<'st
 
 /// Changed tasks, and how they ended if that is short. An index is touched only where its columns have changed.
 pub(super) fn update(rows: &[Row], endings: &BTreeMap<u64, Ending>) -> Statement<'static> {
+    bind_rows(sqlx::query(sql::UPDATE), rows, endings)
+}
+
+/// The end of a transaction: its state, changed tasks, how they ended, which must be short, and events.
+pub(super) fn settle(
+    state: &State,
+    rows: &[Row],
+    endings: &BTreeMap<u64, Ending>,
+    events: &[Happened],
+) -> Statement<'static> {
+    let statement = sqlx::query(sql::SETTLE)
+        .bind(state.turn)
+        .bind(state.careful)
+        .bind(int(state.last_seq))
+        .bind(int(state.last_ord))
+        .bind(state.tally.to_vec());
+    bind_events(bind_rows(statement, rows, endings), events)
+}
+
+fn bind_rows(
+    statement: Statement<'static>,
+    rows: &[Row],
+    endings: &BTreeMap<u64, Ending>,
+) -> Statement<'static> {
     let near = |row: &Row, text: fn(&Ending) -> &Option<String>| {
         let text = endings.get(&row.ord).and_then(|ending| text(ending).as_ref());
         text.filter(is_near).cloned()
     };
-    sqlx::query(sql::UPDATE)
+    statement
         .bind(column(rows, |row| int(row.ord)))
         .bind(column(rows, |row| row.status as i64))
         .bind(column(rows, |row| int(row.ready_seq)))
@@ -204,7 +257,11 @@ pub(super) fn update_bodies(endings: &[(u64, Ending)]) -> Statement<'static> {
 }
 
 pub(super) fn insert_events(events: &[Happened]) -> Statement<'static> {
-    sqlx::query(sql::INSERT_EVENTS)
+    bind_events(sqlx::query(sql::INSERT_EVENTS), events)
+}
+
+fn bind_events(statement: Statement<'static>, events: &[Happened]) -> Statement<'static> {
+    statement
         .bind(column(events, |event| int(event.seq)))
         .bind(column(events, |event| bytes(event.task)))
         .bind(column(events, |event| bytes(event.root)))

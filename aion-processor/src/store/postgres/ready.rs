@@ -1,6 +1,7 @@
 //! What claims find: ready tasks, queues and places.
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
 
 use aion_types::{Status, TaskId};
 
@@ -10,18 +11,37 @@ use super::tx::Tx;
 use crate::engine::row::{Body, Row};
 use crate::{ClaimReq, Result};
 
-/// The first ready tasks for the claims of one transaction, so that many claims cost one search. It holds until
-/// a task becomes ready; tasks that were taken from it are passed over.
+/// How many times what is wanted is searched for, and how much at most.
+const AHEAD: u32 = 8;
+const MOST: u32 = 512;
+/// Bytes of texts that one list holds ready.
+const BYTES: usize = 4 << 20;
+/// Tasks in all lists together; then all are forgotten.
+const ALL: usize = 4_096;
+
+/// Queues and kinds that a claim asks for.
+type Filter = (Vec<String>, Vec<String>);
+/// Where a task stands among the ready ones.
+type Place = (Reverse<i32>, u64);
+
+/// The next ready tasks, so that many claims cost one search, also those of later transactions while nobody else
+/// writes. Tasks that were taken are passed over.
 #[derive(Debug, Default)]
 pub(super) struct Shelf {
     /// How many tasks the claims of the transaction may want altogether.
     pub(super) wanted: u32,
-    lists: HashMap<(Vec<String>, Vec<String>), List>,
+    lists: HashMap<Filter, List>,
+    /// Tasks that lie in lists and were not seen to be taken.
+    ids: HashSet<TaskId>,
+    /// What the texts of a task took, as found last.
+    bytes_each: usize,
 }
 
 #[derive(Debug, Default)]
 struct List {
     tasks: Vec<(TaskId, Body)>,
+    /// Where its last task stands.
+    last: Option<Place>,
     /// Tasks at the front that are known to be taken.
     taken: usize,
     /// Whether there were no more.
@@ -29,10 +49,72 @@ struct List {
 }
 
 impl Shelf {
-    /// Forgets what it holds, for something has become ready.
+    /// Forgets what it holds.
     pub(super) fn clear(&mut self) {
         self.lists.clear();
+        self.ids.clear();
     }
+
+    /// A task has become ready: lists in the middle of which it belongs are forgotten.
+    pub(super) fn arrive(&mut self, row: &Row) {
+        let place = place(row);
+        self.lists.retain(|_, list| {
+            list.whole = false;
+            list.last.is_none_or(|last| last < place)
+        });
+    }
+
+    /// Whether a task may be handed out from here.
+    pub(super) fn holds(&self, id: TaskId) -> bool {
+        self.ids.contains(&id)
+    }
+
+    /// How many tasks to search for.
+    fn ahead(&self, max: u32) -> u32 {
+        let wanted = max.max(self.wanted);
+        let room = BYTES.checked_div(self.bytes_each).unwrap_or_default();
+        let most = u32::try_from(room).unwrap_or(MOST).min(MOST);
+        wanted.saturating_mul(AHEAD).min(most).max(wanted)
+    }
+
+    fn add(&mut self, filter: Filter, list: List, bytes: usize) {
+        if self.ids.len() + list.tasks.len() > ALL {
+            self.clear();
+        }
+        if !list.tasks.is_empty() {
+            self.bytes_each = (bytes / list.tasks.len()).max(1);
+        }
+        self.ids.extend(list.tasks.iter().map(|(id, _)| *id));
+        self.lists.insert(filter, list);
+    }
+
+    /// The next tasks of a list that has enough of them.
+    fn next(
+        &mut self,
+        filter: &Filter,
+        max: u32,
+        known: &HashMap<TaskId, Option<Row>>,
+    ) -> Option<Vec<(Row, Body)>> {
+        let list = self.lists.get_mut(filter)?;
+        let ready = |id: &TaskId| {
+            let row = known.get(id).and_then(Option::as_ref);
+            row.filter(|row| row.status == Status::Ready && !row.gated)
+        };
+        while let Some((id, _)) = list.tasks.get(list.taken).filter(|(id, _)| ready(id).is_none()) {
+            self.ids.remove(id);
+            list.taken += 1;
+        }
+        let found: Vec<(Row, Body)> = list.tasks[list.taken..]
+            .iter()
+            .filter_map(|(id, body)| Some((ready(id)?.clone(), body.clone())))
+            .take(max as usize)
+            .collect();
+        (list.whole || found.len() == max as usize).then_some(found)
+    }
+}
+
+fn place(row: &Row) -> Place {
+    (Reverse(row.priority), row.ready_seq)
 }
 
 impl Tx<'_> {
@@ -42,69 +124,54 @@ impl Tx<'_> {
             return self.ready_task(claim, task).await;
         }
         let filter = (claim.queues.clone(), claim.kinds.clone());
-        if let Some(found) = self.shelved(&filter, claim.max) {
+        if let Some(found) = self.shelf.next(&filter, claim.max, &self.known) {
             return Ok(found);
         }
         self.flush_tasks().await?;
-        let wanted = claim.max.max(self.shelf.wanted);
-        let found = self.search_ready(claim, wanted).await?;
+        let wanted = self.shelf.ahead(claim.max);
+        let (found, bytes) = self.search_ready(claim, wanted).await?;
         let list = List {
             whole: found.len() < wanted as usize,
+            last: found.last().map(|(row, _)| place(row)),
             tasks: found.into_iter().map(|(row, body)| (row.id, body)).collect(),
             taken: 0,
         };
-        self.shelf.lists.insert(filter.clone(), list);
-        Ok(self.shelved(&filter, claim.max).unwrap_or_default())
+        self.shelf.add(filter.clone(), list, bytes);
+        Ok(self
+            .shelf
+            .next(&filter, claim.max, &self.known)
+            .unwrap_or_default())
     }
 
-    /// The next tasks of a list that has enough of them.
-    fn shelved(&mut self, filter: &(Vec<String>, Vec<String>), max: u32) -> Option<Vec<(Row, Body)>> {
-        let list = self.shelf.lists.get_mut(filter)?;
-        let known = &self.known;
-        let ready = |id: &TaskId| {
-            let row = known.get(id).and_then(Option::as_ref);
-            row.filter(|row| row.status == Status::Ready && !row.gated)
-        };
-        let taken = list.tasks[list.taken..]
-            .iter()
-            .take_while(|(id, _)| ready(id).is_none());
-        list.taken += taken.count();
-        let found: Vec<(Row, Body)> = list.tasks[list.taken..]
-            .iter()
-            .filter_map(|(id, body)| Some((ready(id)?.clone(), body.clone())))
-            .take(max as usize)
-            .collect();
-        (list.whole || found.len() == max as usize).then_some(found)
-    }
-
-    async fn search_ready(&mut self, claim: &ClaimReq, max: u32) -> Result<Vec<(Row, Body)>> {
+    /// The first ready tasks, and how many bytes their texts have.
+    async fn search_ready(&mut self, claim: &ClaimReq, max: u32) -> Result<(Vec<(Row, Body)>, usize)> {
         let max = i64::from(max);
-        let mut found = Vec::new();
+        let (mut found, mut bytes) = (Vec::new(), 0);
         for queue in &claim.queues {
             let kinds: Vec<String> = claim.kinds.iter().map(|kind| text(kind)).collect();
             let statement = sqlx::query(sql::READY_QUEUE).bind(text(queue)).bind(kinds);
-            found.extend(self.whole(statement.bind(max)).await?);
+            bytes += self.whole(statement.bind(max), &mut found).await?;
         }
         if claim.queues.is_empty() {
             for kind in &claim.kinds {
                 let statement = sqlx::query(sql::READY_KIND).bind(text(kind));
-                found.extend(self.whole(statement.bind(max)).await?);
+                bytes += self.whole(statement.bind(max), &mut found).await?;
             }
             if claim.kinds.is_empty() {
-                found = self.whole(sqlx::query(sql::READY).bind(max)).await?;
+                bytes += self.whole(sqlx::query(sql::READY).bind(max), &mut found).await?;
             }
         }
-        found.sort_by_key(|(row, _)| (std::cmp::Reverse(row.priority), row.ready_seq));
+        found.sort_by_key(|(row, _)| place(row));
         found.dedup_by_key(|(row, _)| row.ord);
         found.truncate(max.unsigned_abs() as usize);
-        Ok(found)
+        Ok((found, bytes))
     }
 
     /// See [`Rows::ready_queues`](crate::engine::rows::Rows::ready_queues).
     pub(super) async fn find_ready_queues(&mut self, limit: u32) -> Result<Vec<String>> {
         self.flush_tasks().await?;
         let statement = sqlx::query_scalar::<_, String>(sql::READY_QUEUES).bind(i64::from(limit));
-        let found = statement.fetch_all(&mut *self.conn).await.map_err(storage)?;
+        let found = statement.fetch_all(self.server().await?).await.map_err(storage)?;
         Ok(found.into_iter().map(codec::plain).collect())
     }
 

@@ -32,7 +32,7 @@ impl Rows for Tx<'_> {
         let statement = sqlx::query_scalar::<_, Vec<u8>>(sql::KEYED)
             .bind(parent)
             .bind(text(key));
-        let found = statement.fetch_optional(&mut *self.conn).await.map_err(storage)?;
+        let found = statement.fetch_optional(self.server().await?).await.map_err(storage)?;
         match found {
             Some(id) => self.find(codec::task_id(&id)?).await,
             None => Ok(None),
@@ -45,7 +45,7 @@ impl Rows for Tx<'_> {
         row.ord = self.last_ord;
         self.count(None, row);
         self.lonely.insert(row.ord);
-        self.known.insert(row.id, Some(row.clone()));
+        self.know(row.id, Some(row.clone()));
         if let Some(key) = key {
             self.keys.insert((row.parent_id, key.to_owned()), row.id);
         }
@@ -178,7 +178,7 @@ impl Rows for Tx<'_> {
         self.flush_tasks().await?;
         self.flush_deps().await?;
         let statement = sqlx::query_scalar::<_, Vec<u8>>(sql::WAITERS).bind(int(child.ord));
-        let found = statement.fetch_all(&mut *self.conn).await.map_err(storage)?;
+        let found = statement.fetch_all(self.server().await?).await.map_err(storage)?;
         if !found.is_empty() {
             self.write(sqlx::query("DELETE FROM dep WHERE child = $1").bind(int(child.ord)))
                 .await?;
@@ -196,14 +196,14 @@ impl Rows for Tx<'_> {
     async fn open_in_tree(&mut self, root: TaskId) -> Result<Option<TaskId>> {
         self.flush_tasks().await?;
         let statement = sqlx::query_scalar::<_, Vec<u8>>(sql::OPEN_IN_TREE).bind(bytes(root));
-        let found = statement.fetch_optional(&mut *self.conn).await.map_err(storage)?;
+        let found = statement.fetch_optional(self.server().await?).await.map_err(storage)?;
         found.map(|bytes| codec::task_id(&bytes)).transpose()
     }
 
     async fn purge(&mut self, root: TaskId, max: u32) -> Result<u32> {
         self.flush().await?;
         let statement = sqlx::query_as::<_, (i64, i64)>(sql::NEWEST_IN_TREE).bind(bytes(root));
-        let newest = statement.bind(i64::from(max)).fetch_all(&mut *self.conn).await;
+        let newest = statement.bind(i64::from(max)).fetch_all(self.server().await?).await;
         let newest = newest.map_err(storage)?;
         let Some((from, _)) = newest.last() else {
             return Ok(0);

@@ -8,13 +8,13 @@ pub(super) const BODY: &str = concat!(
     " FROM task t JOIN task_body b ON b.task = t.ord WHERE t.ord = $1"
 );
 pub(super) const KEYED: &str =
-    "SELECT t.uid FROM task t WHERE coalesce(t.parent, ''::bytea) = $1 AND t.idem_key = $2";
+    "SELECT e.uid FROM entry e WHERE coalesce(e.parent, ''::bytea) = $1 AND e.idem_key = $2";
 pub(super) const READY: &str = concat!(
     "SELECT ",
     hot!(),
     ", ",
     texts!(),
-    " FROM task t JOIN task_body b ON b.task = t.ord \
+    ", EXISTS (SELECT 1 FROM dep d WHERE d.child = t.ord) FROM task t JOIN task_body b ON b.task = t.ord \
      WHERE t.status = 1 AND NOT t.gated ORDER BY t.priority DESC, t.ready_seq LIMIT $1"
 );
 pub(super) const READY_QUEUE: &str = concat!(
@@ -22,7 +22,7 @@ pub(super) const READY_QUEUE: &str = concat!(
     hot!(),
     ", ",
     texts!(),
-    " FROM task t JOIN task_body b ON b.task = t.ord \
+    ", EXISTS (SELECT 1 FROM dep d WHERE d.child = t.ord) FROM task t JOIN task_body b ON b.task = t.ord \
      WHERE t.status = 1 AND NOT t.gated AND t.queue = $1 \
      AND (cardinality($2::text[]) = 0 OR t.kind = ANY($2)) \
      ORDER BY t.priority DESC, t.ready_seq LIMIT $3"
@@ -32,7 +32,7 @@ pub(super) const READY_KIND: &str = concat!(
     hot!(),
     ", ",
     texts!(),
-    " FROM task t JOIN task_body b ON b.task = t.ord \
+    ", EXISTS (SELECT 1 FROM dep d WHERE d.child = t.ord) FROM task t JOIN task_body b ON b.task = t.ord \
      WHERE t.status = 1 AND NOT t.gated AND t.kind = $1 ORDER BY t.priority DESC, t.ready_seq LIMIT $2"
 );
 /// Steps from one queue to the next, so that the number of tasks does not matter.
@@ -70,7 +70,7 @@ pub(super) const DELAYED: &str = concat!(
 pub(super) const CHILDREN: &str = concat!(
     "SELECT ",
     hot!(),
-    " FROM task t WHERE t.parent = $1 AND t.ord > $2 ORDER BY t.ord LIMIT $3"
+    " FROM entry e JOIN task t ON t.ord = e.ord WHERE e.parent = $1 AND e.ord > $2 ORDER BY e.ord LIMIT $3"
 );
 pub(super) const WAITERS: &str =
     "SELECT t.uid FROM dep d JOIN task t ON t.ord = d.waiter WHERE d.child = $1 ORDER BY d.waiter";
@@ -78,30 +78,40 @@ pub(super) const KEYED_MESSAGE: &str = concat!(said!(), "WHERE m.task = $1 AND m
 
 /// The time by the server's clock, in milliseconds.
 pub(super) const NOW: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
-/// What the transaction begins with: nobody else writes until it ends, and time goes on until it begins.
-pub(super) const LOCK: &str = "SELECT s.last_seq, s.last_ord, (extract(epoch FROM clock_timestamp()) * 1000)::bigint \
-     FROM (SELECT last_seq, last_ord FROM state WHERE id = 1 FOR UPDATE) s";
-/// What it ends with: the numbers that were given, and how many tasks are in each status, changed by so
-/// many, in the order of their life.
-pub(super) const STATE: &str = "UPDATE state SET last_seq = $1, last_ord = $2, preparing = preparing + $3, \
-     ready = ready + $4, running = running + $5, blocked = blocked + $6, completed = completed + $7, \
-     failed = failed + $8, cancelled = cancelled + $9 WHERE id = 1";
+/// What the transaction begins with: nobody else writes until it ends, and time goes on until it begins. It also
+/// tells which transaction wrote last.
+macro_rules! lock {
+    () => {
+        "SELECT s.last_seq, s.last_ord, (extract(epoch FROM clock_timestamp()) * 1000)::bigint, s.turn \
+         FROM (SELECT last_seq, last_ord, xmin::text::bigint AS turn FROM state WHERE id = 1 FOR UPDATE) s"
+    };
+}
+pub(super) const LOCK: &str = lock!();
+pub(super) const BEGIN_HASTY: &str = concat!("BEGIN; SET LOCAL synchronous_commit = off; ", lock!());
+pub(super) const BEGIN_CAREFUL: &str = concat!("BEGIN; SET LOCAL synchronous_commit = on; ", lock!());
+/// What it ends with: the numbers that were given, how many tasks are in each status, changed by so many, in the order
+/// of their life, changed tasks and events. A function does it, so that it is one journey, and a transaction by itself.
+pub(super) const SETTLE: &str = "SELECT turn, ms FROM settle($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, \
+     $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34)";
 /// Tasks by their ids, and whether anybody waits for them.
 pub(super) const BY_IDS: &str = concat!(
     "SELECT ",
     hot!(),
-    ", EXISTS (SELECT 1 FROM dep d WHERE d.child = t.ord) FROM task t WHERE t.uid = ANY($1::bytea[])"
+    ", EXISTS (SELECT 1 FROM dep d WHERE d.child = t.ord) \
+     FROM entry e JOIN task t ON t.ord = e.ord WHERE e.uid = ANY($1::bytea[])"
 );
 /// New tasks, a column an array.
 pub(super) const INSERT: &str = "INSERT INTO task (ord, uid, root, parent, depth, kind, queue, status, priority, \
      ready_seq, handler, lease_epoch, lease_until, attempt, max_attempts, crash_count, run_after, deadline, \
      cancel_requested, open_children, waiting_on, gather, gather_failed, messages, version, created_at, \
-     updated_at, finished_at, ckey, ckey_max, gated, holds, purging, idem_key) SELECT * FROM unnest($1::int8[], \
+     updated_at, finished_at, ckey, ckey_max, gated, holds, purging) SELECT * FROM unnest($1::int8[], \
      $2::bytea[], $3::bytea[], $4::bytea[], $5::int8[], $6::text[], $7::text[], $8::int8[], $9::int8[], \
      $10::int8[], $11::text[], $12::int8[], $13::int8[], $14::int8[], $15::int8[], $16::int8[], $17::int8[], \
      $18::int8[], $19::bool[], $20::int8[], $21::int8[], $22::int8[], $23::bool[], $24::int8[], $25::int8[], \
-     $26::int8[], $27::int8[], $28::int8[], $29::text[], $30::int8[], $31::bool[], $32::int8[], $33::bool[], \
-     $34::text[])";
+     $26::int8[], $27::int8[], $28::int8[], $29::text[], $30::int8[], $31::bool[], $32::int8[], $33::bool[])";
+/// What never changes of new tasks, a column an array.
+pub(super) const INSERT_ENTRIES: &str = "INSERT INTO entry (ord, uid, root, parent, kind, queue, idem_key) SELECT * \
+     FROM unnest($1::int8[], $2::bytea[], $3::bytea[], $4::bytea[], $5::text[], $6::text[], $7::text[])";
 pub(super) const INSERT_BODIES: &str = "INSERT INTO task_body (task, title, spec, payload, result, error) \
      SELECT * FROM unnest($1::int8[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[])";
 /// Changed tasks, a column an array.
@@ -155,15 +165,16 @@ pub(super) const IMPATIENT: &str = "SELECT task, primitive, place, units, until,
      WHERE until IS NOT NULL AND until <= $1 ORDER BY until, task LIMIT $2";
 pub(super) const FIRST_ITEM: &str = "SELECT place, body FROM item WHERE queue = $1 ORDER BY place LIMIT 1";
 
-pub(super) const OPEN_IN_TREE: &str =
-    "SELECT uid FROM task WHERE root = $1 AND status < 4 ORDER BY ord LIMIT 1";
-pub(super) const NEWEST_IN_TREE: &str = "SELECT ord, status FROM task WHERE root = $1 \
-     ORDER BY ord DESC LIMIT $2";
+pub(super) const OPEN_IN_TREE: &str = "SELECT t.uid FROM entry e JOIN task t ON t.ord = e.ord \
+     WHERE e.root = $1 AND t.status < 4 ORDER BY e.ord LIMIT 1";
+pub(super) const NEWEST_IN_TREE: &str = "SELECT e.ord, t.status FROM entry e JOIN task t ON t.ord = e.ord \
+     WHERE e.root = $1 ORDER BY e.ord DESC LIMIT $2";
 /// What goes with the tasks of a tree from a place of creation on, and at last the tasks.
-pub(super) const PURGE: [&str; 5] = [
-    "DELETE FROM message WHERE task IN (SELECT ord FROM task WHERE root = $1 AND ord >= $2)",
-    "DELETE FROM event WHERE task IN (SELECT uid FROM task WHERE root = $1 AND ord >= $2)",
-    "DELETE FROM step WHERE task IN (SELECT ord FROM task WHERE root = $1 AND ord >= $2)",
-    "DELETE FROM task_body WHERE task IN (SELECT ord FROM task WHERE root = $1 AND ord >= $2)",
-    "DELETE FROM task WHERE root = $1 AND ord >= $2",
+pub(super) const PURGE: [&str; 6] = [
+    "DELETE FROM message WHERE task IN (SELECT ord FROM entry WHERE root = $1 AND ord >= $2)",
+    "DELETE FROM event WHERE task IN (SELECT uid FROM entry WHERE root = $1 AND ord >= $2)",
+    "DELETE FROM step WHERE task IN (SELECT ord FROM entry WHERE root = $1 AND ord >= $2)",
+    "DELETE FROM task_body WHERE task IN (SELECT ord FROM entry WHERE root = $1 AND ord >= $2)",
+    "DELETE FROM task WHERE ord IN (SELECT ord FROM entry WHERE root = $1 AND ord >= $2)",
+    "DELETE FROM entry WHERE root = $1 AND ord >= $2",
 ];

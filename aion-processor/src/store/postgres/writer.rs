@@ -4,6 +4,10 @@
 //! it reads cannot change, the engine decides as if it were alone, no two writers wait for each other in a
 //! circle, and the order of events is the order of commits. While one writer waits, its next group grows.
 //!
+//! What the writer has read or written serves its next transaction, as long as nobody else has written: a group that
+//! needs no more than that is one statement, which commits by itself, and which comes to nothing if it was wrong; then
+//! the group is tried once more from the start.
+//!
 //! A statement that fails undoes its whole transaction; then each operation is tried in a transaction of its
 //! own. When the server is gone, nobody knows whether the last group was committed, and nothing is tried again.
 
@@ -17,7 +21,8 @@ use tokio::sync::{broadcast, mpsc};
 use super::codec::storage;
 use super::room::Room;
 use super::touched::touched;
-use super::tx::Tx;
+use super::known::Known;
+use super::tx::{Begin, Tx};
 use crate::store::group::{Answer, Job, Unit};
 use crate::{ClaimOrder, Durability, Error, Limits, Result, Wake};
 
@@ -32,6 +37,8 @@ pub(super) struct Writer {
     pub(super) pool: PgPool,
     /// The connection that it writes by, once it has one.
     pub(super) conn: Option<PoolConnection<Postgres>>,
+    /// What its last transaction left.
+    pub(super) known: Option<Known>,
     /// Instead of the server's clock.
     pub(super) clock: Option<Arc<dyn Clock>>,
     pub(super) limits: Limits,
@@ -153,20 +160,53 @@ impl Writer {
         conn: &mut PgConnection,
         units: &[Unit<'_>],
     ) -> Result<(Vec<Result<Answer>>, Wake)> {
-        execute(conn, begin(self.at_least, units)).await?;
-        let mut tx = Tx::begin(conn).await?;
-        let answers = self.work(&mut tx, units).await?;
-        if tx.writes == 0 {
+        let begin = begin(self.at_least, units);
+        if let Some(known) = self.known.take_if(|known| known.turn.is_fresh()) {
+            let made = self.attempt(Tx::resume(conn, begin, known), units).await?;
+            if let Some(made) = made {
+                return Ok(made);
+            }
             execute(conn, "ROLLBACK").await?;
-            return Ok((answers, Wake::default()));
         }
-        tx.finish().await?;
+        let known = self.known.take();
+        let tx = Tx::begin(conn, begin, known).await?;
+        self.attempt(tx, units).await?.ok_or_else(Error::gone)
+    }
+
+    /// Nothing, and nothing was done, if the transaction went by what had changed.
+    async fn attempt(
+        &mut self,
+        mut tx: Tx<'_>,
+        units: &[Unit<'_>],
+    ) -> Result<Option<(Vec<Result<Answer>>, Wake)>> {
+        let worked = self.work(&mut tx, units).await;
+        if tx.stale {
+            return Ok(None);
+        }
+        let answers = worked?;
+        if tx.writes == 0 {
+            // Also what was refused must have been refused by what is so.
+            let asked = tx.server().await.map(drop);
+            if tx.stale {
+                return Ok(None);
+            }
+            asked?;
+            execute(tx.server().await?, "ROLLBACK").await?;
+            self.known = tx.unwritten();
+            return Ok(Some((answers, Wake::default())));
+        }
+        let finished = tx.finish().await;
+        if tx.stale {
+            return Ok(None);
+        }
+        let Some(turn) = finished? else { return Ok(None) };
+        tx.commit().await?;
         let wake = Wake {
             last_seq: tx.last_seq,
             ready: tx.ready,
         };
-        execute(conn, "COMMIT").await?;
-        Ok((answers, wake))
+        self.known = Known::of(tx, turn);
+        Ok(Some((answers, wake)))
     }
 
     async fn work(&mut self, tx: &mut Tx<'_>, units: &[Unit<'_>]) -> Result<Vec<Result<Answer>>> {
@@ -205,11 +245,11 @@ fn wanted(unit: &Unit<'_>) -> u32 {
 }
 
 /// Begins a transaction that goes as far as its most careful unit asks for.
-fn begin(at_least: Durability, units: &[Unit<'_>]) -> &'static str {
+fn begin(at_least: Durability, units: &[Unit<'_>]) -> Begin {
     let wanted = units.iter().map(|unit| unit.durability()).max();
     match wanted.unwrap_or(at_least).max(at_least) {
-        Durability::Process => "BEGIN; SET LOCAL synchronous_commit = off",
-        Durability::Power => "BEGIN; SET LOCAL synchronous_commit = on",
+        Durability::Process => Begin::Hasty,
+        Durability::Power => Begin::Careful,
     }
 }
 

@@ -160,6 +160,10 @@ async fn store_due(
     State(processor): State<Processor>,
     Json(due): Json<Due>,
 ) -> Result<Json<DueReport>, StoreProblem> {
+    if due.limit == 0 {
+        let why = "it must be at least 1".to_owned();
+        return Err(Error::Invalid { what: "limit", why }.into());
+    }
     at_most("limit", due.limit.into(), MAX_DUE.into())?;
     Ok(Json(processor.store().due(due.limit).await?))
 }

@@ -12,6 +12,7 @@ use futures::stream::{self, Stream, StreamExt};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use super::at_most;
 use super::problem::StoreProblem;
 use super::schemas::StoreHint;
 
@@ -22,6 +23,7 @@ use super::schemas::StoreHint;
 pub(crate) struct Since {
     /// The last event that the listener knows of; if there are later ones, the first hint comes at once.
     #[serde(default)]
+    #[param(maximum = 9_223_372_036_854_775_807_i64)]
     after: u64,
 }
 
@@ -35,12 +37,14 @@ pub(crate) struct Since {
     responses(
         (status = 200, description = "Hints", body = StoreHint, content_type = "text/event-stream"),
         (status = 400, description = "The parameter is no number", body = StoreProblem, content_type = "application/problem+json"),
+        (status = 422, description = "No event can have this number", body = StoreProblem, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn store_wake(
     State(processor): State<Processor>,
     Parameters(since): Parameters<Since>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, StoreProblem> {
+    at_most("after", since.after, i64::MAX.unsigned_abs())?;
     // Subscribed first, so that nothing falls between what there is and what comes.
     let coming = processor.wake();
     let there = there(&processor).await?;

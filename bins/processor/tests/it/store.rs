@@ -229,6 +229,7 @@ async fn refusals_are_problems_with_an_error() {
             "over_limit",
         ),
         ("due", json!({"limit": 10_001}), 422, "over_limit"),
+        ("due", json!({"limit": 0}), 422, "invalid"),
     ];
     for (path, body, wanted, code) in cases {
         let (status, problem) = client.post(&format!("/v1/store/{path}"), body).await;
@@ -240,4 +241,10 @@ async fn refusals_are_problems_with_an_error() {
         assert_eq!(problem["error"]["code"], code, "{problem}");
         fits("StoreProblem", &problem);
     }
+    let (status, problem) = client.get("/v1/store/wake?after=9223372036854775808").await;
+    assert_eq!(
+        (status.as_u16(), &problem["code"]),
+        (422, &json!("over_limit")),
+        "{problem}"
+    );
 }

@@ -231,7 +231,7 @@ async fn ended_trees_are_listed_and_removed() {
         assert_eq!(seen, roots);
         let (_, early) = client.get("/v1/ended-roots?before=1700000001000").await;
         assert_eq!(early["tasks"].as_array().unwrap().len(), 1);
-        for bad in ["cursor=e5", "cursor=zzz", "cursor=e-1.x", "limit=0"] {
+        for bad in ["cursor=e5", "cursor=zzz", "cursor=e-1.x", "limit=0", "before=-1"] {
             let found = problem(client.get(&format!("/v1/ended-roots?{bad}")).await);
             assert_eq!((found.0, found.1.as_str()), (422, "invalid"), "{bad}");
         }

@@ -28,7 +28,7 @@ const BY_ID: &str = concat!(
     hot!(),
     ", ",
     texts!(),
-    " FROM task t JOIN task_body b ON b.task = t.ord WHERE t.uid = $1"
+    " FROM entry e JOIN task t ON t.ord = e.ord JOIN task_body b ON b.task = t.ord WHERE e.uid = $1"
 );
 pub(super) const ENDED: &str = concat!(
     "SELECT ",
@@ -61,9 +61,9 @@ pub(super) const EVENTS: &str =
     "SELECT seq, task, root, kind, body, at FROM event WHERE seq > $1 ORDER BY seq LIMIT $2";
 pub(super) const EVENTS_OF: &str =
     "SELECT seq, task, root, kind, body, at FROM event WHERE task = $3 AND seq > $1 ORDER BY seq LIMIT $2";
-pub(super) const CHILDREN: &str = "SELECT status, count(*), \
-     sum(CASE WHEN status < 4 AND deadline < $2 THEN 1 ELSE 0 END) FROM task \
-     WHERE parent = $1 GROUP BY status";
+pub(super) const CHILDREN: &str = "SELECT t.status, count(*), \
+     sum(CASE WHEN t.status < 4 AND t.deadline < $2 THEN 1 ELSE 0 END) FROM entry e JOIN task t ON t.ord = e.ord \
+     WHERE e.parent = $1 GROUP BY t.status";
 
 /// Answers `query` at `now`; `full` says whether the server had no room.
 pub(super) async fn read(
@@ -160,7 +160,7 @@ impl Reader<'_> {
     }
 
     async fn copy(&self, task: TaskId) -> Result<Option<Box<TaskCopy>>> {
-        let sql = "SELECT idem_key, ckey, ckey_max FROM task WHERE uid = $1";
+        let sql = "SELECT e.idem_key, t.ckey, t.ckey_max FROM entry e JOIN task t ON t.ord = e.ord WHERE e.uid = $1";
         type Rest = (Option<String>, Option<String>, Option<i64>);
         let statement = sqlx::query_as::<_, Rest>(sql).bind(task.as_bytes().to_vec());
         let rest = statement.fetch_optional(self.pool).await.map_err(storage)?;
@@ -181,7 +181,7 @@ impl Reader<'_> {
     /// The place of a task in the order of creation.
     async fn ord(&self, task: TaskId) -> Result<i64> {
         let statement =
-            sqlx::query_scalar("SELECT ord FROM task WHERE uid = $1").bind(task.as_bytes().to_vec());
+            sqlx::query_scalar("SELECT ord FROM entry WHERE uid = $1").bind(task.as_bytes().to_vec());
         statement
             .fetch_optional(self.pool)
             .await

@@ -13,8 +13,11 @@ const RECORD: &str = concat!(
     hot!(),
     ", ",
     texts!(),
-    " FROM task t JOIN task_body b ON b.task = t.ord WHERE "
+    " FROM "
 );
+/// What a search looks at: it walks an index of `entry` where one of its columns is asked for, or else one of `task`.
+const BY_ENTRY: &str = "entry e JOIN task t ON t.ord = e.ord JOIN task_body b ON b.task = t.ord WHERE e.ord";
+const BY_TASK: &str = "task t JOIN task_body b ON b.task = t.ord WHERE t.ord";
 
 impl Reader<'_> {
     /// One keyset query for each status, merged: each walks its index in order.
@@ -98,11 +101,9 @@ impl Reader<'_> {
 
     /// The last task that is looked at, if there are more behind it.
     async fn end_of_sift(&self, query: &TaskQuery, from: Option<u64>) -> Result<Option<i64>> {
-        let mut sql = QueryBuilder::new("SELECT t.ord FROM task t WHERE ");
+        let mut sql = QueryBuilder::new("SELECT t.ord FROM ");
         filter_all(&mut sql, query, from);
-        sql.push(" ORDER BY t.ord ")
-            .push(direction(query))
-            .push(" LIMIT 2 OFFSET ");
+        sql.push(order(query)).push(" LIMIT 2 OFFSET ");
         let statement = sql.push_bind(i64::from(SIFT) - 1).build_query_scalar();
         let ends: Vec<i64> = statement.fetch_all(self.pool).await.map_err(storage)?;
         Ok(ends.first().copied().filter(|_| ends.len() > 1))
@@ -130,11 +131,9 @@ fn looked_at(query: &TaskQuery, from: Option<u64>) -> QueryBuilder<Postgres> {
     let end = query.created_to.map_or(i64::MAX, Timestamp::as_ms);
     sql.push(") AND t.created_at >= ").push_bind(start);
     sql.push(" AND t.created_at < ").push_bind(end);
-    sql.push(") AS hit FROM task t JOIN task_body b ON b.task = t.ord WHERE ");
+    sql.push(") AS hit FROM ");
     filter_all(&mut sql, query, from);
-    sql.push(" ORDER BY t.ord ")
-        .push(direction(query))
-        .push(" LIMIT ");
+    sql.push(order(query)).push(" LIMIT ");
     sql.push_bind(i64::from(SIFT)).push(") s WHERE hit");
     sql
 }
@@ -162,41 +161,48 @@ pub(in crate::store::postgres) fn search(
 ) -> QueryBuilder<Postgres> {
     let mut sql = QueryBuilder::new(RECORD);
     filter(&mut sql, query, status, from);
-    sql.push(" ORDER BY t.ord ")
-        .push(direction(query))
+    sql.push(order(query))
         .push(" LIMIT ")
         .push_bind(i64::from(limit) + 1);
     sql
 }
 
-const fn direction(query: &TaskQuery) -> &'static str {
-    match query.order {
-        Order::Oldest => "ASC",
-        Order::Newest => "DESC",
+/// Whether an index of `entry` has what is asked for, as those of `task` have statuses.
+const fn by_entry(query: &TaskQuery) -> bool {
+    query.parent.is_some() || query.root.is_some() || query.kind.is_some() || query.queue.is_some()
+}
+
+const fn order(query: &TaskQuery) -> &'static str {
+    match (by_entry(query), query.order) {
+        (true, Order::Oldest) => " ORDER BY e.ord ASC",
+        (true, Order::Newest) => " ORDER BY e.ord DESC",
+        (false, Order::Oldest) => " ORDER BY t.ord ASC",
+        (false, Order::Newest) => " ORDER BY t.ord DESC",
     }
 }
 
-/// Everything but text and time.
+/// Where to look, and everything but text and time.
 fn filter(sql: &mut QueryBuilder<Postgres>, query: &TaskQuery, status: Option<Status>, from: Option<u64>) {
     let (compare, start) = match query.order {
         Order::Oldest => (" > ", 0),
         Order::Newest => (" < ", i64::MAX),
     };
-    sql.push("t.ord").push(compare).push_bind(from.map_or(start, int));
+    sql.push(if by_entry(query) { BY_ENTRY } else { BY_TASK });
+    sql.push(compare).push_bind(from.map_or(start, int));
     if let Some(parent) = query.parent {
-        sql.push(" AND t.parent = ").push_bind(parent.as_bytes().to_vec());
+        sql.push(" AND e.parent = ").push_bind(parent.as_bytes().to_vec());
     }
     if let Some(root) = query.root {
-        sql.push(" AND t.root = ").push_bind(root.as_bytes().to_vec());
+        sql.push(" AND e.root = ").push_bind(root.as_bytes().to_vec());
     }
     if let Some(status) = status {
         sql.push(" AND t.status = ").push_bind(status as i64);
     }
     if let Some(kind) = &query.kind {
-        sql.push(" AND t.kind = ").push_bind(text(kind));
+        sql.push(" AND e.kind = ").push_bind(text(kind));
     }
     if let Some(queue) = &query.queue {
-        sql.push(" AND t.queue = ").push_bind(text(queue));
+        sql.push(" AND e.queue = ").push_bind(text(queue));
     }
     if let Some(handler) = &query.handler {
         sql.push(" AND t.handler = ").push_bind(text(handler.as_str()));
