@@ -35,6 +35,7 @@ pub async fn costs(dir: &Path, rows: usize) -> Result<Costs> {
     let (parent, children) = gathered(&processor).await?;
     let teller = told(&processor, rows).await?;
     fill(&processor, rows, 64).await?;
+    flush(dir)?;
     let claim = claim_of("timer")?;
     let (mut claims, mut gathers, mut pages) = (Vec::new(), Vec::new(), Vec::new());
     for (at, child) in children.into_iter().enumerate() {
@@ -62,6 +63,14 @@ pub async fn costs(dir: &Path, rows: usize) -> Result<Costs> {
         gather: median(gathers),
         page: median(pages),
     })
+}
+
+/// Waits until the disk has what was filled in, for its writing is not what is timed.
+fn flush(dir: &Path) -> Result<()> {
+    let flushed = ["processor.db", "processor.db-wal"]
+        .iter()
+        .try_for_each(|name| std::fs::File::open(dir.join(name))?.sync_all());
+    flushed.map_err(|error| aion_processor::Error::Corrupt(error.to_string()))
 }
 
 async fn open(dir: &Path) -> Result<Processor> {

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use aion_processor::{
     CancelMode, ClaimReq, Done, Error, EventPage, EventQuery, NewMessage, NewTask, Op, Page, PostgresOptions,
-    PostgresTaskStore, Processor, Query, Start, TaskQuery, TaskStore, Write, task_store_tests, webhook_store_tests,
+    PostgresTaskStore, Processor, Query, Start, TaskQuery, TaskStore, Write, task_store_tests,
+    webhook_store_tests,
 };
 use aion_sql::testkit::TestDatabase;
 use aion_types::{Clock, HandlerId, Json, Role, Status, SystemClock, TaskId};

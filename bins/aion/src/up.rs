@@ -90,7 +90,11 @@ pub async fn up(
 /// Removes trees that have been kept for long enough, for as long as it is polled.
 async fn retire(node: &Node, kept: Option<Duration>) {
     match kept {
-        Some(kept) => Retention::new(node.processor().clone(), kept, None).run(RETIRE).await,
+        Some(kept) => {
+            Retention::new(node.processor().clone(), kept, None)
+                .run(RETIRE)
+                .await
+        }
         None => std::future::pending().await,
     }
 }

@@ -45,7 +45,10 @@ impl DeliveryRows for Tx<'_> {
 
     async fn delivery(&mut self, webhook: &str, seq: u64) -> Result<Option<Delivery>> {
         let statement = sqlx::query_scalar::<_, String>(DELIVERY).bind(text(webhook));
-        let found = statement.bind(int(seq)).fetch_optional(self.server().await?).await;
+        let found = statement
+            .bind(int(seq))
+            .fetch_optional(self.server().await?)
+            .await;
         found.map_err(storage)?.as_deref().map(from_text).transpose()
     }
 
@@ -76,7 +79,10 @@ impl DeliveryRows for Tx<'_> {
 
     async fn first_parked(&mut self, webhook: &str, task: TaskId) -> Result<Option<Delivery>> {
         let statement = sqlx::query_scalar::<_, String>(FIRST_PARKED).bind(text(webhook));
-        let found = statement.bind(bytes(task)).fetch_optional(self.server().await?).await;
+        let found = statement
+            .bind(bytes(task))
+            .fetch_optional(self.server().await?)
+            .await;
         found.map_err(storage)?.as_deref().map(from_text).transpose()
     }
 

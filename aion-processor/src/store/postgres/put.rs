@@ -195,7 +195,8 @@ pub(super) fn insert_bodies(rows: &[Row], made: &[Made]) -> Result<Statement<'st
 
 /// Changed tasks, and how they ended if that is short. An index is touched only where its columns have changed.
 pub(super) fn update(rows: &[Row], endings: &BTreeMap<u64, Ending>) -> Statement<'static> {
-    bind_rows(sqlx::query(sql::UPDATE), rows, endings)
+    let rows: Vec<&Row> = rows.iter().collect();
+    bind_rows(sqlx::query(sql::UPDATE), &rows, endings)
 }
 
 /// The end of a transaction: its state, changed tasks, how they ended, which must be short, and events.
@@ -211,23 +212,60 @@ pub(super) fn settle(
         .bind(int(state.last_seq))
         .bind(int(state.last_ord))
         .bind(state.tally.to_vec());
-    bind_events(bind_rows(statement, rows, endings), events)
+    let (plain, rest): (Vec<&Row>, Vec<&Row>) = rows.iter().partition(|row| is_plain(row, endings));
+    let statement = bind_events(bind_rows(statement, &rest, endings), events);
+    bind_plain(statement, &plain, endings)
+}
+
+/// Whether all that most tasks never have is as it was when the task was new.
+fn is_plain(row: &Row, endings: &BTreeMap<u64, Ending>) -> bool {
+    let asked = row.cancel_requested || row.gated || row.purging;
+    let waits = row.open_children > 0 || row.waiting_on > 0 || row.gather.is_some() || row.gather_failed;
+    let failed = endings.get(&row.ord).is_some_and(Ending::has_error);
+    !asked && !waits && !failed && row.messages == 0 && row.holds == 0
+}
+
+fn result(row: &Row, endings: &BTreeMap<u64, Ending>) -> Option<String> {
+    let text = endings.get(&row.ord).and_then(|ending| ending.result.as_ref());
+    text.filter(is_near).cloned()
+}
+
+/// Tasks of which only that has changed which changes of each.
+fn bind_plain(
+    statement: Statement<'static>,
+    rows: &[&Row],
+    endings: &BTreeMap<u64, Ending>,
+) -> Statement<'static> {
+    statement
+        .bind(column(rows, |row| int(row.ord)))
+        .bind(column(rows, |row| row.status as i64))
+        .bind(column(rows, |row| int(row.ready_seq)))
+        .bind(column(rows, |row| handler(row)))
+        .bind(column(rows, |row| int(row.lease_epoch)))
+        .bind(column(rows, |row| ms(row.lease_until)))
+        .bind(column(rows, |row| i64::from(row.attempt)))
+        .bind(column(rows, |row| i64::from(row.crash_count)))
+        .bind(column(rows, |row| ms(row.run_after)))
+        .bind(column(rows, |row| int(row.version)))
+        .bind(column(rows, |row| row.updated_at.as_ms()))
+        .bind(column(rows, |row| ms(row.finished_at)))
+        .bind(column(rows, |row| result(row, endings)))
 }
 
 fn bind_rows(
     statement: Statement<'static>,
-    rows: &[Row],
+    rows: &[&Row],
     endings: &BTreeMap<u64, Ending>,
 ) -> Statement<'static> {
-    let near = |row: &Row, text: fn(&Ending) -> &Option<String>| {
-        let text = endings.get(&row.ord).and_then(|ending| text(ending).as_ref());
+    let error = |row: &Row| {
+        let text = endings.get(&row.ord).and_then(|ending| ending.error.as_ref());
         text.filter(is_near).cloned()
     };
     statement
         .bind(column(rows, |row| int(row.ord)))
         .bind(column(rows, |row| row.status as i64))
         .bind(column(rows, |row| int(row.ready_seq)))
-        .bind(column(rows, handler))
+        .bind(column(rows, |row| handler(row)))
         .bind(column(rows, |row| int(row.lease_epoch)))
         .bind(column(rows, |row| ms(row.lease_until)))
         .bind(column(rows, |row| i64::from(row.attempt)))
@@ -245,8 +283,8 @@ fn bind_rows(
         .bind(column(rows, |row| row.gated))
         .bind(column(rows, |row| i64::from(row.holds)))
         .bind(column(rows, |row| row.purging))
-        .bind(column(rows, |row| near(row, |ending| &ending.result)))
-        .bind(column(rows, |row| near(row, |ending| &ending.error)))
+        .bind(column(rows, |row| result(row, endings)))
+        .bind(column(rows, |row| error(row)))
 }
 
 pub(super) fn update_bodies(endings: &[(u64, Ending)]) -> Statement<'static> {

@@ -11,9 +11,8 @@ use super::tx::Tx;
 use crate::engine::row::{Body, Row};
 use crate::{ClaimReq, Result};
 
-/// How many times what is wanted is searched for, and how much at most.
-const AHEAD: u32 = 8;
-const MOST: u32 = 512;
+/// How many tasks are searched for at once, if that is more than is wanted.
+const AHEAD: u32 = 512;
 /// Bytes of texts that one list holds ready.
 const BYTES: usize = 4 << 20;
 /// Tasks in all lists together; then all are forgotten.
@@ -69,12 +68,11 @@ impl Shelf {
         self.ids.contains(&id)
     }
 
-    /// How many tasks to search for.
+    /// How many tasks to search for: more than is wanted as soon as it is known how large they are.
     fn ahead(&self, max: u32) -> u32 {
-        let wanted = max.max(self.wanted);
         let room = BYTES.checked_div(self.bytes_each).unwrap_or_default();
-        let most = u32::try_from(room).unwrap_or(MOST).min(MOST);
-        wanted.saturating_mul(AHEAD).min(most).max(wanted)
+        let room = u32::try_from(room).unwrap_or(AHEAD);
+        room.min(AHEAD).max(max).max(self.wanted)
     }
 
     fn add(&mut self, filter: Filter, list: List, bytes: usize) {

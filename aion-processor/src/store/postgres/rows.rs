@@ -32,7 +32,10 @@ impl Rows for Tx<'_> {
         let statement = sqlx::query_scalar::<_, Vec<u8>>(sql::KEYED)
             .bind(parent)
             .bind(text(key));
-        let found = statement.fetch_optional(self.server().await?).await.map_err(storage)?;
+        let found = statement
+            .fetch_optional(self.server().await?)
+            .await
+            .map_err(storage)?;
         match found {
             Some(id) => self.find(codec::task_id(&id)?).await,
             None => Ok(None),
@@ -196,14 +199,20 @@ impl Rows for Tx<'_> {
     async fn open_in_tree(&mut self, root: TaskId) -> Result<Option<TaskId>> {
         self.flush_tasks().await?;
         let statement = sqlx::query_scalar::<_, Vec<u8>>(sql::OPEN_IN_TREE).bind(bytes(root));
-        let found = statement.fetch_optional(self.server().await?).await.map_err(storage)?;
+        let found = statement
+            .fetch_optional(self.server().await?)
+            .await
+            .map_err(storage)?;
         found.map(|bytes| codec::task_id(&bytes)).transpose()
     }
 
     async fn purge(&mut self, root: TaskId, max: u32) -> Result<u32> {
         self.flush().await?;
         let statement = sqlx::query_as::<_, (i64, i64)>(sql::NEWEST_IN_TREE).bind(bytes(root));
-        let newest = statement.bind(i64::from(max)).fetch_all(self.server().await?).await;
+        let newest = statement
+            .bind(i64::from(max))
+            .fetch_all(self.server().await?)
+            .await;
         let newest = newest.map_err(storage)?;
         let Some((from, _)) = newest.last() else {
             return Ok(0);

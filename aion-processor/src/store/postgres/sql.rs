@@ -92,7 +92,8 @@ pub(super) const BEGIN_CAREFUL: &str = concat!("BEGIN; SET LOCAL synchronous_com
 /// What it ends with: the numbers that were given, how many tasks are in each status, changed by so many, in the order
 /// of their life, changed tasks and events. A function does it, so that it is one journey, and a transaction by itself.
 pub(super) const SETTLE: &str = "SELECT turn, ms FROM settle($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, \
-     $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34)";
+     $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, \
+     $35, $36, $37, $38, $39, $40, $41, $42, $43, $44, $45, $46, $47)";
 /// Tasks by their ids, and whether anybody waits for them.
 pub(super) const BY_IDS: &str = concat!(
     "SELECT ",

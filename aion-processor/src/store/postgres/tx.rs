@@ -96,7 +96,11 @@ async fn first(sql: &'static str, conn: &mut PgConnection) -> std::result::Resul
 
 impl<'c> Tx<'c> {
     /// Keeps everybody else from writing until the transaction ends.
-    pub(super) async fn begin(conn: &'c mut PgConnection, begin: Begin, known: Option<Known>) -> Result<Self> {
+    pub(super) async fn begin(
+        conn: &'c mut PgConnection,
+        begin: Begin,
+        known: Option<Known>,
+    ) -> Result<Self> {
         let (last_seq, last_ord, turn) = lock(conn, begin).await?;
         let known = known.filter(|known| known.turn.number == turn.number);
         let known = known.unwrap_or_else(|| Known {
@@ -180,7 +184,10 @@ impl<'c> Tx<'c> {
     }
 
     pub(super) async fn one(&mut self, statement: Statement<'_>) -> Result<Option<PgRow>> {
-        statement.fetch_optional(self.server().await?).await.map_err(storage)
+        statement
+            .fetch_optional(self.server().await?)
+            .await
+            .map_err(storage)
     }
 
     pub(super) async fn all(&mut self, statement: Statement<'_>) -> Result<Vec<PgRow>> {

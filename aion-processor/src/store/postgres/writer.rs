@@ -19,9 +19,9 @@ use sqlx::{PgConnection, PgPool, Postgres};
 use tokio::sync::{broadcast, mpsc};
 
 use super::codec::storage;
+use super::known::Known;
 use super::room::Room;
 use super::touched::touched;
-use super::known::Known;
 use super::tx::{Begin, Tx};
 use crate::store::group::{Answer, Job, Unit};
 use crate::{ClaimOrder, Durability, Error, Limits, Result, Wake};

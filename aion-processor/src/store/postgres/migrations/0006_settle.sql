@@ -5,7 +5,9 @@ CREATE FUNCTION settle(
     BIGINT, BOOLEAN, BIGINT, BIGINT, BIGINT[],
     BIGINT[], BIGINT[], BIGINT[], TEXT[], BIGINT[], BIGINT[], BIGINT[], BIGINT[], BIGINT[], BOOLEAN[], BIGINT[], BIGINT[],
     BIGINT[], BOOLEAN[], BIGINT[], BIGINT[], BIGINT[], BIGINT[], BOOLEAN[], BIGINT[], BOOLEAN[], TEXT[], TEXT[],
-    BIGINT[], BYTEA[], BYTEA[], TEXT[], TEXT[], BIGINT[]
+    BIGINT[], BYTEA[], BYTEA[], TEXT[], TEXT[], BIGINT[],
+    BIGINT[], BIGINT[], BIGINT[], TEXT[], BIGINT[], BIGINT[], BIGINT[], BIGINT[], BIGINT[], BIGINT[], BIGINT[], BIGINT[],
+    TEXT[]
 ) RETURNS TABLE (turn BIGINT, ms BIGINT) LANGUAGE plpgsql AS $settle$
 #variable_conflict use_column
 DECLARE
@@ -35,6 +37,18 @@ BEGIN
          $22::int8[], $23::int8[], $24::bool[], $25::int8[], $26::bool[], $27::text[], $28::text[]) AS u (ord, status, ready_seq, handler,
          lease_epoch, lease_until, attempt, crash_count, run_after, cancel_requested, open_children, waiting_on,
          gather, gather_failed, messages, version, updated_at, finished_at, gated, holds, purging, result, error)
+         WHERE t.ord = u.ord;
+    END IF;
+    -- Most tasks have none of what is set to nothing here, so that less has to be sent.
+    IF cardinality($35) > 0 THEN
+        UPDATE task t SET status = u.status, ready_seq = u.ready_seq, handler = u.handler,
+         lease_epoch = u.lease_epoch, lease_until = u.lease_until, attempt = u.attempt, crash_count = u.crash_count,
+         run_after = u.run_after, cancel_requested = false, open_children = 0, waiting_on = 0, gather = NULL,
+         gather_failed = false, messages = 0, version = u.version, updated_at = u.updated_at,
+         finished_at = u.finished_at, gated = false, holds = 0, purging = false, result = coalesce(u.result, t.result)
+         FROM unnest($35::int8[], $36::int8[], $37::int8[], $38::text[], $39::int8[], $40::int8[], $41::int8[],
+         $42::int8[], $43::int8[], $44::int8[], $45::int8[], $46::int8[], $47::text[]) AS u (ord, status, ready_seq,
+         handler, lease_epoch, lease_until, attempt, crash_count, run_after, version, updated_at, finished_at, result)
          WHERE t.ord = u.ord;
     END IF;
     IF cardinality($29) > 0 THEN

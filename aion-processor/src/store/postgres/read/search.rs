@@ -8,13 +8,7 @@ use crate::store::postgres::codec::{self, HOT, hot, int, storage, text, texts};
 use crate::store::{SIFT, page_size};
 use crate::{Cursor, Order, Result, TaskPage, TaskQuery};
 
-const RECORD: &str = concat!(
-    "SELECT ",
-    hot!(),
-    ", ",
-    texts!(),
-    " FROM "
-);
+const RECORD: &str = concat!("SELECT ", hot!(), ", ", texts!(), " FROM ");
 /// What a search looks at: it walks an index of `entry` where one of its columns is asked for, or else one of `task`.
 const BY_ENTRY: &str = "entry e JOIN task t ON t.ord = e.ord JOIN task_body b ON b.task = t.ord WHERE e.ord";
 const BY_TASK: &str = "task t JOIN task_body b ON b.task = t.ord WHERE t.ord";
