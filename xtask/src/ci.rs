@@ -31,6 +31,8 @@ enum Stage {
     Clippy,
     /// The tests
     Test,
+    /// The tests of the machine as an ordinary user
+    Sandbox,
     /// The vector kernels under AddressSanitizer
     Kernels,
     /// Documentation without a warning
@@ -108,6 +110,7 @@ impl Stage {
             )
             .map(quiet),
             Self::Test => test(root),
+            Self::Sandbox => script(root, ".ci/sandbox"),
             Self::Kernels => script(root, ".ci/kernels"),
             Self::Doc => doc(root).map(quiet),
             Self::Benches => cargo(root, &["test", "--locked", "--workspace", "--bench", "*"]).map(quiet),

@@ -5,6 +5,7 @@
 //! because the execution was killed or dropped or the service died, the supervisor kills everything and ends.
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -19,13 +20,14 @@ use super::bridge::{Bridge, Receiving};
 use super::cgroup::Group;
 use super::env;
 use super::root::Root;
+use super::trial::{Bait, Tried};
 use super::{LocalOptions, Shared, Supervisor};
 use crate::exec::{MAX_GRACE_MS, MAX_OUTPUT_BYTES, MAX_REPLAY_BYTES, MAX_WALL_MS};
 use crate::network::Proxy;
 use crate::supervisor::{self, Outlet, Plan, Report, Surroundings, word};
 use crate::{
-    Error, ExecFeed, ExecRequest, ExecStatus, Execution, KillReason, Namespaces, NetworkPolicy,
-    NetworkRequest, OutputStream, Result,
+    Error, ExecFeed, ExecLimits, ExecRequest, ExecStatus, Execution, KillReason, Namespaces, NetworkPolicy,
+    NetworkRequest, OutputStream, RelPath, Result, Tier,
 };
 
 /// How long outputs are read after everything has ended, and how long a late supervisor may take to end.
@@ -34,6 +36,10 @@ const MAX_ARGV: usize = 1024;
 const MAX_ARG_BYTES: usize = 128 << 10;
 const MAX_STDIN_BYTES: usize = 16 << 20;
 const MAX_REPORT_BYTES: u64 = 64 << 10;
+
+/// The gap of an execution that something outlived.
+pub(super) const SURVIVED: &str = "processes: the outputs were still open after everything had ended";
+const TRIAL_MS: u64 = 10_000;
 
 /// Why namespaces are of no use on this host, once that has been seen.
 pub(crate) type NoNamespaces = OnceLock<String>;
@@ -59,6 +65,48 @@ pub(super) async fn start(
 }
 
 async fn run(shared: &Shared, mut plan: Plan, request: &ExecRequest, feed: &ExecFeed) -> Result<ExecStatus> {
+    let tried = tried(shared, &plan).await?;
+    if !tried.leaks.is_empty() && plan.required > Tier::Limits {
+        let gaps = tried.leaks.clone();
+        return Err(Error::ConfinementUnavailable { gaps });
+    }
+    plan.gaps.extend(tried.leaks.iter().cloned());
+    prepare(shared, &mut plan);
+    let group = group(shared, &mut plan).await?;
+    let status = attempts(shared, &mut plan, request, feed).await?;
+    match group.as_ref().and_then(Group::ending) {
+        Some(ending) => Ok(status.with_ending(ending)),
+        None => Ok(status),
+    }
+}
+
+/// What came of attacking our own walls, which happens once, before anything is executed.
+pub(super) async fn tried<'s>(shared: &'s Shared, plan: &Plan) -> Result<&'s Tried> {
+    shared
+        .tried
+        .get_or_try_init(|| try_walls(shared, plan.clone()))
+        .await
+}
+
+async fn try_walls(shared: &Shared, mut plan: Plan) -> Result<Tried> {
+    let bait = Bait::lay(Path::new(&plan.root), &shared.options);
+    let bait = bait.map_err(|e| Error::supervisor(format!("no bait can be laid out for a trial: {e}")))?;
+    let request = ExecRequest::new(["true"])
+        .with_limits(ExecLimits::default().with_wall_ms(TRIAL_MS).with_grace_ms(0))
+        .with_network(NetworkRequest::Off)
+        .with_replay_bytes(0);
+    plan.limits = request.limits.clone();
+    plan.cwd = RelPath::root();
+    plan.outlet = Outlet::None;
+    plan.trial = Some(bait.trial.clone());
+    prepare(shared, &mut plan);
+    let (execution, feed) = Execution::channel(&request);
+    let status = attempts(shared, &mut plan, &request, &feed).await?;
+    feed.finish(Ok(status));
+    Ok(Tried::of(execution.wait().await?))
+}
+
+fn prepare(shared: &Shared, plan: &mut Plan) {
     let missing = &shared.no_namespaces;
     if let Some(bubblewrap) = &shared.options.bubblewrap {
         plan.gaps.extend(bubblewrap.gaps.iter().cloned());
@@ -66,13 +114,7 @@ async fn run(shared: &Shared, mut plan: Plan, request: &ExecRequest, feed: &Exec
         plan.gaps
             .push("namespaces: turned off by the configuration".to_owned());
     } else if let Some(reason) = missing.get() {
-        do_without(&mut plan, reason);
-    }
-    let group = group(shared, &mut plan).await?;
-    let status = attempts(shared, &mut plan, request, feed).await?;
-    match group.as_ref().and_then(Group::ending) {
-        Some(ending) => Ok(status.with_ending(ending)),
-        None => Ok(status),
+        do_without(plan, reason);
     }
 }
 
@@ -155,13 +197,18 @@ async fn attempt(shared: &Shared, plan: &Plan, request: &ExecRequest, feed: &Exe
     };
     let (stdout, stderr) = (OutputStream::Stdout, OutputStream::Stderr);
     let outputs = async { tokio::join!(drain(out, feed, stdout), drain(err, feed, stderr)) };
-    let reports = finish_together(talk, outputs).await?;
+    let (reports, outputs) = finish_together(talk, outputs).await;
+    let reports = reports?;
     if let Some(Report::NoNamespaces { reason }) = reports.first() {
         shared.no_namespaces.get_or_init(|| reason.clone());
         return Ok(Attempt::NoNamespaces);
     }
     let network = proxy.map_or(Vec::new(), |proxy| proxy.take_decisions());
-    judge(request, reports).map(|status| Attempt::Ended(status.with_network(network)))
+    let mut status = judge(request, reports)?;
+    if outputs == Outputs::Open {
+        status.enforcement.gaps.push(SURVIVED.to_owned());
+    }
+    Ok(Attempt::Ended(status.with_network(network)))
 }
 
 /// Reads an output to its end, or until reading fails.
@@ -175,15 +222,22 @@ async fn drain(mut from: impl AsyncRead + Unpin, feed: &ExecFeed, stream: Output
     }
 }
 
+/// Whether anybody still holds the outputs of an execution that is over.
+#[derive(PartialEq, Eq)]
+enum Outputs {
+    Closed,
+    Open,
+}
+
 /// Waits for the conversation, and then a little for the rest of the outputs.
-async fn finish_together<T>(talk: impl Future<Output = T>, outputs: impl Future) -> T {
+async fn finish_together<T>(talk: impl Future<Output = T>, outputs: impl Future) -> (T, Outputs) {
     tokio::pin!(talk, outputs);
     tokio::select! {
-        talked = &mut talk => {
-            let _ = tokio::time::timeout(DRAIN_GRACE, outputs).await;
-            talked
-        }
-        _ = &mut outputs => talk.await,
+        talked = &mut talk => match tokio::time::timeout(DRAIN_GRACE, outputs).await {
+            Ok(_) => (talked, Outputs::Closed),
+            Err(_) => (talked, Outputs::Open),
+        },
+        _ = &mut outputs => (talk.await, Outputs::Closed),
     }
 }
 
@@ -242,7 +296,7 @@ fn check(request: &ExecRequest) -> Result<()> {
     Ok(())
 }
 
-fn plan(root: &Root, options: &LocalOptions, request: &ExecRequest) -> Result<Plan> {
+pub(super) fn plan(root: &Root, options: &LocalOptions, request: &ExecRequest) -> Result<Plan> {
     let host = root.host_path();
     let Some(root_path) = host.to_str() else {
         return Err(Error::supervisor("the root has a path that is not UTF-8"));
@@ -268,6 +322,7 @@ fn plan(root: &Root, options: &LocalOptions, request: &ExecRequest) -> Result<Pl
             None => Surroundings::Host,
             Some(_) => Surroundings::Bubblewrap,
         },
+        trial: None,
         gaps: Vec::new(),
     })
 }

@@ -12,6 +12,7 @@ mod limited;
 mod root;
 mod search;
 mod tree;
+mod trial;
 mod walk;
 mod watch;
 
@@ -20,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
 
 pub use self::beneath::Resolution;
 use self::files::FileLimits;
@@ -262,6 +263,8 @@ struct Shared {
     executions: Arc<Semaphore>,
     watches: Arc<Semaphore>,
     no_namespaces: exec::NoNamespaces,
+    /// What came of attacking our own walls.
+    tried: OnceCell<trial::Tried>,
     /// Where groups are made.
     groups: Option<PathBuf>,
 }
@@ -290,6 +293,7 @@ impl LocalMachine {
                 executions,
                 watches: Arc::new(Semaphore::new(watch::MAX_WATCHES)),
                 no_namespaces: exec::NoNamespaces::new(),
+                tried: OnceCell::new(),
                 groups,
             }),
         })
@@ -335,9 +339,19 @@ impl Machine for LocalMachine {
     }
 
     async fn probe(&self) -> Result<Enforcement> {
-        let request = ExecRequest::new(["true"]).with_replay_bytes(0);
-        let execution = exec::start(&self.shared.root, &self.shared, request, None).await?;
-        Ok(execution.wait().await?.enforcement)
+        let plan = exec::plan(
+            &self.shared.root,
+            &self.shared.options,
+            &ExecRequest::new(["true"]),
+        )?;
+        let tried = exec::tried(&self.shared, &plan).await?;
+        if !tried.leaks.is_empty() && self.shared.options.required > Tier::Limits {
+            let gaps = tried.leaks.clone();
+            return Err(Error::ConfinementUnavailable { gaps });
+        }
+        let mut report = tried.enforcement.clone();
+        report.gaps.extend(tried.leaks.iter().cloned());
+        Ok(report)
     }
 }
 

@@ -32,6 +32,7 @@ mod reaper;
 mod run;
 mod sys;
 mod target;
+mod trial;
 mod usage;
 mod vigil;
 
@@ -40,6 +41,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub(crate) use self::mounts::{ETC, ETC_SSL, SYSTEM, WORKSPACE};
 pub(crate) use self::plan::{Cgroup, Outlet, Plan, Report, Surroundings, word};
 pub use self::plan::{Namespaces, RunAs};
+pub(crate) use self::trial::Trial;
+#[cfg(test)]
+pub(crate) use self::trial::got;
 
 /// The argument by which a program knows that it is to be a supervisor.
 pub(crate) const ARGUMENT: &str = "--aion-machine-supervisor";

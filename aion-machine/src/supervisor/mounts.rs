@@ -184,15 +184,16 @@ fn build(plan: &Plan, workspace: &OwnedFd, places: Vec<(PathBuf, Source)>) -> io
     for path in &plan.protected {
         gaps.extend(protect(path, &mut parents)?);
     }
-    for (path, source) in places {
-        place(path.strip_prefix("/").unwrap_or(&path), source)?;
-    }
+    // First, so that what is to be seen below them is not hidden by them.
     let size = format!("size={},mode=1777\0", plan.limits.tmp_bytes);
     temporary(
         "tmp",
         CStr::from_bytes_with_nul(size.as_bytes()).map_err(io::Error::other)?,
     )?;
     temporary("dev/shm", c"size=16m,mode=1777")?;
+    for (path, source) in places {
+        place(path.strip_prefix("/").unwrap_or(&path), source)?;
+    }
     for (name, to) in [
         ("fd", "/proc/self/fd"),
         ("stdin", "fd/0"),

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::trial::Trial;
 use crate::{Ending, Enforcement, ExecLimits, RelPath, Tier};
 
 /// Whether kernel namespaces are used.
@@ -115,6 +116,8 @@ pub(crate) struct Plan {
     pub(crate) min_free_bytes: u64,
     pub(crate) cgroup: Option<Cgroup>,
     pub(crate) surroundings: Surroundings,
+    /// Instead of a program, an attack on the walls.
+    pub(crate) trial: Option<Trial>,
     /// What is known to be missing.
     pub(crate) gaps: Vec<String>,
 }

@@ -206,6 +206,15 @@ pub(super) fn shared_counter() -> io::Result<&'static AtomicU64> {
     Ok(unsafe { &*page.cast::<AtomicU64>() })
 }
 
+/// Whether a socket of a family can be made.
+pub(super) fn try_socket(family: i32) -> io::Result<()> {
+    // SAFETY: no pointers; the descriptor is closed and belongs to nobody else.
+    let fd = unsafe { libc::socket(family, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
+    check(fd.into())?;
+    // SAFETY: as above.
+    check(unsafe { libc::close(fd) }.into())
+}
+
 fn check(result: libc::c_long) -> io::Result<()> {
     if result < 0 {
         Err(io::Error::last_os_error())

@@ -13,6 +13,7 @@ use super::confine::Shell;
 use super::mounts::WORKSPACE;
 use super::plan::Report;
 use super::run::{Context, set_limits};
+use super::trial;
 
 /// Replaces this process by the program. Returns an exit code only if that failed, after saying why.
 pub(super) fn become_program(context: &Context, shell: &Shell) -> i32 {
@@ -23,6 +24,7 @@ pub(super) fn become_program(context: &Context, shell: &Shell) -> i32 {
         Err(Stop::Other(e)) => Report::Failed {
             reason: e.to_string(),
         },
+        Ok(_) if let Some(trial) = &context.plan.trial => return trial::run(trial),
         Ok(mut command) => match command.exec() {
             e if is_about_the_program(&e) => Report::NoProgram {
                 reason: e.to_string(),

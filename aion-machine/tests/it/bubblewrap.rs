@@ -253,7 +253,7 @@ async fn a_program_that_will_not_do_is_refused_with_the_reason() {
 #[tokio::test]
 async fn walls_that_are_not_there_are_not_reported() {
     let dir = tempfile::tempdir().unwrap();
-    let supervisor = env!("CARGO_BIN_EXE_aion-machine-supervisor");
+    let supervisor = crate::support::supervisor();
     let otherwise = format!("exec {supervisor} --aion-machine-supervisor");
     let program = pretender(dir.path(), "0.12.0", ALL, &otherwise);
     let machine = BubblewrapMachine::open_root(dir.path(), options(), program).unwrap();

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use aion_machine::{Cgroups, Ending, ExecLimits, ExecRequest, Namespaces, ResourceLimit, RunAs, Tier};
+use aion_machine::{
+    Cgroups, Ending, ExecLimits, ExecRequest, LocalMachine, Machine, Namespaces, ResourceLimit, RunAs,
+    Supervisor, Tier,
+};
 
 use crate::exec::{control, expected_tier};
 use crate::support::{Place, both, options, path};
@@ -260,4 +263,44 @@ async fn limits_hold() {
         let out = place.work.exec(busy).await.unwrap();
         assert!(out.signal.is_some() && !out.timed_out(), "{out:?}");
     }
+}
+
+/// What a supervisor says of its walls is not believed: they are attacked first.
+#[tokio::test]
+async fn walls_that_do_not_hold_are_found_out() {
+    let honest = Place::new().await.sh("true").await.unwrap().enforcement;
+    assert_eq!(honest.tier(), expected_tier());
+    let dir = tempfile::tempdir().unwrap();
+    let script = dir.path().join("boasts");
+    let report = serde_json::to_string(&honest).unwrap();
+    let text = format!(
+        "#!/bin/sh\necho 'a file outside can be read'\n\
+         printf '%s\\n' '{{\"confined\":{{\"enforcement\":{report}}}}}' >&0\n\
+         printf '%s\\n' '{{\"ended\":{{\"code\":0,\"signal\":null,\"ending\":\"itself\"}}}}' >&0\n"
+    );
+    // Another process writes it, so that nobody here holds it open for writing when it is executed.
+    let made = std::process::Command::new("/bin/sh")
+        .args(["-c", r#"printf %s "$1" > "$2"; chmod +x "$2""#, "sh", &text])
+        .arg(&script)
+        .status();
+    assert!(made.unwrap().success());
+    let boasting = options().with_supervisor(Supervisor::Program(script));
+    let place = Place::with(boasting.clone()).await;
+    for _ in 0..2 {
+        let error = place.sh("true").await.unwrap_err();
+        assert_eq!(error.code(), "confinement_unavailable");
+        assert!(
+            error.to_string().contains("a file outside can be read"),
+            "{error}"
+        );
+    }
+    let machine = LocalMachine::open_root(place.inside(), boasting.clone()).unwrap();
+    assert_eq!(
+        machine.probe().await.unwrap_err().code(),
+        "confinement_unavailable"
+    );
+    // Only the operator can do without walls, and is told so.
+    let place = Place::with(boasting.with_required(Tier::None)).await;
+    let gaps = place.sh("true").await.unwrap().enforcement.gaps;
+    assert_eq!(gaps, honest.gaps, "the script says the same again");
 }

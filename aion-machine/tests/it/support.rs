@@ -17,10 +17,13 @@ pub(crate) struct Place {
 
 /// Who supervises in the tests. `AION_TEST_SUPERVISOR` names a copy that another user can reach, for a
 /// run of this binary as that user.
-pub(crate) fn options() -> LocalOptions {
+pub(crate) fn supervisor() -> String {
     let built = env!("CARGO_BIN_EXE_aion-machine-supervisor").to_owned();
-    let program = std::env::var("AION_TEST_SUPERVISOR").unwrap_or(built);
-    LocalOptions::default().with_supervisor(Supervisor::Program(program.into()))
+    std::env::var("AION_TEST_SUPERVISOR").unwrap_or(built)
+}
+
+pub(crate) fn options() -> LocalOptions {
+    LocalOptions::default().with_supervisor(Supervisor::Program(supervisor().into()))
 }
 
 /// Both ways to confine: as strong as this host allows, and what is left without namespaces.

@@ -133,7 +133,7 @@ const ATTACKS: &[(&str, Act, Control, Where)] = &[
         Everywhere,
     ),
     ("gain_by_exec", acts::gain_by_exec, Anyone, Everywhere),
-    ("gain_capability", acts::gain_capability, Anyone, Everywhere),
+    ("gain_capability", acts::gain_capability, Anyone, Strongest),
     ("connect_port", acts::connect_port, Anyone, Everywhere),
     ("connect_path", acts::connect_path, Anyone, Everywhere),
     ("connect_name", acts::connect_name, Anyone, Everywhere),
