@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use aion_machine::audit::AuditOptions;
 use aion_machine::{
-    AddressRange, AllowList, BUBBLEWRAP, BubblewrapMachine, HostPattern, LocalOptions, Machine,
-    NetworkPolicy, TaskKeys, Tier,
+    AddressRange, AllowList, BUBBLEWRAP, BubblewrapMachine, Cgroups, HostPattern, LocalOptions, Machine,
+    NetworkPolicy, RelPath, RunAs, TaskKeys, Tier,
 };
 use aion_machine_server::mcp::{McpOptions, McpTools};
 use aion_machine_server::{ExecutionOptions, MachineOptions, TaskState, Unsigned, service};
@@ -51,6 +51,20 @@ struct Settings {
     /// A directory of the host that executions may read; can be given several times
     #[arg(long, value_name = "DIR")]
     read_only: Vec<PathBuf>,
+    /// Who programs are: `unprivileged` (nobody, if the service is root), `UID:GID`, or `service`
+    #[arg(
+        long,
+        value_name = "USER",
+        env = "AION_MACHINE_RUN_AS",
+        default_value = "unprivileged"
+    )]
+    run_as: RunAs,
+    /// A path of every workspace that programs cannot change, like `.git/hooks`; can be given several times
+    #[arg(long, value_name = "PATH")]
+    protect: Vec<String>,
+    /// A directory of the cgroup v2 file system for the limits of programs; the one delegated to the service if not given
+    #[arg(long, value_name = "DIR", env = "AION_MACHINE_CGROUP")]
+    cgroup: Option<PathBuf>,
     /// Where the audit log is kept, outside of the data root; the directory `audit` beside the keys if not given
     #[arg(long, value_name = "DIR", env = "AION_MACHINE_AUDIT")]
     audit: Option<PathBuf>,
@@ -221,6 +235,13 @@ fn options(cli: Settings) -> Result<MachineOptions, Box<dyn std::error::Error>> 
         .with_required(cli.required_tier.into())
         .with_max_executions(cli.max_executions);
     local.read_only = cli.read_only;
+    local.run_as = cli.run_as;
+    for path in cli.protect {
+        local.protected.push(RelPath::parse(&path)?);
+    }
+    if let Some(dir) = cli.cgroup {
+        local.cgroups = Cgroups::At(dir);
+    }
     local.allowed_env = cli.allow_env;
     if !cli.allow_host.is_empty() {
         let mut list = AllowList::new();
