@@ -32,7 +32,16 @@ async fn show() -> Result<(), Box<dyn std::error::Error>> {
 
     let counted = work.exec(ExecRequest::new(["wc", "-l", "notes.txt"])).await?;
     println!("lines: {}", counted.stdout.text().trim());
-    println!("tier: {:?}", counted.enforcement.tier());
+    let held = &counted.enforcement;
+    println!("tier: {:?}", held.tier());
+    println!(
+        "  files: {:?}, network: {:?}, processes: {:?}",
+        held.files, held.network, held.processes
+    );
+    println!(
+        "  memory: {:?}, count of processes: {:?}, uid: {}",
+        held.memory, held.process_count, held.uid
+    );
     for gap in &counted.enforcement.gaps {
         println!("  gap: {gap}");
     }

@@ -14,6 +14,9 @@
 //! | `chat_cpu` | the local model, and the persistence of what it says |
 //! | `agent_loop_scripted` | the loop with a scripted model and a service of your own |
 //! | `sandbox_exec` | a program shut in, and what holds it |
+//! | `remote_machine` | one function on this host's machine and on another's |
+//! | `agent_tools_over_mcp` | a client that lists and calls the tools of a machine |
+//! | `custom_backend` | a machine of your own that passes the kit and is served |
 //! | `mount_in_your_axum_app` | services as routers of your own program |
 //! | `custom_store` | a task store of your own that passes the kit |
 //! | `round_trip` | one task through all of it |
