@@ -1,14 +1,17 @@
 //! Unified diffs with a bound on their length.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
-use similar::{Algorithm, ChangeTag, TextDiff};
+
+use self::lines::{Hunk, Middle, Unified};
+
+mod lines;
 
 /// Longest diff text, in bytes, unless asked otherwise.
 pub const MAX_DIFF_BYTES: usize = 16 * 1024;
 /// Contents above this are not compared line by line.
 const MAX_DIFF_INPUT_BYTES: usize = 4 * 1024 * 1024;
-/// The comparison settles for a longer diff after this time.
-const DIFF_TIME: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// From one content to another.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -59,27 +62,20 @@ impl Diff {
     }
 
     fn of_text(name: &str, old: &str, new: &str, max_bytes: usize) -> Self {
-        let diff = TextDiff::configure()
-            .algorithm(Algorithm::Myers)
-            .timeout(DIFF_TIME)
-            .diff_lines(old, new);
-        let (mut added_lines, mut removed_lines) = (0, 0);
-        for change in diff.iter_all_changes() {
-            match change.tag() {
-                ChangeTag::Insert => added_lines += 1,
-                ChangeTag::Delete => removed_lines += 1,
-                ChangeTag::Equal => {}
-            }
+        let middle = Middle::of(old, new);
+        let hunks = middle.hunks();
+        let text = Unified {
+            name,
+            middle: &middle,
+            hunks: &hunks,
         }
-        let whole = diff
-            .unified_diff()
-            .header(&format!("a/{name}"), &format!("b/{name}"))
-            .to_string();
-        let (text, truncated) = cut_at_line(whole, max_bytes);
+        .text(max_bytes);
+        let (text, truncated) = cut_at_line(text, max_bytes);
+        let lines = |side: fn(&Hunk) -> &Range<usize>| hunks.iter().map(|h| side(h).len() as u64).sum();
         Self {
             text,
-            added_lines,
-            removed_lines,
+            added_lines: lines(|hunk| &hunk.new),
+            removed_lines: lines(|hunk| &hunk.old),
             truncated,
         }
     }
@@ -93,4 +89,72 @@ fn cut_at_line(text: String, max_bytes: usize) -> (String, bool) {
     let head = &text[..text.floor_char_boundary(max_bytes)];
     let end = head.rfind('\n').map_or(head.len(), |at| at + 1);
     (head[..end].to_owned(), true)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    fn text(old: &str, new: &str) -> String {
+        Diff::between("t", old.as_bytes(), new.as_bytes(), 1 << 20).text
+    }
+
+    #[test]
+    fn hunks_are_as_diff_writes_them() {
+        let old: String = (1..=20).map(|n| format!("{n}\n")).collect();
+        let new = old.replace("2\n3\n4\n", "2\nthree\n4\n").replace("18\n", "");
+        let want = "--- a/t\n+++ b/t\n@@ -1,6 +1,6 @@\n 1\n 2\n-3\n+three\n 4\n 5\n 6\n@@ -15,6 +15,5 @@\n 15\n 16\n 17\n-18\n 19\n 20\n";
+        assert_eq!(text(&old, &new), want);
+        assert_eq!(text("", "a\nb\n"), "--- a/t\n+++ b/t\n@@ -0,0 +1,2 @@\n+a\n+b\n");
+        assert_eq!(text("a\n", ""), "--- a/t\n+++ b/t\n@@ -1 +0,0 @@\n-a\n");
+        assert_eq!(
+            text("a\nb", "a\nb\n"),
+            "--- a/t\n+++ b/t\n@@ -1,2 +1,2 @@\n a\n-b\n\\ No newline at end of file\n+b\n"
+        );
+    }
+
+    /// Hunks that are near share their context.
+    #[test]
+    fn near_hunks_are_one() {
+        let old = "a\n1\n2\n3\n4\n5\n6\nb\n";
+        assert_eq!(
+            text(old, &old.replace('a', "A").replace('b', "B"))
+                .matches("@@ -")
+                .count(),
+            1
+        );
+        let old = "a\n1\n2\n3\n4\n5\n6\n7\nb\n";
+        assert_eq!(
+            text(old, &old.replace('a', "A").replace('b', "B"))
+                .matches("@@ -")
+                .count(),
+            2
+        );
+    }
+
+    /// Lines in no order, few different ones or none alike: 4 MiB are compared in bounded time.
+    #[test]
+    fn what_has_little_in_common_is_compared_in_time() {
+        let mut seed = 1_u64;
+        let mut random = |lines: u64, of: u64| -> String {
+            let mut next = || {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                (seed >> 33) % of
+            };
+            (0..lines).map(|_| format!("{}\n", next())).collect()
+        };
+        for (lines, of) in [(1_000_000, 2), (900_000, 10), (300_000, 1_000_000)] {
+            let (old, new) = (random(lines, of), random(lines, of));
+            let started = Instant::now();
+            let diff = Diff::between("t", old.as_bytes(), new.as_bytes(), 1024);
+            assert!(diff.truncated && diff.text.len() <= 1024);
+            assert!(
+                started.elapsed() < Duration::from_secs(20),
+                "{of}: {:?}",
+                started.elapsed()
+            );
+        }
+    }
 }

@@ -23,8 +23,7 @@ pub struct Etag(String);
 impl Etag {
     /// The etag of a content.
     pub fn of(content: &[u8]) -> Self {
-        let hex = blake3::hash(content).to_hex();
-        Self(hex[..32].to_owned())
+        Self(blake3::hash(content).to_hex()[..32].to_owned())
     }
 
     /// An etag that was handed out before. It is only ever compared, so any text is accepted.
@@ -75,6 +74,17 @@ pub enum ReadRange {
     },
 }
 
+/// Whether a read says the etag of the whole content, for which all of it must be read and hashed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Naming {
+    /// It does, up to the size limit of the machine.
+    #[default]
+    Etag,
+    /// It need not.
+    Unnamed,
+}
+
 /// How to read a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -83,6 +93,8 @@ pub struct ReadOptions {
     pub range: ReadRange,
     /// At most so many bytes come back; more is cut off and said.
     pub max_bytes: usize,
+    /// Is the etag of the whole content wanted?
+    pub naming: Naming,
 }
 
 impl Default for ReadOptions {
@@ -90,6 +102,7 @@ impl Default for ReadOptions {
         Self {
             range: ReadRange::All,
             max_bytes: 256 * 1024,
+            naming: Naming::Etag,
         }
     }
 }
@@ -108,6 +121,13 @@ impl ReadOptions {
         self.max_bytes = max_bytes;
         self
     }
+
+    /// Chooses whether the etag is said.
+    #[must_use]
+    pub fn with_naming(mut self, naming: Naming) -> Self {
+        self.naming = naming;
+        self
+    }
 }
 
 /// A part of a file.
@@ -122,7 +142,8 @@ pub struct ReadOutput {
     pub size_bytes: u64,
     /// Whether there is more of the file than what came back.
     pub truncated: bool,
-    /// The name of the whole content; absent for files above the size limit of the machine.
+    /// The name of the whole content; absent where it was not asked for, and for files
+    /// above the size limit of the machine.
     pub etag: Option<Etag>,
 }
 

@@ -100,8 +100,8 @@ pub use self::execution::{
     ExecCursor, ExecEvent, ExecFeed, ExecFollower, ExecHandle, Execution, KillReason, OutputStream,
 };
 pub use self::files::{
-    Durability, Edit, EntryKind, Etag, Listing, Occurrences, Parents, ReadOptions, ReadOutput, ReadRange,
-    RemoveMode, RenameMode, Stat, WriteMode, WriteOutput, WriteRequest,
+    Durability, Edit, EntryKind, Etag, Listing, Naming, Occurrences, Parents, ReadOptions, ReadOutput,
+    ReadRange, RemoveMode, RenameMode, Stat, WriteMode, WriteOutput, WriteRequest,
 };
 pub use self::local::{Cgroups, LocalMachine, LocalOptions, LocalWorkspace, Resolution, Supervisor};
 pub use self::machine::{Capabilities, Machine, Workspace, WorkspaceSpec};

@@ -1,6 +1,6 @@
 //! Parts of a content: bytes and lines, in every encoding.
 
-use crate::{Encoding, Etag, ReadOptions, ReadOutput, ReadRange};
+use crate::{Encoding, Etag, Naming, ReadOptions, ReadOutput, ReadRange};
 
 impl ReadOutput {
     /// What a read with these options answers for a file of this content: the range, the size limit, the
@@ -13,17 +13,15 @@ impl ReadOutput {
     /// assert_eq!((read.text_lossy().as_str(), read.size_bytes, read.truncated), ("two\n", 14, true));
     /// ```
     pub fn of(mut whole: Vec<u8>, options: &ReadOptions) -> Self {
-        let (etag, size_bytes, mark) = (Etag::of(&whole), whole.len() as u64, Encoding::marked(&whole));
+        let etag = (options.naming == Naming::Etag).then(|| Etag::of(&whole));
+        let (size_bytes, mark) = (whole.len() as u64, Encoding::marked(&whole));
         let (start, end) = span(&whole, options.range, mark);
         let end = end.min(start.saturating_add(options.max_bytes));
         let truncated = end < whole.len();
         whole.truncate(end);
         whole.drain(..start);
         let read = finish(whole, truncated, mark, size_bytes);
-        Self {
-            etag: Some(etag),
-            ..read
-        }
+        Self { etag, ..read }
     }
 }
 

@@ -4,6 +4,7 @@
 //! - [`arrays`], [`kernels`]: what the suite `market` computes, and on what;
 //! - [`bets`]: a market of many bets, from memory and on SQLite;
 //! - `cycles`, `scale`, with the feature `processor`: tasks through a store, and what single operations cost in a full one;
+//! - `machine`, with the feature of that name: a file read, a tree searched, texts compared, programs executed, requests answered;
 //! - [`memory`]: what the memory of the machine can do;
 //! - `router`, with the feature of that name: search, words, a sentence encoder, rankings and how good they are;
 //! - `served`, with the feature of that name: the processor behind HTTP on loopback;
@@ -17,6 +18,8 @@ pub mod bets;
 pub mod cycles;
 pub mod driver;
 pub mod kernels;
+#[cfg(feature = "machine")]
+pub mod machine;
 pub mod memory;
 #[cfg(feature = "router")]
 pub mod router;

@@ -69,6 +69,17 @@ impl Beneath {
         }
     }
 
+    /// Opens a path below the directory if the kernel knows all of it by heart.
+    pub(crate) fn open_at_once(&self, root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Option<OwnedFd> {
+        match self {
+            Self::Kernel => {
+                let how = BENEATH | ResolveFlags::CACHED;
+                rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), how).ok()
+            }
+            Self::UserSpace { .. } => None,
+        }
+    }
+
     /// Opens a name in a directory below; a link there is not followed.
     pub(crate) fn open_in(&self, dir: BorrowedFd<'_>, name: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
         let flags = flags | OFlags::NOFOLLOW;

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{AtFlags, Dir, Gid, Mode, OFlags, RenameFlags, Stat as RawStat, Uid};
-use rustix::io::Errno;
+use rustix::io::{Errno, ReadWriteFlags};
 
 use super::root::{Root, kind_of, stat_in};
 use crate::{
@@ -23,6 +23,8 @@ use crate::{
 pub(crate) const TEMPORARY_PREFIX: &str = ".aion.tmp.";
 /// How far a file above the size limit is read in search of a line, in bytes.
 const MAX_SCANNED_BYTES: u64 = 256 << 20;
+/// Files up to this are read without another thread where they are in the kernel's memory.
+const MAX_AT_ONCE_BYTES: usize = 64 << 10;
 /// How deep a tree may be that is removed.
 const MAX_REMOVE_DEPTH: usize = 256;
 
@@ -49,7 +51,7 @@ pub(crate) fn read(
     let limit = usize::try_from(limits.max_file_bytes).unwrap_or(usize::MAX);
     let options = options.clone().with_max_bytes(options.max_bytes.min(limit));
     if size_of(&stat) <= limits.max_file_bytes {
-        let whole = read_whole(&file, path, limits.max_file_bytes)?;
+        let whole = read_whole(&file, path, size_of(&stat), limits.max_file_bytes)?;
         return Ok(ReadOutput::of(whole, &options));
     }
     let mut head = [0; 2];
@@ -73,18 +75,58 @@ struct Part {
     truncated: bool,
 }
 
-fn read_whole(file: &File, path: &RelPath, limit_bytes: u64) -> Result<Vec<u8>> {
-    let mut whole = Vec::new();
-    let read = file.take(limit_bytes + 1).read_to_end(&mut whole);
-    let size_bytes = read.map_err(|e| Error::from_io("read", path, e))? as u64;
-    if size_bytes > limit_bytes {
-        return Err(Error::TooLarge {
-            path: path.clone(),
-            size_bytes,
-            limit_bytes,
-        });
+/// Reads a content that had this size when the file was opened.
+fn read_whole(file: &File, path: &RelPath, size_bytes: u64, limit_bytes: u64) -> Result<Vec<u8>> {
+    // One byte more than there should be: a read that does not fill it has seen the end.
+    let mut whole = Vec::with_capacity(usize::try_from(size_bytes.min(limit_bytes)).unwrap_or(0) + 1);
+    let read = rustix::io::read(file, rustix::buffer::spare_capacity(&mut whole));
+    let full = match read {
+        Ok(_) => whole.len() == whole.capacity(),
+        Err(Errno::INTR) => true,
+        Err(e) => return Err(Error::from_io("read", path, e.into())),
+    };
+    if full {
+        let left = (limit_bytes + 1).saturating_sub(whole.len() as u64);
+        let read = file.take(left).read_to_end(&mut whole);
+        read.map_err(|e| Error::from_io("read", path, e))?;
     }
+    check_read(path, whole.len() as u64, limit_bytes)?;
     Ok(whole)
+}
+
+fn check_read(path: &RelPath, size_bytes: u64, limit_bytes: u64) -> Result<()> {
+    if size_bytes <= limit_bytes {
+        return Ok(());
+    }
+    Err(Error::TooLarge {
+        path: path.clone(),
+        size_bytes,
+        limit_bytes,
+    })
+}
+
+/// Reads a small file if that takes no waiting: what is not in the kernel's memory is `None`, and so is
+/// every failure, for which the usual way has the right words.
+pub(crate) fn read_at_once(
+    root: &Root,
+    path: &RelPath,
+    options: &ReadOptions,
+    limits: &FileLimits,
+) -> Option<ReadOutput> {
+    let file = root.open_at_once(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
+    let stat = rustix::fs::fstat(&file).ok()?;
+    let size = usize::try_from(size_of(&stat)).ok()?;
+    if kind_of(&stat) != EntryKind::File || size > MAX_AT_ONCE_BYTES || size as u64 > limits.max_file_bytes {
+        return None;
+    }
+    let mut whole = vec![0; size + 1];
+    let mut room = [std::io::IoSliceMut::new(&mut whole)];
+    let got = rustix::io::preadv2(&file, &mut room, 0, ReadWriteFlags::NOWAIT).ok()?;
+    if got != size {
+        return None;
+    }
+    whole.truncate(size);
+    Some(ReadOutput::of(whole, options))
 }
 
 /// The same for a file that is too large to hold; lines before the wanted ones are read and dropped.
@@ -295,7 +337,7 @@ fn existing(
         });
     }
     let (file, stat) = root.open_regular(path)?;
-    let content = read_whole(&file, path, limits.max_file_bytes)?;
+    let content = read_whole(&file, path, size_of(&stat), limits.max_file_bytes)?;
     Ok(Some(Existing { content, stat }))
 }
 

@@ -24,6 +24,9 @@ impl Find for GrepHit {
 }
 
 /// The first finds of a walk by several threads: which ones does not depend on who was faster.
+///
+/// Threads hand over what they found in one run of files, in order. Between the files of a run there are no
+/// others in the order of paths, so it is enough to put the runs in order.
 pub(crate) struct First<T> {
     max: usize,
     found: Mutex<Found<T>>,
@@ -32,7 +35,8 @@ pub(crate) struct First<T> {
 }
 
 struct Found<T> {
-    finds: Vec<T>,
+    runs: Vec<Vec<T>>,
+    finds: usize,
     last: Option<RelPath>,
     dropped: bool,
 }
@@ -40,7 +44,8 @@ struct Found<T> {
 impl<T: Find> First<T> {
     pub(crate) fn new(max: usize) -> Self {
         let found = Found {
-            finds: Vec::new(),
+            runs: Vec::new(),
+            finds: 0,
             last: None,
             dropped: false,
         };
@@ -60,29 +65,42 @@ impl<T: Find> First<T> {
         !self.enough.load(Ordering::Relaxed) || self.found().last.as_ref().is_some_and(|last| path <= last)
     }
 
-    /// Takes the finds of one thread.
-    pub(crate) fn add(&self, finds: &mut Vec<T>) {
+    /// Takes what was found in one run of files.
+    pub(crate) fn add(&self, run: Vec<T>) {
+        if run.is_empty() {
+            return;
+        }
         let mut found = self.found();
-        found.finds.append(finds);
-        if found.finds.len() > self.max.saturating_mul(2).saturating_add(64) {
-            self.cut(&mut found);
-            found.last = found.finds.last().map(|find| find.place().0.clone());
+        found.finds += run.len();
+        found.runs.push(run);
+        if found.finds > self.max.saturating_mul(2).saturating_add(64) {
+            cut_runs(self.max, &mut found);
+            let last = found.runs.last().and_then(|run| run.last());
+            found.last = last.map(|find| find.place().0.clone());
             self.enough.store(true, Ordering::Relaxed);
         }
     }
 
-    fn cut(&self, found: &mut Found<T>) {
-        found.finds.sort_unstable_by(|a, b| a.place().cmp(&b.place()));
-        found.dropped |= found.finds.len() > self.max;
-        found.finds.truncate(self.max);
-    }
-
     /// The first finds in order, and whether there were more.
     pub(crate) fn finish(self) -> (Vec<T>, bool) {
-        let mut found = self.found();
-        self.cut(&mut found);
-        (std::mem::take(&mut found.finds), found.dropped)
+        let mut found = self.found.into_inner().unwrap_or_else(PoisonError::into_inner);
+        cut_runs(self.max, &mut found);
+        (found.runs.into_iter().flatten().collect(), found.dropped)
     }
+}
+
+/// Drops all but the first.
+fn cut_runs<T: Find>(max: usize, found: &mut Found<T>) {
+    let first = |run: &Vec<T>| run.first().map(|find| (find.place().0.clone(), find.place().1));
+    found.runs.sort_by_cached_key(first);
+    let mut room = max;
+    for run in &mut found.runs {
+        found.dropped |= run.len() > room;
+        run.truncate(room);
+        room -= run.len();
+    }
+    found.runs.retain(|run| !run.is_empty());
+    found.finds = max - room;
 }
 
 #[cfg(test)]
@@ -99,7 +117,7 @@ mod tests {
             for line in order {
                 let path = RelPath::parse(&format!("f{:03}", line / 7)).unwrap();
                 if first.wants(&path) {
-                    first.add(&mut vec![GrepHit::new(path, line, "")]);
+                    first.add(vec![GrepHit::new(path, line, "")]);
                 }
             }
             let (finds, more) = first.finish();

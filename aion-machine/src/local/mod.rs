@@ -394,6 +394,14 @@ impl Held {
 }
 
 impl LocalWorkspace {
+    /// [`Workspace::read`] on this thread, for programs without a runtime.
+    ///
+    /// # Errors
+    /// As [`Workspace::read`].
+    pub fn read_blocking(&self, path: &RelPath, options: &ReadOptions) -> Result<ReadOutput> {
+        files::read(&self.held.root, path, options, &self.held.limits())
+    }
+
     /// Runs a piece of file work off the runtime's threads.
     async fn on_files<T, F>(&self, work: F) -> Result<T>
     where
@@ -424,6 +432,9 @@ impl Workspace for LocalWorkspace {
     }
 
     async fn read(&self, path: &RelPath, options: ReadOptions) -> Result<ReadOutput> {
+        if let Some(read) = files::read_at_once(&self.held.root, path, &options, &self.held.limits()) {
+            return Ok(read);
+        }
         let path = path.clone();
         self.on_files(move |held| files::read(&held.root, &path, &options, &held.limits()))
             .await

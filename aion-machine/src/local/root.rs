@@ -81,6 +81,11 @@ impl Root {
             .map_err(|e| Error::from_io("open", path, e.into()))
     }
 
+    /// Opens something below for reading if no disk has to be asked for it.
+    pub(crate) fn open_at_once(&self, path: &RelPath, flags: OFlags) -> Option<OwnedFd> {
+        self.beneath.open_at_once(self.fd.as_fd(), path.as_path(), flags)
+    }
+
     /// Opens a name in a directory below, which is not followed if it is a link.
     pub(crate) fn open_in(
         &self,

@@ -74,18 +74,23 @@ impl Visit for Globber<'_> {
     }
 
     fn rest(&mut self) {
-        if !self.hits.is_empty() {
-            self.first.add(&mut self.hits);
-        }
+        self.first.add(std::mem::take(&mut self.hits));
     }
 }
 
 /// A compiled glob.
-pub(crate) struct Glob(GlobSet);
+pub(crate) enum Glob {
+    /// Of every name.
+    All,
+    Set(GlobSet),
+}
 
 impl Glob {
     pub(crate) fn is_match(&self, path: &str) -> bool {
-        self.0.is_match(path)
+        match self {
+            Self::All => true,
+            Self::Set(set) => set.is_match(path),
+        }
     }
 }
 
@@ -93,12 +98,15 @@ impl Glob {
 pub(crate) fn compile_glob(pattern: &str) -> Result<Glob> {
     check_pattern(pattern)?;
     let trimmed = pattern.trim_start_matches("./");
+    if matches!(trimmed, "*" | "**" | "**/*") {
+        return Ok(Glob::All);
+    }
     let anywhere = format!("**/{trimmed}");
     let text = if trimmed.contains('/') { trimmed } else { &anywhere };
     let glob = GlobBuilder::new(text).literal_separator(true).build();
     // A set of one: sets know shorter ways for the usual patterns.
     let set = glob.and_then(|glob| GlobSetBuilder::new().add(glob).build());
-    set.map(Glob).map_err(|e| pattern_error(pattern, &e))
+    set.map(Glob::Set).map_err(|e| pattern_error(pattern, &e))
 }
 
 fn check_pattern(pattern: &str) -> Result<()> {
@@ -296,9 +304,7 @@ impl Visit for Search<'_> {
     }
 
     fn rest(&mut self) {
-        if !self.hits.is_empty() {
-            self.shared.first.add(&mut self.hits);
-        }
+        self.shared.first.add(std::mem::take(&mut self.hits));
         self.shared
             .searched
             .fetch_add(std::mem::take(&mut self.searched), Ordering::Relaxed);

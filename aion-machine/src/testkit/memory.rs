@@ -12,9 +12,9 @@ use crate::snapshot::{DiffLimits, Snapshot, SnapshotFile, Stamp};
 use crate::{
     Capabilities, Case, Edit, Encoding, Enforcement, EntryKind, Error, Etag, ExecRequest, Execution,
     GlobOutput, GlobRequest, GrepHit, GrepOutput, GrepRequest, IgnoreRules, Listing, MAX_DIFF_BYTES, Machine,
-    Parents, PatchRequest, ReadOptions, ReadOutput, ReadRange, RelPath, RemoveMode, RenameMode, Result,
-    SnapshotId, Stat, TreeDiff, Watch, WatchEvent, WatchRequest, WatchSender, Workspace, WorkspaceSpec,
-    WriteMode, WriteOutput, WriteRequest,
+    Naming, Parents, PatchRequest, ReadOptions, ReadOutput, ReadRange, RelPath, RemoveMode, RenameMode,
+    Result, SnapshotId, Stat, TreeDiff, Watch, WatchEvent, WatchRequest, WatchSender, Workspace,
+    WorkspaceSpec, WriteMode, WriteOutput, WriteRequest,
 };
 
 /// No edit leaves more, as by default on a host.
@@ -295,7 +295,7 @@ impl Workspace for MemoryWorkspace {
             encoding,
             size_bytes,
             truncated,
-            etag: Some(Etag::of(content)),
+            etag: (options.naming == Naming::Etag).then(|| Etag::of(content)),
         })
     }
 
