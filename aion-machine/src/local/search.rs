@@ -59,12 +59,11 @@ struct Globber<'r> {
 }
 
 impl Visit for Globber<'_> {
-    fn meet(&mut self, met: &Met<'_>) -> Flow {
-        let path = met.path();
-        if self.matcher.is_match(below(&path, self.start))
-            && let Ok(raw) = stat_in(met.dir(), met.name)
+    fn meet(&mut self, met: Met<'_>) -> Flow {
+        if self.matcher.is_match(below(&met.path, self.start))
+            && let Ok(raw) = stat_in(met.dir(), met.name())
         {
-            self.hits.push(stat_from(path, &raw));
+            self.hits.push(stat_from(met.path, &raw));
         }
         Flow::Continue
     }
@@ -154,7 +153,7 @@ pub(crate) fn grep(root: &Root, request: &GrepRequest, threads: usize) -> Result
     } else {
         let (dir, name) = root.open_parent(&request.path)?;
         let mut search = Search::new(&shared);
-        search.file(dir.as_fd(), name, || request.path.clone());
+        search.file(dir.as_fd(), name, &request.path);
         search.rest();
     }
     let (hits, more) = shared.first.finish();
@@ -223,14 +222,14 @@ impl<'r> Search<'r> {
         }
     }
 
-    fn file(&mut self, dir: BorrowedFd<'_>, name: &str, path: impl Fn() -> RelPath) -> Flow {
+    fn file(&mut self, dir: BorrowedFd<'_>, name: &str, path: &RelPath) -> Flow {
         let file = self.shared.root.open_regular_in(dir, name);
         let Some((file, size_bytes)) = file.filter(|(_, size)| *size <= self.shared.request.max_file_bytes)
         else {
             self.skipped += 1;
             return Flow::Continue;
         };
-        let mut sink = FileSink::new(&path, self.shared.request);
+        let mut sink = FileSink::new(path, self.shared.request);
         let done = self.search(file, size_bytes, &mut sink);
         if self.matcher.is_late() {
             self.shared.late.store(true, Ordering::Relaxed);
@@ -247,12 +246,7 @@ impl<'r> Search<'r> {
     }
 
     /// A file of usual size is read at once into room that is used again and again.
-    fn search<P: Fn() -> RelPath>(
-        &mut self,
-        mut file: File,
-        size_bytes: u64,
-        sink: &mut FileSink<'_, P>,
-    ) -> std::io::Result<()> {
+    fn search(&mut self, mut file: File, size_bytes: u64, sink: &mut FileSink<'_>) -> std::io::Result<()> {
         if size_bytes > MAX_HELD_BYTES {
             return self.searcher.search_file(&self.matcher, &file, sink);
         }
@@ -287,16 +281,16 @@ fn read_up_to(file: &mut File, room: &mut [u8]) -> std::io::Result<usize> {
 }
 
 impl Visit for Search<'_> {
-    fn meet(&mut self, met: &Met<'_>) -> Flow {
+    fn meet(&mut self, met: Met<'_>) -> Flow {
         if met.kind != EntryKind::File {
             return Flow::Continue;
         }
         if let Some(glob) = &self.shared.glob
-            && !glob.is_match(below(&met.path(), &self.shared.request.path))
+            && !glob.is_match(below(&met.path, &self.shared.request.path))
         {
             return Flow::Continue;
         }
-        self.file(met.dir(), met.name, || met.path())
+        self.file(met.dir(), met.name(), &met.path)
     }
 
     fn wants(&self, path: &RelPath) -> bool {
@@ -315,8 +309,8 @@ impl Visit for Search<'_> {
 }
 
 /// Collects the matches of one file, one more than come back so that it is known whether there are more.
-struct FileSink<'r, P> {
-    path: &'r P,
+struct FileSink<'r> {
+    path: &'r RelPath,
     max_line_bytes: usize,
     room: usize,
     hits: Vec<GrepHit>,
@@ -324,8 +318,8 @@ struct FileSink<'r, P> {
     binary: bool,
 }
 
-impl<'r, P: Fn() -> RelPath> FileSink<'r, P> {
-    fn new(path: &'r P, request: &GrepRequest) -> Self {
+impl<'r> FileSink<'r> {
+    fn new(path: &'r RelPath, request: &GrepRequest) -> Self {
         Self {
             path,
             max_line_bytes: request.max_line_bytes,
@@ -344,7 +338,7 @@ impl<'r, P: Fn() -> RelPath> FileSink<'r, P> {
     }
 }
 
-impl<P: Fn() -> RelPath> Sink for FileSink<'_, P> {
+impl Sink for FileSink<'_> {
     type Error = std::io::Error;
 
     fn matched(&mut self, _: &Searcher, found: &SinkMatch<'_>) -> Result<bool, Self::Error> {
@@ -355,7 +349,7 @@ impl<P: Fn() -> RelPath> Sink for FileSink<'_, P> {
         let before = std::mem::take(&mut self.before);
         let line = found.line_number().unwrap_or(0);
         self.hits.push(GrepHit {
-            path: (self.path)(),
+            path: self.path.clone(),
             line,
             text,
             before,

@@ -84,7 +84,7 @@ struct Builder<'a> {
 }
 
 impl Visit for Builder<'_> {
-    fn meet(&mut self, met: &Met<'_>) -> Flow {
+    fn meet(&mut self, met: Met<'_>) -> Flow {
         match met.kind {
             EntryKind::File => self.file(met),
             EntryKind::Symlink => self.link(met),
@@ -95,23 +95,22 @@ impl Visit for Builder<'_> {
 }
 
 impl Builder<'_> {
-    fn file(&mut self, met: &Met<'_>) {
-        let Ok(raw) = stat_in(met.dir(), met.name) else {
+    fn file(&mut self, met: Met<'_>) {
+        let Ok(raw) = stat_in(met.dir(), met.name()) else {
             return;
         };
-        let path = met.path();
         let stamp = self.stamp_of(&raw);
-        let known = self.previous.and_then(|p| p.files.get(&path));
+        let known = self.previous.and_then(|p| p.files.get(&met.path));
         let file = match known.filter(|known| known.stamp == stamp && stamp != Stamp::default()) {
             Some(known) => known.clone(),
-            None => read_file(self.root, met, stamp, u64::try_from(raw.st_size).unwrap_or(0)),
+            None => read_file(self.root, &met, stamp, u64::try_from(raw.st_size).unwrap_or(0)),
         };
-        self.insert(path, file);
+        self.insert(met.path, file);
     }
 
     /// A symbolic link is its target, in words.
-    fn link(&mut self, met: &Met<'_>) {
-        let Ok(target) = rustix::fs::readlinkat(met.dir(), met.name, Vec::new()) else {
+    fn link(&mut self, met: Met<'_>) {
+        let Ok(target) = rustix::fs::readlinkat(met.dir(), met.name(), Vec::new()) else {
             return;
         };
         let content = format!("symbolic link to {}\n", target.to_string_lossy());
@@ -121,7 +120,7 @@ impl Builder<'_> {
             etag: Some(Etag::of(content.as_bytes())),
             content: Some(Arc::from(content.as_bytes())),
         };
-        self.insert(met.path(), file);
+        self.insert(met.path, file);
     }
 
     fn insert(&mut self, path: RelPath, mut file: SnapshotFile) {
@@ -155,7 +154,7 @@ impl Builder<'_> {
 }
 
 fn read_file(root: &Root, met: &Met<'_>, stamp: Stamp, size_bytes: u64) -> SnapshotFile {
-    let content = read_small(root, met.dir(), met.name, MAX_HASHED_BYTES);
+    let content = read_small(root, met.dir(), met.name(), MAX_HASHED_BYTES);
     let etag = content.as_deref().map(Etag::of);
     let content = content
         .filter(|c| c.len() <= MAX_KEPT_BYTES && !c.contains(&0))

@@ -36,14 +36,14 @@ pub(crate) enum Flow {
 /// A file or link that was met.
 pub(crate) struct Met<'a> {
     dir: &'a Place,
-    pub(crate) name: &'a str,
+    pub(crate) path: RelPath,
     pub(crate) kind: EntryKind,
 }
 
 impl Met<'_> {
-    /// Where it is. It was checked to be a path when it was met.
-    pub(crate) fn path(&self) -> RelPath {
-        self.dir.path.child(self.name)
+    /// Its name in its directory.
+    pub(crate) fn name(&self) -> &str {
+        &self.path.as_str()[self.dir.prefix_len()..]
     }
 
     /// The directory it is in.
@@ -55,7 +55,7 @@ impl Met<'_> {
 /// What a thread of a walk does with what it meets.
 pub(crate) trait Visit {
     /// A file, a link, or what is neither and no directory.
-    fn meet(&mut self, met: &Met<'_>) -> Flow;
+    fn meet(&mut self, met: Met<'_>) -> Flow;
 
     /// Whether what is below this path could be of interest.
     fn wants(&self, path: &RelPath) -> bool {
@@ -75,14 +75,27 @@ struct Place {
     rules: Option<Arc<Rules>>,
 }
 
+impl Place {
+    /// How much of the path of what is in it is its own.
+    fn prefix_len(&self) -> usize {
+        match self.path.as_str().len() {
+            0 => 0,
+            len => len + 1,
+        }
+    }
+}
+
+/// Something in a directory.
+struct Entry {
+    path: RelPath,
+    kind: EntryKind,
+}
+
 enum Job {
     /// A directory in one that is open.
-    Directory { parent: Arc<Place>, name: String },
+    Directory { parent: Arc<Place>, path: RelPath },
     /// Some files of a directory.
-    Files {
-        dir: Arc<Place>,
-        files: Vec<(String, EntryKind)>,
-    },
+    Files { dir: Arc<Place>, files: Vec<Entry> },
 }
 
 #[derive(Default)]
@@ -201,10 +214,10 @@ impl<'a> Walk<'a> {
             };
             let more = match job {
                 Job::Files { dir, files } => {
-                    self.visit(&dir, &files, visitor);
+                    self.visit(&dir, files, visitor);
                     Vec::new()
                 }
-                Job::Directory { parent, name } => self.enter(&parent, &name, &mut buffer, visitor),
+                Job::Directory { parent, path } => self.enter(&parent, path, &mut buffer, visitor),
             };
             visitor.rest();
             self.finish_job(more);
@@ -253,29 +266,31 @@ impl<'a> Walk<'a> {
         late
     }
 
-    fn visit(&self, dir: &Place, files: &[(String, EntryKind)], visitor: &mut impl Visit) {
-        for (name, kind) in files {
+    fn visit(&self, dir: &Place, files: Vec<Entry>, visitor: &mut impl Visit) {
+        for Entry { path, kind } in files {
             if self.stopped.load(Ordering::Relaxed) || self.is_late() {
                 return;
             }
-            let met = Met {
-                dir,
-                name,
-                kind: *kind,
-            };
-            if visitor.meet(&met) == Flow::Stop {
+            if visitor.meet(Met { dir, path, kind }) == Flow::Stop {
                 return self.stop();
             }
         }
     }
 
-    fn enter(&self, parent: &Place, name: &str, buffer: &mut Vec<u8>, visitor: &mut impl Visit) -> Vec<Job> {
-        let path = parent.path.child(name);
+    fn enter(
+        &self,
+        parent: &Place,
+        path: RelPath,
+        buffer: &mut Vec<u8>,
+        visitor: &mut impl Visit,
+    ) -> Vec<Job> {
         if self.stopped.load(Ordering::Relaxed) || !visitor.wants(&path) || self.is_late() {
             return Vec::new();
         }
+        let name = &path.as_str()[parent.prefix_len()..];
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-        let opened = self.root.open_in(parent.fd.as_fd(), name, flags).and_then(|fd| {
+        let opened = self.root.open_in(parent.fd.as_fd(), name, flags);
+        let opened = opened.and_then(|fd| {
             let (depth, rules) = (parent.depth + 1, parent.rules.clone());
             let place = Place {
                 fd,
@@ -307,19 +322,22 @@ impl<'a> Walk<'a> {
         let place = Arc::new(place);
         let mut jobs = Vec::new();
         let mut run = Vec::new();
-        for (name, kind) in entries {
-            let ignored = |rules: &Arc<Rules>| rules.ignore(&place.path.child(&name), kind);
+        for entry in entries {
+            let ignored = |rules: &Arc<Rules>| rules.ignore(&entry.path, entry.kind);
             if place.rules.as_ref().is_some_and(ignored) {
                 continue;
             }
-            if kind != EntryKind::Directory {
-                run.push((name, kind));
+            if entry.kind != EntryKind::Directory {
+                run.push(entry);
             } else if place.depth == self.limits.max_depth {
                 self.truncated.store(true, Ordering::Relaxed);
             } else {
                 flush(&place, &mut run, &mut jobs);
                 let parent = Arc::clone(&place);
-                jobs.push(Job::Directory { parent, name });
+                jobs.push(Job::Directory {
+                    parent,
+                    path: entry.path,
+                });
             }
             if run.len() == RUN_OF_FILES {
                 flush(&place, &mut run, &mut jobs);
@@ -330,11 +348,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Names and kinds, sorted as their paths are, and whether there is an ignore file among them.
-    fn entries_of(
-        &self,
-        place: &Place,
-        buffer: &mut Vec<u8>,
-    ) -> Result<(Vec<(String, EntryKind)>, bool), Errno> {
+    fn entries_of(&self, place: &Place, buffer: &mut Vec<u8>) -> Result<(Vec<Entry>, bool), Errno> {
         let (mut entries, mut has_rules) = (Vec::new(), false);
         let spare: &mut [MaybeUninit<u8>] = buffer.spare_capacity_mut();
         let mut listing = RawDir::new(&place.fd, spare);
@@ -360,9 +374,11 @@ impl<'a> Walk<'a> {
                 }
                 file_type => kind_of_type(file_type),
             };
-            entries.push((name.to_owned(), kind));
+            let path = place.path.child(name);
+            entries.push(Entry { path, kind });
         }
-        entries.sort_unstable_by(|a, b| sorted_bytes(a).cmp(sorted_bytes(b)));
+        let prefix_len = place.prefix_len();
+        entries.sort_unstable_by(|a, b| in_order(a, b, prefix_len));
         Ok((entries, has_rules))
     }
 }
@@ -371,12 +387,22 @@ impl<'a> Walk<'a> {
 const MAX_TIME: std::time::Duration = std::time::Duration::from_secs(3600);
 
 /// A directory sorts as the paths below it do.
-fn sorted_bytes((name, kind): &(String, EntryKind)) -> impl Iterator<Item = u8> + '_ {
-    let slash = (*kind == EntryKind::Directory).then_some(b'/');
-    name.bytes().chain(slash)
+fn in_order(a: &Entry, b: &Entry, prefix_len: usize) -> std::cmp::Ordering {
+    let (x, y) = (
+        &a.path.as_str().as_bytes()[prefix_len..],
+        &b.path.as_str().as_bytes()[prefix_len..],
+    );
+    let common = x.len().min(y.len());
+    let after = |name: &[u8], kind: EntryKind| match name.get(common) {
+        Some(byte) => Some(*byte),
+        None => (kind == EntryKind::Directory).then_some(b'/'),
+    };
+    x[..common]
+        .cmp(&y[..common])
+        .then_with(|| after(x, a.kind).cmp(&after(y, b.kind)))
 }
 
-fn flush(dir: &Arc<Place>, run: &mut Vec<(String, EntryKind)>, jobs: &mut Vec<Job>) {
+fn flush(dir: &Arc<Place>, run: &mut Vec<Entry>, jobs: &mut Vec<Job>) {
     if !run.is_empty() {
         let files = std::mem::take(run);
         jobs.push(Job::Files {

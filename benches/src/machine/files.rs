@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use aion_machine::{
-    Diff, GlobRequest, GrepRequest, IgnoreRules, LocalMachine, LocalOptions, LocalWorkspace, ReadOptions,
-    RelPath, WalkLimits, Workspace, WorkspaceSpec,
+    Diff, GlobRequest, GrepRequest, IgnoreRules, LocalMachine, LocalOptions, LocalWorkspace, Naming,
+    ReadOptions, RelPath, WalkLimits, Workspace, WorkspaceSpec,
 };
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
@@ -17,10 +17,10 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reader {
-    /// `Workspace::read` of our machine, awaited: content, encoding, etag.
-    Workspace,
-    /// The same without a runtime.
-    Blocking,
+    /// `Workspace::read` of our machine, awaited: content and encoding.
+    Unnamed,
+    /// The same with the etag of the content.
+    Named,
     /// `std::fs::read` of the joined path: nothing is checked.
     Std,
     /// The path is made canonical, compared with the root, and read: what a swapped link gets around.
@@ -86,13 +86,8 @@ impl Reading {
         for _ in 0..rounds {
             let (cpu, wall) = (process_cpu_s(), Instant::now());
             best.bytes = match reader {
-                Reader::Workspace => runtime.block_on(self.awaited(reps))?,
-                Reader::Blocking => self.repeat(reps, || {
-                    Ok(self
-                        .work
-                        .read_blocking(&self.path, &ReadOptions::default())?
-                        .bytes)
-                })?,
+                Reader::Unnamed => runtime.block_on(self.awaited(Naming::Unnamed, reps))?,
+                Reader::Named => runtime.block_on(self.awaited(Naming::Etag, reps))?,
                 Reader::Std => {
                     self.repeat(reps, || Ok(std::fs::read(self.root.join(self.path.as_str()))?))?
                 }
@@ -104,12 +99,11 @@ impl Reading {
         Ok(best)
     }
 
-    async fn awaited(&self, reps: usize) -> Result<usize> {
+    async fn awaited(&self, naming: Naming, reps: usize) -> Result<usize> {
         let mut bytes = 0;
         for _ in 0..reps {
-            bytes = black_box(self.work.read(&self.path, ReadOptions::default()).await?)
-                .bytes
-                .len();
+            let options = ReadOptions::default().with_naming(naming);
+            bytes = black_box(self.work.read(&self.path, options).await?).bytes.len();
         }
         Ok(bytes)
     }

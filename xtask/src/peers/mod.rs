@@ -9,6 +9,7 @@
 pub mod agent_loop;
 pub mod driver;
 pub mod llm;
+mod machine;
 pub mod market;
 pub mod processor;
 pub mod python;
@@ -36,7 +37,7 @@ pub struct PeersArgs {
     /// One JSON document instead of a table
     #[arg(long)]
     json: bool,
-    /// Of the suites `processor` and `router`: only works whose name holds this (sqlite-normal, postgres, scale, .. and scan, metatool, ..)
+    /// Of the suites `machine`, `processor` and `router`: only works whose name holds this (grep, http, .. and sqlite-normal, postgres, scale, .. and scan, metatool, ..)
     #[arg(long, value_name = "WORK")]
     only: Option<String>,
 }
@@ -49,6 +50,8 @@ enum Suite {
     Llm,
     /// Overhead per step of the agent loop beside a Python agent library
     Loop,
+    /// The machine's reads, searches, diffs and executions beside plain ones, ripgrep, diffy and bubblewrap
+    Machine,
     /// The market's kernels, fits, quotes and replays beside Python's numeric libraries and Rust crates
     Market,
     /// The task engine beside other queues on SQLite and Postgres; one file of a million tasks
@@ -83,6 +86,7 @@ pub fn run(root: &Path, args: &PeersArgs) -> Result<()> {
     let rows = match args.suite {
         Suite::Llm => llm::rows(root, effort)?,
         Suite::Loop => agent_loop::rows(root, effort)?,
+        Suite::Machine => machine::rows(root, effort, args.only.as_deref())?,
         Suite::Market => market::rows(root, &machine, effort)?,
         Suite::Processor => processor::rows(root, effort, args.only.as_deref())?,
         Suite::Router => router::rows(root, effort, args.only.as_deref())?,
