@@ -122,7 +122,15 @@ mod tests {
         assert_eq!(apply(&text, every, 10 << 20).unwrap(), "bb");
     }
 
+    /// `AION_FUZZ_CASES` makes it longer.
+    fn cases() -> ProptestConfig {
+        let asked = std::env::var("AION_FUZZ_CASES").ok().and_then(|n| n.parse().ok());
+        ProptestConfig::with_cases(asked.unwrap_or(1024))
+    }
+
     proptest! {
+        #![proptest_config(cases())]
+
         /// An edit of the only place is the edit of every place; anything else is refused.
         #[test]
         fn one_is_every_where_there_is_one(text in "[abé]{0,12}", old in "[abé]{1,3}") {

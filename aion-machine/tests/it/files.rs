@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use aion_machine::testkit::{MemoryMachine, MemoryWorkspace};
 use aion_machine::{
-    Edit, Encoding, Error, LocalMachine, LocalOptions, Machine, PathError, ReadOptions, ReadRange, RelPath,
-    RemoveMode, RenameMode, Workspace, WriteMode, WriteRequest,
+    Diff, Edit, Encoding, Error, LocalMachine, LocalOptions, Machine, PatchRequest, PathError, ReadOptions,
+    ReadRange, RelPath, RemoveMode, RenameMode, Workspace, WriteMode, WriteRequest,
 };
 use proptest::prelude::*;
 
@@ -38,6 +38,12 @@ aion_machine::machine_tests!(memory, async {
 });
 aion_machine::workspace_tests!(workspace, async { MemoryWorkspace::open() });
 
+/// `AION_FUZZ_CASES` makes the random tests longer.
+fn cases(usual: u32) -> ProptestConfig {
+    let asked = std::env::var("AION_FUZZ_CASES").ok().and_then(|n| n.parse().ok());
+    ProptestConfig::with_cases(asked.unwrap_or(usual))
+}
+
 #[test]
 fn a_path_that_is_none_says_why() {
     for (text, error) in [
@@ -47,6 +53,8 @@ fn a_path_that_is_none_says_why() {
         ("a\0b", PathError::Nul),
         ("a\u{202E}txt.exe", PathError::Invisible { code: 0x202E }),
         ("a\nb", PathError::Invisible { code: 0x0A }),
+        ("a\u{61C}b", PathError::Invisible { code: 0x61C }),
+        ("a\u{E0041}", PathError::Invisible { code: 0xE0041 }),
     ] {
         assert_eq!(RelPath::parse(text), Err(error), "{text:?}");
     }
@@ -59,9 +67,12 @@ fn a_path_that_is_none_says_why() {
         Err(PathError::TooLong { len: 6000 })
     );
     assert!(serde_json::from_str::<RelPath>("\"../x\"").is_err());
+    assert_eq!(RelPath::from_bytes(b"a/\xC3"), Err(PathError::NotUtf8));
 }
 
 proptest! {
+    #![proptest_config(cases(1024))]
+
     /// Whatever is accepted is relative, has no `..`, and parses to itself.
     #[test]
     fn accepted_paths_are_normal(text in "[a-c./\\x00-\\x20\u{200b}-\u{2030}]{0,24}") {
@@ -293,49 +304,6 @@ async fn text_that_is_cut_inside_a_character_is_still_text() {
     );
 }
 
-/// A write into a directory that is full leaves the old content and no leftovers.
-#[tokio::test]
-async fn a_full_disk_is_a_typed_error_and_leaves_nothing() {
-    let place = Place::new().await;
-    let small = place.inside();
-    let mounted = std::process::Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=64k", "none"])
-        .arg(&small)
-        .stderr(std::process::Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success());
-    if !mounted {
-        // Only root can make a small disk; the mapping of the error is checked for everybody else.
-        return;
-    }
-    let machine = LocalMachine::open_root(&small, LocalOptions::default().with_min_free_bytes(0)).unwrap();
-    let work = machine
-        .workspace(&aion_machine::WorkspaceSpec::new(RelPath::root()))
-        .unwrap();
-    work.write(&path("t"), WriteRequest::new("old")).await.unwrap();
-    let error = work
-        .write(&path("t"), WriteRequest::new(vec![b'x'; 1 << 20]))
-        .await
-        .unwrap_err();
-    let content = work.read(&path("t"), ReadOptions::default()).await.unwrap().bytes;
-    let left: Vec<_> = std::fs::read_dir(&small)
-        .unwrap()
-        .map(|e| e.unwrap().file_name())
-        .collect();
-    drop((work, machine));
-    assert!(
-        std::process::Command::new("umount")
-            .arg(&small)
-            .status()
-            .unwrap()
-            .success()
-    );
-    assert_eq!(
-        (error.code(), content.as_slice(), left),
-        ("no_space", &b"old"[..], vec!["t".into()])
-    );
-}
-
 #[tokio::test]
 async fn a_replaced_file_keeps_its_mode_but_no_set_id_bits() {
     let place = Place::new().await;
@@ -358,6 +326,74 @@ async fn names_that_cannot_be_said_are_counted() {
     }
     let listing = place.work.list(&RelPath::root(), 10).await.unwrap();
     assert_eq!((listing.entries.len(), listing.unnamable), (1, 2));
+}
+
+#[tokio::test]
+async fn a_tree_with_names_that_cannot_be_said_is_removed() {
+    use std::os::unix::ffi::OsStrExt;
+    let place = Place::new().await;
+    let dir = place
+        .inside()
+        .join("d")
+        .join(std::ffi::OsStr::from_bytes(b"\xFF\xFE"));
+    std::fs::create_dir_all(dir.join("below")).unwrap();
+    std::fs::write(dir.join("t"), "x").unwrap();
+    place.work.remove(&path("d"), RemoveMode::Tree).await.unwrap();
+    assert!(!place.inside().join("d").exists());
+}
+
+/// A watch does not follow links: what happens outside is not told.
+#[tokio::test]
+async fn a_watch_stays_inside() {
+    let place = Place::new().await;
+    let other = place.outside().join("other");
+    std::fs::create_dir(&other).unwrap();
+    symlink(&other, place.inside().join("link")).unwrap();
+    let mut watch = place
+        .work
+        .watch(WatchRequest::new(RelPath::root()))
+        .await
+        .unwrap();
+    symlink(&other, place.inside().join("late")).unwrap();
+    std::fs::write(other.join("secret"), "x").unwrap();
+    place.put("last", "x").await;
+    let mut told = Vec::new();
+    while told.last().is_none_or(|last: &String| last != "last") {
+        let next = tokio::time::timeout(Duration::from_secs(20), watch.next())
+            .await
+            .unwrap();
+        if let Some(WatchEvent::Changed { path }) = next {
+            told.push(path.to_string());
+        }
+    }
+    told.dedup();
+    assert_eq!(told, ["late", "last"]);
+}
+
+/// Watches are threads, so there are only so many; a dropped one makes room.
+#[tokio::test]
+async fn watches_are_limited() {
+    let place = Place::new().await;
+    let mut held = Vec::new();
+    let refused = loop {
+        match place.work.watch(WatchRequest::new(RelPath::root())).await {
+            Ok(watch) => held.push(watch),
+            Err(error) => break error,
+        }
+        assert!(held.len() < 1000);
+    };
+    assert_eq!(refused.code(), "too_many_watches");
+    held.clear();
+    let started = Instant::now();
+    while place
+        .work
+        .watch(WatchRequest::new(RelPath::root()))
+        .await
+        .is_err()
+    {
+        assert!(started.elapsed() < Duration::from_secs(20), "no watch ended");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 /// Readers of a file that is written over and over see one content or the other, whole.
@@ -394,6 +430,7 @@ enum Op {
     Write(RelPath, String),
     CreateNew(RelPath, String),
     Edit(RelPath, String, String),
+    Patch(RelPath, String, String),
     Mkdir(RelPath),
     Remove(RelPath, RemoveMode),
     Rename(RelPath, RelPath, RenameMode),
@@ -408,6 +445,7 @@ fn op() -> impl Strategy<Value = Op> {
         (name(), text()).prop_map(|(p, t)| Op::Write(p, t)),
         (name(), text()).prop_map(|(p, t)| Op::CreateNew(p, t)),
         (name(), text(), text()).prop_map(|(p, a, b)| Op::Edit(p, a, b)),
+        (name(), text(), text()).prop_map(|(p, a, b)| Op::Patch(p, a, b)),
         name().prop_map(Op::Mkdir),
         (name(), remove).prop_map(|(p, m)| Op::Remove(p, m)),
         (name(), name(), rename).prop_map(|(a, b, m)| Op::Rename(a, b, m)),
@@ -428,6 +466,10 @@ async fn apply(work: &dyn Workspace, op: Op) -> String {
                 .await,
         ),
         Op::Edit(path, old, new) => wrote(work.edit(&path, &[Edit::new(old, new)]).await),
+        Op::Patch(path, old, new) => {
+            let diff = Diff::between("t", old.as_bytes(), new.as_bytes(), 1 << 20);
+            wrote(work.patch(&path, PatchRequest::new(diff.text)).await)
+        }
         Op::Mkdir(path) => unit(work.mkdir(&path).await),
         Op::Remove(path, mode) => unit(work.remove(&path, mode).await),
         Op::Rename(from, to, mode) => unit(work.rename(&from, &to, mode).await),
@@ -445,7 +487,7 @@ async fn contents(work: &dyn Workspace) -> Vec<(String, Vec<u8>)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(32))]
+    #![proptest_config(cases(32))]
 
     /// This host answers like the model in memory, and has the same files after every operation.
     #[test]

@@ -3,10 +3,10 @@
 use std::os::unix::fs::symlink;
 use std::time::Duration;
 
-use aion_machine::{GlobRequest, GrepRequest, ReadOptions, RelPath, RemoveMode, WalkLimits};
+use aion_machine::{GlobRequest, GrepRequest, ReadOptions, RelPath, RemoveMode, WalkLimits, Workspace};
 use rustix::fs::{Mode, OFlags, mkdirat, open, openat};
 
-use crate::support::{Place, path};
+use crate::support::{Place, options, path};
 
 #[tokio::test]
 async fn a_search_does_not_leave_by_a_link_nor_hang_on_a_pipe() {
@@ -72,6 +72,58 @@ async fn a_pattern_cannot_explode() {
     let found = place.work.grep(GrepRequest::new("(a+)+$")).await.unwrap();
     assert!(found.hits.is_empty());
     assert!(started.elapsed() < Duration::from_secs(5));
+}
+
+/// What a pattern costs for each byte does not matter to the time that a search takes.
+#[tokio::test]
+async fn a_slow_pattern_meets_the_time_cap() {
+    let place = Place::new().await;
+    std::fs::write(place.inside().join("lines"), "abababababababab\n".repeat(400_000)).unwrap();
+    std::fs::write(place.inside().join("one"), "ab".repeat(3 << 20)).unwrap();
+    let short = WalkLimits::default().with_time(Duration::from_millis(200));
+    let slow = "(a|b|ab|[ab]{5}){1,300}x(a|b|ab|[ab]{5}){1,300}[cd]";
+    let started = std::time::Instant::now();
+    let found = place
+        .work
+        .grep(GrepRequest::new(slow).with_limits(short))
+        .await
+        .unwrap();
+    assert!(
+        started.elapsed() < Duration::from_secs(15),
+        "{:?}",
+        started.elapsed()
+    );
+    assert!(found.truncated && found.hits.is_empty());
+}
+
+/// However many threads search, the first finds are the same, and in order.
+#[tokio::test]
+async fn threads_do_not_change_what_is_found() {
+    let [one, many] = [1, 8].map(|threads| options().with_search_threads(threads));
+    let place = Place::with(one).await;
+    for i in 0..900 {
+        let dir = place.inside().join(format!("d{}/e{}", i % 7, i % 5));
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join(format!("f{i}.txt")), "needle\nhay\nneedle\n").unwrap();
+    }
+    let machine = aion_machine::LocalMachine::open_root(place.inside(), many).unwrap();
+    let work = machine
+        .workspace(&aion_machine::WorkspaceSpec::new(RelPath::root()))
+        .unwrap();
+    for max in [0, 1, 7, 300, 5000] {
+        let glob = || GlobRequest::new("**/*.txt").with_max_hits(max);
+        assert_eq!(
+            place.work.glob(glob()).await.unwrap(),
+            work.glob(glob()).await.unwrap()
+        );
+        let grep = || GrepRequest::new("needle").with_max_hits(max);
+        let (one, many) = (
+            place.work.grep(grep()).await.unwrap(),
+            work.grep(grep()).await.unwrap(),
+        );
+        assert_eq!((&one.hits, one.truncated), (&many.hits, many.truncated));
+        assert_eq!((one.hits.len(), one.truncated), (max.min(1800), max < 1800));
+    }
 }
 
 #[tokio::test]

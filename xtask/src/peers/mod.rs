@@ -9,7 +9,7 @@
 pub mod agent_loop;
 pub mod driver;
 pub mod llm;
-mod machine;
+pub mod machine;
 pub mod market;
 pub mod processor;
 pub mod python;

@@ -1,6 +1,5 @@
 //! Executing `true`: what the confinement costs, with little and with much memory in this process, and over HTTP.
 
-use std::process::Command;
 use std::time::Duration;
 
 use serde::Deserialize;
