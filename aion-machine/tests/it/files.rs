@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use aion_machine::testkit::{MemoryMachine, MemoryWorkspace};
 use aion_machine::{
     Diff, Edit, Encoding, Error, LocalMachine, LocalOptions, Machine, PatchRequest, PathError, ReadOptions,
-    ReadRange, RelPath, RemoveMode, RenameMode, Workspace, WriteMode, WriteRequest,
+    ReadRange, RelPath, RemoveMode, RenameMode, WatchEvent, WatchRequest, Workspace, WriteMode, WriteRequest,
 };
 use proptest::prelude::*;
 

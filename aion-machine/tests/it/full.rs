@@ -98,7 +98,7 @@ async fn the_floor_of_the_disk_is_kept() {
     let work = machine
         .workspace(&aion_machine::WorkspaceSpec::new(RelPath::root()))
         .unwrap();
-    let write = |text: &str| work.write(&path("t"), WriteRequest::new(text));
+    let write = async |text: &str| work.write(&path("t"), WriteRequest::new(text)).await;
     assert_eq!(write("new").await.unwrap_err().code(), "no_space");
     assert!(
         !write("old").await.unwrap().changed,
