@@ -248,7 +248,6 @@ impl Running {
             .args(["--listen", &free.to_string()])
             .env("DATA_ROOT", dir.join("work"))
             .env("AION_MACHINE_JOURNAL", dir.join("keys"))
-            .env("AION_MACHINE_AUDIT", dir.join("audit"))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
