@@ -37,7 +37,7 @@ pub fn post(address: SocketAddr, path: &str, body: &str, clients: usize, request
         let threads: Vec<_> = (0..clients)
             .map(|_| scope.spawn(move || client(address, path, body, each)))
             .collect();
-        let ended = threads.into_iter().map(|thread| thread.join());
+        let ended = threads.into_iter().map(std::thread::ScopedJoinHandle::join);
         ended
             .map(|ended| ended.unwrap_or_else(|_| Err("a client panicked".into())))
             .collect()
