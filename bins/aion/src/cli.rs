@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aion_loop::{Budget, SharedObserver, StepReport};
+use aion_machine::{LocalOptions, RunAs};
 use aion_processor_server::TargetArgs;
 use aion_service::ServeArgs;
 use aion_types::TaskId;
@@ -83,6 +84,20 @@ pub struct DataArgs {
     /// Directory of the databases and workspaces
     #[arg(long, value_name = "DIR", env = "AION_DATA", default_value = "data")]
     pub data: PathBuf,
+    /// Who the programs of tasks are: unprivileged (this user, or nobody if that is root), service or UID:GID
+    #[arg(
+        long,
+        value_name = "USER",
+        env = "AION_MACHINE_RUN_AS",
+        default_value = "unprivileged"
+    )]
+    run_as: RunAs,
+}
+
+impl DataArgs {
+    async fn open(&self) -> Result<Node> {
+        Node::open_with(&self.data, LocalOptions::default().with_run_as(self.run_as)).await
+    }
 }
 
 /// Which model, and how it is asked.
@@ -258,7 +273,7 @@ impl ModelArgs {
 }
 
 async fn run_task(args: RunArgs) -> Result<ExitCode> {
-    let node = Node::open(&args.data.data).await?;
+    let node = args.data.open().await?;
     let (model, style) = args.model.load().await?;
     let budget = Budget {
         tokens: args.tokens,
@@ -275,7 +290,7 @@ async fn run_task(args: RunArgs) -> Result<ExitCode> {
 }
 
 async fn resume(args: ResumeArgs) -> Result<ExitCode> {
-    let node = Node::open(&args.data.data).await?;
+    let node = args.data.open().await?;
     let task = match args.task {
         Some(task) => task,
         None => run::newest_open(&node).await?,
@@ -359,7 +374,7 @@ fn pause_on_interrupt() -> CancellationToken {
 }
 
 async fn run_demo(args: DemoArgs) -> Result<ExitCode> {
-    let node = Node::open(&args.data.data).await?;
+    let node = args.data.open().await?;
     let (model, style) = args.model.load().await?;
     let options = DemoOptions {
         only: args.only,
@@ -385,7 +400,7 @@ async fn run_demo(args: DemoArgs) -> Result<ExitCode> {
 async fn serve(args: UpArgs) -> Result<()> {
     let options = args.serve.resolve(up::DEFAULT_PORT)?;
     aion_service::init_tracing(options.log_format)?;
-    let node = Node::open(&args.data.data).await?;
+    let node = args.data.open().await?;
     let model = UpModel {
         source: args.model,
         cache: ModelCache::from_env()?,
@@ -426,6 +441,7 @@ fn list(cache: &ModelCache) -> Result<()> {
 async fn examine(args: DoctorArgs) -> Result<ExitCode> {
     let report = doctor::examine(&DoctorOptions {
         data: args.data.data,
+        run_as: args.data.run_as,
         cache: ModelCache::from_env()?,
         listen: args.listen,
     })

@@ -6,6 +6,7 @@ mod stores;
 use std::fmt;
 use std::path::PathBuf;
 
+use aion_machine::RunAs;
 use serde::Serialize;
 
 use crate::model::ModelCache;
@@ -99,6 +100,8 @@ impl Report {
 pub struct DoctorOptions {
     /// The data directory.
     pub data: PathBuf,
+    /// Who the programs of tasks are.
+    pub run_as: RunAs,
     /// The model cache.
     pub cache: ModelCache,
     /// The address that `aion up` will listen on.
@@ -115,7 +118,7 @@ pub async fn examine(options: &DoctorOptions) -> Report {
         host::data_directory(&options.data),
         host::port(options.listen),
         host::git(),
-        host::sandbox().await,
+        host::sandbox(options.run_as).await,
     ];
     findings.extend(stores::databases(&options.data).await);
     Report::new(findings)

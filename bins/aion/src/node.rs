@@ -72,6 +72,14 @@ impl Node {
     /// # Errors
     /// A store that is in use, damaged or of a newer program; a sandbox that cannot be had.
     pub async fn open(data: &Path) -> Result<Self> {
+        Self::open_with(data, LocalOptions::default()).await
+    }
+
+    /// The same, with programs held in as `local` says.
+    ///
+    /// # Errors
+    /// Those of [`Node::open`].
+    pub async fn open_with(data: &Path, local: LocalOptions) -> Result<Self> {
         let created = std::fs::create_dir_all(data).and_then(|()| data.canonicalize());
         let data = created.map_err(|e| Error::io("create", data, e))?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -83,12 +91,11 @@ impl Node {
         let trust = TrustBook::open(&data.join("trust.db"), Arc::clone(&clock)).await?;
         let catalog = catalog(&data.join("router.db")).await?;
         let keys = task_keys(&data)?;
-        let machine_service = machine_service(&data, keys.as_ref())?;
+        let machine_service = machine_service(&data, &local, keys.as_ref())?;
         let machine_state = machine_service.state();
         let machine_router = machine_service.into_router(&Limits::default());
         let work = data.join("work");
-        let machine = LocalMachine::open_root(&work, LocalOptions::default())
-            .map_err(|e| Error::io("open", &work, e))?;
+        let machine = LocalMachine::open_root(&work, local).map_err(|e| Error::io("open", &work, e))?;
         let services = tools_of(machine_router.clone(), keys).await?;
         Ok(Self {
             data,
@@ -203,8 +210,9 @@ fn observer(processor: &Processor, market: &Market) -> Result<Observer> {
 }
 
 /// The machine service over the data directory.
-fn machine_service(data: &Path, keys: Option<&Arc<TaskKeys>>) -> Result<Service> {
+fn machine_service(data: &Path, local: &LocalOptions, keys: Option<&Arc<TaskKeys>>) -> Result<Service> {
     let mut options = MachineOptions::new(data.join("work"))
+        .with_local(local.clone())
         .with_journal(data.join("machine"))
         .with_audit(data.join("machine/audit"));
     if let Some(keys) = keys {

@@ -93,7 +93,7 @@ async fn retire(node: &Node, kept: Option<Duration>) {
         Some(kept) => {
             Retention::new(node.processor().clone(), kept, None)
                 .run(RETIRE)
-                .await
+                .await;
         }
         None => std::future::pending().await,
     }

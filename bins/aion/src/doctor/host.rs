@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use aion_machine::{LocalMachine, LocalOptions, Machine, Tier};
+use aion_machine::{LocalMachine, LocalOptions, Machine, RunAs, Tier};
 
 use super::Finding;
 use crate::model::{DEFAULT_MODEL, ModelCache};
@@ -154,16 +154,17 @@ pub(super) fn port(listen: SocketAddr) -> Finding {
 }
 
 /// What holds an execution in, as a real one reports it.
-pub(super) async fn sandbox() -> Finding {
+pub(super) async fn sandbox(run_as: RunAs) -> Finding {
     let dir = std::env::temp_dir().join(format!("aion-doctor-{}", std::process::id()));
     let probed = match fs::create_dir_all(&dir)
-        .and_then(|()| LocalMachine::open_root(&dir, LocalOptions::default()))
+        .and_then(|()| LocalMachine::open_root(&dir, LocalOptions::default().with_run_as(run_as)))
     {
         Ok(machine) => machine.probe().await.map_err(|error| aion_service::chain(&error)),
         Err(error) => Err(error.to_string()),
     };
     let _gone = fs::remove_dir_all(&dir);
-    let advice = "needs Linux 5.13 or newer with Landlock; user namespaces make it stronger";
+    let advice = "needs Linux 5.13 or newer with Landlock; user namespaces make it stronger; root needs them, or \
+                  `--run-as`: docs/SECURITY.md";
     match probed {
         Ok(held) => {
             let tier = held.tier();
