@@ -1,4 +1,4 @@
-//! What goes over HTTP between [`RemoteMachine`](crate::RemoteMachine) (feature `client`) and a server.
+//! What goes over HTTP between a `RemoteMachine` (feature `client`) and a server.
 //!
 //! An operation is `POST /v1/workspace/{operation}` with one of the structs below as its body; what is not
 //! answered by one of them is answered by the type that the [`Workspace`](crate::Workspace) returns. A refusal

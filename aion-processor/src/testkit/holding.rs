@@ -52,6 +52,23 @@ pub async fn claims_go_by_priority_then_age(bench: Bench) {
     );
 }
 
+/// What was given back stands behind what has been ready for longer, also when those were seen before it went.
+pub async fn what_was_given_back_stands_behind(bench: Bench) {
+    let mut created = Vec::new();
+    for _ in 0..3 {
+        created.push(bench.create(bench.task()).await.id);
+    }
+    for turn in 0..7 {
+        let lease = bench.claim().await;
+        assert_eq!(lease.task.id, created[turn % 3], "turn {turn}");
+        bench
+            .processor
+            .release(lease.fence(), Duration::ZERO)
+            .await
+            .expect("released");
+    }
+}
+
 /// A claim sees only the queues, kinds and task that it names.
 pub async fn claims_filter_queues_kinds_and_tasks(bench: Bench) {
     let mut made = Vec::new();

@@ -38,7 +38,8 @@ pub(super) struct Shelf {
 
 #[derive(Debug, Default)]
 struct List {
-    tasks: Vec<(TaskId, Body)>,
+    /// Where each stood when it was found: one that has become ready anew stands elsewhere.
+    tasks: Vec<(TaskId, Place, Body)>,
     /// Where its last task stands.
     last: Option<Place>,
     /// Tasks at the front that are known to be taken.
@@ -82,7 +83,7 @@ impl Shelf {
         if !list.tasks.is_empty() {
             self.bytes_each = (bytes / list.tasks.len()).max(1);
         }
-        self.ids.extend(list.tasks.iter().map(|(id, _)| *id));
+        self.ids.extend(list.tasks.iter().map(|(id, ..)| *id));
         self.lists.insert(filter, list);
     }
 
@@ -94,17 +95,21 @@ impl Shelf {
         known: &HashMap<TaskId, Option<Row>>,
     ) -> Option<Vec<(Row, Body)>> {
         let list = self.lists.get_mut(filter)?;
-        let ready = |id: &TaskId| {
+        let ready = |(id, at, _): &(TaskId, Place, Body)| {
             let row = known.get(id).and_then(Option::as_ref);
-            row.filter(|row| row.status == Status::Ready && !row.gated)
+            row.filter(|row| row.status == Status::Ready && !row.gated && place(row) == *at)
         };
-        while let Some((id, _)) = list.tasks.get(list.taken).filter(|(id, _)| ready(id).is_none()) {
-            self.ids.remove(id);
+        while let Some(task) = list.tasks.get(list.taken).filter(|task| ready(task).is_none()) {
+            let row = known.get(&task.0).and_then(Option::as_ref);
+            // One that stands elsewhere by now may lie in another list.
+            if row.is_none_or(|row| row.status != Status::Ready) {
+                self.ids.remove(&task.0);
+            }
             list.taken += 1;
         }
         let found: Vec<(Row, Body)> = list.tasks[list.taken..]
             .iter()
-            .filter_map(|(id, body)| Some((ready(id)?.clone(), body.clone())))
+            .filter_map(|task| Some((ready(task)?.clone(), task.2.clone())))
             .take(max as usize)
             .collect();
         (list.whole || found.len() == max as usize).then_some(found)
@@ -131,7 +136,10 @@ impl Tx<'_> {
         let list = List {
             whole: found.len() < wanted as usize,
             last: found.last().map(|(row, _)| place(row)),
-            tasks: found.into_iter().map(|(row, body)| (row.id, body)).collect(),
+            tasks: found
+                .into_iter()
+                .map(|(row, body)| (row.id, place(&row), body))
+                .collect(),
             taken: 0,
         };
         self.shelf.add(filter.clone(), list, bytes);
