@@ -69,15 +69,7 @@ fn occurs_after(text: &str, old: &str, first: usize) -> bool {
 fn check_size(path: &RelPath, text: &str, count: usize, edit: &Edit, limit_bytes: u64) -> Result<()> {
     let kept = (text.len() - count * edit.old.len()) as u64;
     let added = (count as u64).saturating_mul(edit.new.len() as u64);
-    let size_bytes = kept.saturating_add(added);
-    if size_bytes <= limit_bytes {
-        return Ok(());
-    }
-    Err(Error::TooLarge {
-        path: path.clone(),
-        size_bytes,
-        limit_bytes,
-    })
+    Error::check_size(path, kept.saturating_add(added), limit_bytes)
 }
 
 #[cfg(test)]

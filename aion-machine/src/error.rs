@@ -223,6 +223,18 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether something of this size may be.
+    pub(crate) fn check_size(path: &RelPath, size_bytes: u64, limit_bytes: u64) -> Result<()> {
+        if size_bytes <= limit_bytes {
+            return Ok(());
+        }
+        Err(Self::TooLarge {
+            path: path.clone(),
+            size_bytes,
+            limit_bytes,
+        })
+    }
+
     /// A stable, short code: the `code` of a problem document.
     ///
     /// ```

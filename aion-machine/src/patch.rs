@@ -70,11 +70,12 @@ impl PatchRequest {
 /// [`Error::PatchInvalid`] if it is not a unified diff of one file, [`Error::PatchRejected`] if a hunk
 /// does not apply, [`Error::TooLarge`] if the patch or the result has more than `max_bytes`.
 pub fn apply_patch(path: &RelPath, text: &str, patch: &str, max_bytes: u64) -> Result<String> {
-    check_size(path, patch.len(), max_bytes)?;
+    Error::check_size(path, patch.len() as u64, max_bytes)?;
     let hunks = parse(patch)?;
     let added: usize = hunks.iter().map(|hunk| hunk.new.len()).sum();
     let removed: usize = hunks.iter().map(|hunk| hunk.old.len()).sum();
-    check_size(path, (text.len() + added).saturating_sub(removed), max_bytes)?;
+    let size_bytes = (text.len() + added).saturating_sub(removed) as u64;
+    Error::check_size(path, size_bytes, max_bytes)?;
     let starts = line_starts(text);
     let (mut out, mut done, mut shift) = (String::with_capacity(text.len() + added), 0, 0);
     for (index, hunk) in hunks.iter().enumerate() {
@@ -93,18 +94,6 @@ pub fn apply_patch(path: &RelPath, text: &str, patch: &str, max_bytes: u64) -> R
     }
     out.push_str(&text[done..]);
     Ok(out)
-}
-
-fn check_size(path: &RelPath, size_bytes: usize, limit_bytes: u64) -> Result<()> {
-    let size_bytes = size_bytes as u64;
-    if size_bytes <= limit_bytes {
-        return Ok(());
-    }
-    Err(Error::TooLarge {
-        path: path.clone(),
-        size_bytes,
-        limit_bytes,
-    })
 }
 
 /// Some lines that are to become others.

@@ -58,7 +58,7 @@ pub(crate) fn read(
     let got = file.read_at(&mut head, 0).map_err(fail)?;
     let mark = Encoding::marked(&head[..got]);
     if mark.is_some() && matches!(options.range, ReadRange::Lines { .. }) {
-        check_size(path, size_of(&stat), limits)?;
+        Error::check_size(path, size_of(&stat), limits.max_file_bytes)?;
     }
     let part = part_of_large(file, &options).map_err(fail)?;
     Ok(crate::range::finish(
@@ -90,19 +90,8 @@ fn read_whole(file: &File, path: &RelPath, size_bytes: u64, limit_bytes: u64) ->
         let read = file.take(left).read_to_end(&mut whole);
         read.map_err(|e| Error::from_io("read", path, e))?;
     }
-    check_read(path, whole.len() as u64, limit_bytes)?;
+    Error::check_size(path, whole.len() as u64, limit_bytes)?;
     Ok(whole)
-}
-
-fn check_read(path: &RelPath, size_bytes: u64, limit_bytes: u64) -> Result<()> {
-    if size_bytes <= limit_bytes {
-        return Ok(());
-    }
-    Err(Error::TooLarge {
-        path: path.clone(),
-        size_bytes,
-        limit_bytes,
-    })
 }
 
 /// Reads a small file if that takes no waiting: what is not in the kernel's memory is `None`, and so is
@@ -181,7 +170,7 @@ pub(crate) fn write(
     request: &WriteRequest,
     limits: &FileLimits,
 ) -> Result<WriteOutput> {
-    check_size(path, request.content.len() as u64, limits)?;
+    Error::check_size(path, request.content.len() as u64, limits.max_file_bytes)?;
     if request.parents == Parents::Create
         && let Some(parent) = path.parent()
     {
@@ -287,18 +276,6 @@ fn check_room(root: &Root, path: &RelPath, size_bytes: usize, limits: &FileLimit
         .map_err(|e| Error::from_io("look at the disk of", path, e))?;
     if free_bytes < limits.min_free_bytes.saturating_add(size_bytes as u64) {
         return Err(Error::NoSpace { path: path.clone() });
-    }
-    Ok(())
-}
-
-fn check_size(path: &RelPath, size_bytes: u64, limits: &FileLimits) -> Result<()> {
-    let limit_bytes = limits.max_file_bytes;
-    if size_bytes > limit_bytes {
-        return Err(Error::TooLarge {
-            path: path.clone(),
-            size_bytes,
-            limit_bytes,
-        });
     }
     Ok(())
 }

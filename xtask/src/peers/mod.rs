@@ -132,3 +132,30 @@ fn release_binary(root: &Path, name: &str, more: &[&str]) -> Result<PathBuf> {
         .next_back()
         .ok_or_else(|| Error::Missing(format!("the path of {name}")))
 }
+
+/// Builds a Rust peer, which has a workspace and a target directory of its own: `market` or `processor/queues`, below
+/// `benches/peers`.
+///
+/// # Errors
+/// When it does not build.
+fn rust_peer(root: &Path, name: &str) -> Result<PathBuf> {
+    let (suite, part) = name.split_once('/').unwrap_or((name, ""));
+    let target = python::cache_dir()?
+        .join(format!("peers/{suite}-target"))
+        .join(part);
+    let mut cargo = command::cargo(&root.join("benches/peers").join(name));
+    cargo.env("CARGO_TARGET_DIR", target);
+    cargo.args([
+        "build",
+        "--quiet",
+        "--locked",
+        "--release",
+        "--message-format",
+        "json",
+    ]);
+    let programs = command::executables(&mut cargo)?;
+    programs
+        .into_iter()
+        .next_back()
+        .ok_or_else(|| Error::Missing(format!("the path of the peer {name}")))
+}

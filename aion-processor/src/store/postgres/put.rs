@@ -230,12 +230,8 @@ fn result(row: &Row, endings: &BTreeMap<u64, Ending>) -> Option<String> {
     text.filter(is_near).cloned()
 }
 
-/// Tasks of which only that has changed which changes of each.
-fn bind_plain(
-    statement: Statement<'static>,
-    rows: &[&Row],
-    endings: &BTreeMap<u64, Ending>,
-) -> Statement<'static> {
+/// Which tasks, and whose turn each is.
+fn bind_turn(statement: Statement<'static>, rows: &[&Row]) -> Statement<'static> {
     statement
         .bind(column(rows, |row| int(row.ord)))
         .bind(column(rows, |row| row.status as i64))
@@ -246,6 +242,15 @@ fn bind_plain(
         .bind(column(rows, |row| i64::from(row.attempt)))
         .bind(column(rows, |row| i64::from(row.crash_count)))
         .bind(column(rows, |row| ms(row.run_after)))
+}
+
+/// Tasks of which only that has changed which changes of each.
+fn bind_plain(
+    statement: Statement<'static>,
+    rows: &[&Row],
+    endings: &BTreeMap<u64, Ending>,
+) -> Statement<'static> {
+    bind_turn(statement, rows)
         .bind(column(rows, |row| int(row.version)))
         .bind(column(rows, |row| row.updated_at.as_ms()))
         .bind(column(rows, |row| ms(row.finished_at)))
@@ -261,16 +266,7 @@ fn bind_rows(
         let text = endings.get(&row.ord).and_then(|ending| ending.error.as_ref());
         text.filter(is_near).cloned()
     };
-    statement
-        .bind(column(rows, |row| int(row.ord)))
-        .bind(column(rows, |row| row.status as i64))
-        .bind(column(rows, |row| int(row.ready_seq)))
-        .bind(column(rows, |row| handler(row)))
-        .bind(column(rows, |row| int(row.lease_epoch)))
-        .bind(column(rows, |row| ms(row.lease_until)))
-        .bind(column(rows, |row| i64::from(row.attempt)))
-        .bind(column(rows, |row| i64::from(row.crash_count)))
-        .bind(column(rows, |row| ms(row.run_after)))
+    bind_turn(statement, rows)
         .bind(column(rows, |row| row.cancel_requested))
         .bind(column(rows, |row| i64::from(row.open_children)))
         .bind(column(rows, |row| i64::from(row.waiting_on)))

@@ -241,7 +241,7 @@ struct Compared {
 
 /// 5,000 lines with three edits.
 pub(super) fn diffs(sides: &mut Sides<'_>, plan: Plan) -> Result<Vec<Row>> {
-    let mut diffy = Driver::start(&mut Command::new(tools::diffy(sides.root)?))?;
+    let mut diffy = Driver::start(&mut Command::new(crate::peers::rust_peer(sides.root, "machine")?))?;
     let texts: Texts = sides
         .ours
         .ask(&json!({ "do": "texts", "dir": sides.scratch.path() }))?;

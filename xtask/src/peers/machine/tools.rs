@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use crate::peers::python::cache_dir;
-use crate::{Error, Result, command};
+use crate::{Result, command};
 
 const RIPGREP: &str = "15.2.0";
 
@@ -46,26 +46,6 @@ pub(super) fn find(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&path)
         .map(|dir| dir.join(name))
         .find(|program| program.is_file())
-}
-
-/// The Rust peer, built in its own workspace and target directory.
-pub(super) fn diffy(root: &Path) -> Result<PathBuf> {
-    let target = cache_dir()?.join("peers/machine-target");
-    let mut cargo = command::cargo(&root.join("benches/peers/machine"));
-    cargo.env("CARGO_TARGET_DIR", target);
-    cargo.args([
-        "build",
-        "--quiet",
-        "--locked",
-        "--release",
-        "--message-format",
-        "json",
-    ]);
-    let programs = command::executables(&mut cargo)?;
-    programs
-        .into_iter()
-        .next_back()
-        .ok_or_else(|| Error::Missing("the path of the driver of diffy".to_owned()))
 }
 
 /// What a program that prints lines did.

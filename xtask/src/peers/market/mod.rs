@@ -22,7 +22,7 @@ use super::driver::{Driver, Nothing};
 use super::row::Row;
 use super::{Effort, python};
 use crate::machine::Machine;
-use crate::{Error, Result, command};
+use crate::{Result, command};
 pub use contest::largest_difference;
 
 const PEER_PACKAGES: [&str; 5] = [
@@ -100,7 +100,7 @@ struct Programs {
 impl Programs {
     fn prepare(root: &Path) -> Result<Self> {
         let python = python::interpreter("market", &PEER_PACKAGES)?;
-        let rust = rust_peer(root)?;
+        let rust = super::rust_peer(root, "market")?;
         let ours = super::release_binary(root, "peer-market", &["--no-default-features"])?;
         Ok(Self {
             ours,
@@ -121,24 +121,6 @@ impl Programs {
     fn ours(&self, threads: usize) -> Result<Driver> {
         Driver::measured(&mut Command::new(&self.ours), threads)
     }
-}
-
-/// Builds the Rust peers in their own workspace.
-fn rust_peer(root: &Path) -> Result<PathBuf> {
-    let mut cargo = command::cargo(&root.join("benches/peers/market"));
-    cargo.args([
-        "build",
-        "--quiet",
-        "--locked",
-        "--release",
-        "--message-format",
-        "json",
-    ]);
-    let programs = command::executables(&mut cargo)?;
-    programs
-        .into_iter()
-        .next_back()
-        .ok_or_else(|| Error::Missing("the path of peer-market-rust".to_owned()))
 }
 
 /// The drivers of one number of threads.

@@ -9,8 +9,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::peers::driver::Driver;
-use crate::peers::python;
-use crate::{Error, Result, command};
+use crate::peers::{python, rust_peer};
+use crate::{Error, Result};
 
 const PEER_PACKAGES: [&str; 3] = ["honker==0.2.4", "procrastinate==3.10.0", "psycopg[binary]==3.3.9"];
 
@@ -96,8 +96,8 @@ fn start(root: &Path, program: Program) -> Result<Driver> {
             let features = ["--no-default-features", "--features", "served"];
             Command::new(crate::peers::release_binary(root, "peer-served", &features)?)
         }
-        Program::Queues => Command::new(rust_peer(&peers.join("queues"))?),
-        Program::Effectum => Command::new(rust_peer(&peers.join("effectum"))?),
+        Program::Queues => Command::new(rust_peer(root, "processor/queues")?),
+        Program::Effectum => Command::new(rust_peer(root, "processor/effectum")?),
         Program::Python | Program::Ours => {
             let mut python = Command::new(python::interpreter("processor", &PEER_PACKAGES)?);
             python.arg(peers.join("queues.py"));
@@ -105,26 +105,6 @@ fn start(root: &Path, program: Program) -> Result<Driver> {
         }
     };
     Driver::start(&mut command)
-}
-
-/// Builds a Rust peer in its own workspace and target directory.
-fn rust_peer(dir: &Path) -> Result<PathBuf> {
-    let name = dir.file_name().unwrap_or_default();
-    let target = python::cache_dir()?.join("peers/processor-target").join(name);
-    let mut cargo = command::cargo(dir);
-    cargo.env("CARGO_TARGET_DIR", target).args([
-        "build",
-        "--quiet",
-        "--locked",
-        "--release",
-        "--message-format",
-        "json",
-    ]);
-    let programs = command::executables(&mut cargo)?;
-    programs
-        .into_iter()
-        .next_back()
-        .ok_or_else(|| Error::Missing(format!("the program of {}", dir.display())))
 }
 
 /// An empty directory in another one, for as long as a turn lasts.
