@@ -30,7 +30,13 @@ struct Cli {
 #[derive(Debug, Args)]
 struct Settings {
     /// The directory under which everything happens
-    #[arg(long, value_name = "DIR", env = "DATA_ROOT", default_value = "data/work")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "DATA_ROOT",
+        default_value = "data/work",
+        global = true
+    )]
     data_root: PathBuf,
     /// Where idempotency keys are kept, outside of the data root
     #[arg(
