@@ -61,9 +61,12 @@ impl Group {
             // There is no such file where there is no swap.
             let _ = fs::write(self.path.join("memory.swap.max"), "0");
         }
-        self.held.processes = self.set("pids.max", &(limits.processes + OVERHEAD).to_string());
+        self.held.processes = self.set(
+            "pids.max",
+            &(limits.processes.saturating_add(OVERHEAD)).to_string(),
+        );
         if limits.cpu_milli > 0 {
-            let quota_us = limits.cpu_milli * PERIOD_US / 1000;
+            let quota_us = limits.cpu_milli.saturating_mul(PERIOD_US) / 1000;
             self.held.cpu = self.set("cpu.max", &format!("{} {PERIOD_US}", quota_us.max(1000)));
         }
     }

@@ -409,7 +409,10 @@ pub(super) fn set_limits(limits: &ExecLimits, isolated: bool) -> io::Result<()> 
         set(Resource::Nproc, limits.processes.max(1))?;
     } else {
         // Counted with the user's other processes: it only stops what grows faster than it is seen.
-        set(Resource::Nproc, tasks_of_user() + limits.processes.max(1) * BURST)?;
+        set(
+            Resource::Nproc,
+            tasks_of_user().saturating_add(limits.processes.max(1).saturating_mul(BURST)),
+        )?;
     }
     Ok(())
 }
