@@ -160,10 +160,19 @@ impl AuditLog {
         std::fs::create_dir_all(&dir)?;
         let lock = owned(&dir.join(LOCK))?;
         let anchor = Anchor::read(&dir)?;
-        let newest = files(&dir)?.pop();
+        let mut kept = files(&dir)?;
+        let newest = kept.pop();
         let path = newest.map_or_else(|| name(&dir, anchor.seq + 1), |(_, path)| path);
         let mut file = append_to(&path)?;
-        let end = end_of(&mut file, anchor)?;
+        // A file that was begun and got no whole row goes on from the end of the one before.
+        let before = match kept.pop() {
+            Some((_, path)) => {
+                let End { seq, hash, .. } = end_of(&mut File::open(path)?, anchor)?;
+                Anchor { seq, hash }
+            }
+            None => anchor,
+        };
+        let end = end_of(&mut file, before)?;
         if end.torn_bytes > 0 {
             file.set_len(end.bytes)?;
         }

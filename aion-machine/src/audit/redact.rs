@@ -128,26 +128,43 @@ fn is_break(c: char) -> bool {
 
 /// A word without spaces: `NAME=SECRET`, `scheme://user:password@host`, or a secret by its looks.
 fn word(word: &str) -> String {
-    if let Some((name, value)) = word.split_once('=') {
-        let blot = names_a_secret(name) || looks_secret(value);
-        return if blot && !value.is_empty() {
+    let (before, after) = word.split_once("://").unwrap_or((word, ""));
+    if let Some((name, value)) = before.split_once('=') {
+        // All that stands behind the name, an address included.
+        let value = &word[before.len() - value.len()..];
+        return if names_a_secret(name) && !value.is_empty() {
             format!("{name}={BLOT}")
         } else {
-            word.to_owned()
+            format!("{name}={}", self::word(value))
         };
     }
-    if let Some((scheme, rest)) = word.split_once("://") {
-        let host = rest.find('/').unwrap_or(rest.len());
-        if let Some(at) = rest[..host].rfind('@') {
-            return format!("{scheme}://{BLOT}{}", &rest[at..]);
-        }
-        return word.to_owned();
+    if before.len() < word.len() {
+        let host = after.find('/').unwrap_or(after.len());
+        let (user, rest) = match after[..host].rfind('@') {
+            Some(at) => (BLOT, &after[at..]),
+            None => ("", after),
+        };
+        return format!("{before}://{user}{}", parameters(rest));
+    }
+    if let Some((name, value)) = word.split_once(':').filter(|(_, value)| !value.is_empty())
+        && names_a_secret(name)
+    {
+        return format!("{name}:{BLOT}");
     }
     if looks_secret(word) {
         BLOT.to_owned()
     } else {
         word.to_owned()
     }
+}
+
+/// The part of an address behind its host, in which parameters may be secrets.
+fn parameters(rest: &str) -> String {
+    let Some((path, query)) = rest.split_once('?') else {
+        return rest.to_owned();
+    };
+    let parts: Vec<String> = query.split('&').map(word).collect();
+    format!("{path}?{}", parts.join("&"))
 }
 
 fn looks_secret(word: &str) -> bool {
@@ -197,6 +214,15 @@ mod tests {
                 "git clone https://u:p@host/r.git",
                 "git clone https://[redacted]@host/r.git",
             ),
+            (
+                "DATABASE_URL=postgres://u:p@host/db git clone https://u:p@host/r?ref=main",
+                "DATABASE_URL=postgres://[redacted]@host/db git clone https://[redacted]@host/r?ref=main",
+            ),
+            (
+                "http GET https://host/r?access_token=abc",
+                "http GET https://host/r?access_token=[redacted]",
+            ),
+            ("http host X-Api-Key:abc", "http host X-Api-Key:[redacted]"),
             (
                 "git show 0123456789abcdef0123456789abcdef01234567",
                 "git show 0123456789abcdef0123456789abcdef01234567",

@@ -17,6 +17,8 @@ const AHEAD: u32 = 512;
 const BYTES: usize = 4 << 20;
 /// Tasks in all lists together; then all are forgotten.
 const ALL: usize = 4_096;
+/// Lists at most; then all are forgotten.
+const LISTS: usize = 256;
 
 /// Queues and kinds that a claim asks for.
 type Filter = (Vec<String>, Vec<String>);
@@ -77,7 +79,7 @@ impl Shelf {
     }
 
     fn add(&mut self, filter: Filter, list: List, bytes: usize) {
-        if self.ids.len() + list.tasks.len() > ALL {
+        if self.ids.len() + list.tasks.len() > ALL || self.lists.len() >= LISTS {
             self.clear();
         }
         if !list.tasks.is_empty() {
@@ -131,6 +133,8 @@ impl Tx<'_> {
             return Ok(found);
         }
         self.flush_tasks().await?;
+        // The search sees who is waited for.
+        self.flush_deps().await?;
         let wanted = self.shelf.ahead(claim.max);
         let (found, bytes) = self.search_ready(claim, wanted).await?;
         let list = List {

@@ -23,6 +23,9 @@ use crate::executions::{ExecutionStatus, stream};
 use crate::problem::Refusal;
 use crate::task::TaskState;
 
+/// The most of each end of an output that is kept of a started execution, in bytes.
+const MAX_KEPT_BYTES: usize = 256 << 10;
+
 pub(super) fn routes() -> OpenApiRouter<Arc<Context>> {
     OpenApiRouter::new()
         .routes(routes!(start_execution, list_executions))
@@ -108,7 +111,10 @@ fn created(started: Started) -> (StatusCode, [(HeaderName, String); 1], Json<Sta
 }
 
 fn bounded(body: Start, max_replay_bytes: usize) -> Result<ExecRequest, Refusal> {
-    let request = body.into_request()?;
+    let mut request = body.into_request()?;
+    let limits = &mut request.limits;
+    limits.head_bytes = limits.head_bytes.min(MAX_KEPT_BYTES);
+    limits.tail_bytes = limits.tail_bytes.min(MAX_KEPT_BYTES);
     if request.limits.wall_ms > MAX_TIMEOUT_S * 1000 {
         let detail = format!("the time is above {MAX_TIMEOUT_S} s");
         return Err(Refusal::of(&Error::Invalid { reason: detail }, "limits/wall_ms"));
