@@ -146,7 +146,7 @@ fn word(word: &str) -> String {
         };
         return format!("{before}://{user}{}", parameters(rest));
     }
-    if let Some((name, value)) = word.split_once(':').filter(|(_, value)| !value.is_empty())
+    if let Some((name, _)) = word.split_once(':').filter(|(_, value)| !value.is_empty())
         && names_a_secret(name)
     {
         return format!("{name}:{BLOT}");
