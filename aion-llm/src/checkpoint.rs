@@ -1,5 +1,7 @@
 //! What a model needs from a file of weights, whatever its format.
 
+use bytes::Bytes;
+
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use crate::gguf::{Gguf, TensorType, dequantize, dequantize_into};
@@ -47,11 +49,11 @@ pub(crate) trait Checkpoint {
     }
 }
 
-/// A tensor in its stored form.
+/// A tensor in its stored form, most often a part of the mapped file.
 #[derive(Debug, Clone)]
 pub(crate) struct Stored {
     pub(crate) kind: TensorType,
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: Bytes,
 }
 
 impl Stored {
@@ -65,12 +67,12 @@ impl Stored {
 #[derive(Debug)]
 pub(crate) struct Embedding {
     kind: TensorType,
-    bytes: Vec<u8>,
+    bytes: Bytes,
     n_embd: usize,
 }
 
 impl Embedding {
-    pub(crate) fn new(kind: TensorType, bytes: Vec<u8>, n_embd: usize) -> Self {
+    pub(crate) fn new(kind: TensorType, bytes: Bytes, n_embd: usize) -> Self {
         Self { kind, bytes, n_embd }
     }
 
@@ -133,7 +135,7 @@ impl Checkpoint for GgufCheckpoint<'_> {
         let kind = self.gguf.tensors()[&name].kind;
         Ok(Stored {
             kind,
-            bytes: self.gguf.tensor_bytes(&name)?,
+            bytes: self.gguf.tensor_slice(&name)?,
         })
     }
 
@@ -143,7 +145,7 @@ impl Checkpoint for GgufCheckpoint<'_> {
         let kind = self.gguf.tensors()[name].kind;
         Ok(Embedding::new(
             kind,
-            self.gguf.tensor_bytes(name)?,
+            self.gguf.tensor_slice(name)?,
             self.config.n_embd,
         ))
     }

@@ -58,6 +58,7 @@ mod error;
 mod generation;
 pub mod gguf;
 mod grammar;
+mod mapped;
 mod model;
 mod options;
 mod reference;

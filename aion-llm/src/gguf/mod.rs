@@ -2,7 +2,7 @@
 //!
 //! The reader trusts nothing: every count, length, type, size and offset is checked against a limit and against the
 //! length of the file before it is used, so a truncated or lying file is a typed error that says where.
-//! Tensors are read one at a time on request, so opening a large file costs only its header.
+//! The file is mapped, not read, so opening a large one costs only its header.
 //!
 //! # Sources
 //! The GGUF specification (ggml project, versions 2 and 3).
@@ -16,10 +16,9 @@ pub use block::{TensorType, dequantize};
 pub use header::{Array, TensorInfo, Value};
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
-use std::sync::Mutex;
+
+use bytes::Bytes;
 
 use crate::error::{Error, Result};
 
@@ -52,37 +51,19 @@ impl Default for GgufLimits {
 pub struct Gguf {
     metadata: BTreeMap<String, Value>,
     tensors: BTreeMap<String, TensorInfo>,
-    source: Source,
-}
-
-#[derive(Debug)]
-enum Source {
-    File {
-        file: Mutex<File>,
-        path: std::path::PathBuf,
-    },
-    Memory(Vec<u8>),
+    bytes: Bytes,
 }
 
 impl Gguf {
-    /// Opens a file and reads its header.
+    /// Maps a file and reads its header. The file must not be written to while it is open (replacing it by a rename
+    /// is fine): what is cut off a mapped file cannot be read, and the process ends where it tries.
     ///
     /// # Errors
     /// [`Error::Io`], or [`Error::Gguf`] with the offset and the reason.
     pub fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(Error::io(path))?;
-        let len = file.metadata().map_err(Error::io(path))?.len();
-        let buffered = std::io::BufReader::with_capacity(1 << 16, &file);
-        let (metadata, tensors) = header::parse(buffered, len, GgufLimits::default())?;
-        let source = Source::File {
-            file: Mutex::new(file),
-            path: path.to_path_buf(),
-        };
-        Ok(Self {
-            metadata,
-            tensors,
-            source,
-        })
+        crate::mapped::map(path)
+            .map_err(Error::io(path))
+            .and_then(Self::read)
     }
 
     /// Reads a file that is already in memory.
@@ -95,11 +76,15 @@ impl Gguf {
     /// assert!(error.to_string().contains("at byte 0"));
     /// ```
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Self> {
-        let (metadata, tensors) = header::parse(bytes.as_slice(), bytes.len() as u64, GgufLimits::default())?;
+        Self::read(bytes.into())
+    }
+
+    fn read(bytes: Bytes) -> Result<Self> {
+        let (metadata, tensors) = header::parse(&bytes[..], bytes.len() as u64, GgufLimits::default())?;
         Ok(Self {
             metadata,
             tensors,
-            source: Source::Memory(bytes),
+            bytes,
         })
     }
 
@@ -136,16 +121,22 @@ impl Gguf {
     /// The bytes of a tensor as they lie in the file.
     ///
     /// # Errors
-    /// [`Error::MissingTensor`], or [`Error::Io`] when the file shrank since it was opened.
-    pub fn tensor_bytes(&self, name: &str) -> Result<Vec<u8>> {
-        let info = self
-            .tensors
-            .get(name)
-            .ok_or_else(|| Error::MissingTensor(name.to_owned()))?;
-        match &self.source {
-            Source::Memory(bytes) => Ok(bytes[info.offset as usize..][..info.size_bytes as usize].to_vec()),
-            Source::File { file, path } => read_at(file, info).map_err(Error::io(path)),
-        }
+    /// [`Error::MissingTensor`].
+    pub fn tensor_bytes(&self, name: &str) -> Result<&[u8]> {
+        self.place(name).map(|place| &self.bytes[place])
+    }
+
+    /// [`Gguf::tensor_bytes`] that keep the mapping alive.
+    pub(crate) fn tensor_slice(&self, name: &str) -> Result<Bytes> {
+        self.place(name).map(|place| self.bytes.slice(place))
+    }
+
+    /// Where a tensor lies; the header was refused if that is not inside the file.
+    fn place(&self, name: &str) -> Result<std::ops::Range<usize>> {
+        let info = self.tensors.get(name);
+        let info = info.ok_or_else(|| Error::MissingTensor(name.to_owned()))?;
+        let start = info.offset as usize;
+        Ok(start..start + info.size_bytes as usize)
     }
 
     /// The elements of a tensor as `f32`, in the order of the file (row-major, last dimension of the shape contiguous).
@@ -154,14 +145,6 @@ impl Gguf {
     /// As [`Gguf::tensor_bytes`].
     pub fn tensor_f32(&self, name: &str) -> Result<Vec<f32>> {
         let bytes = self.tensor_bytes(name)?;
-        dequantize(self.tensors[name].kind, &bytes)
+        dequantize(self.tensors[name].kind, bytes)
     }
-}
-
-fn read_at(file: &Mutex<File>, info: &TensorInfo) -> std::io::Result<Vec<u8>> {
-    let mut file = file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    file.seek(SeekFrom::Start(info.offset))?;
-    let mut bytes = vec![0; info.size_bytes as usize];
-    file.read_exact(&mut bytes)?;
-    Ok(bytes)
 }

@@ -86,7 +86,7 @@ impl Fused {
 
 fn pack(parts: &[Stored], width: usize, kernels: Kernels) -> Option<Packed> {
     match kernels {
-        Kernels::Packed => Packed::new(width, parts.iter().map(|part| (part.kind, part.bytes.as_slice()))),
+        Kernels::Packed => Packed::new(width, parts.iter().map(|part| (part.kind, &part.bytes[..]))),
         Kernels::Burn => None,
     }
 }

@@ -189,7 +189,10 @@ fn to_halves(matrix: Stored, head_dim: usize, rows: usize, pairs: RotaryPairs) -
             rows.for_each(|row| bytes.extend_from_slice(row));
         }
     }
-    Stored { bytes, ..matrix }
+    Stored {
+        bytes: bytes.into(),
+        ..matrix
+    }
 }
 
 #[cfg(test)]
@@ -202,7 +205,7 @@ mod tests {
         let bytes: Vec<u8> = (0..8u16).flat_map(|row| (row * 256).to_le_bytes()).collect();
         let matrix = Stored {
             kind: TensorType::F16,
-            bytes: bytes.clone(),
+            bytes: bytes.clone().into(),
         };
         let halves = to_halves(matrix.clone(), 4, 8, RotaryPairs::Adjacent);
         let rows: Vec<u8> = halves.bytes.chunks_exact(2).map(|row| row[1]).collect();
