@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::generation::Generation;
 use crate::gguf::Gguf;
 use crate::grammar::{Constraint, GrammarFactory};
-use crate::model::Decoder;
+use crate::model::Model;
 use crate::options::{EngineOptions, ModelSource};
 use crate::reference::CodeLength;
 use crate::request::{Completion, GenerateRequest, OutputFormat, Prompt, StreamEvent, TokenScore};
@@ -142,7 +142,7 @@ impl Engine {
         let counts = source.unigram_path();
         let reference = CodeLength::choose(options.reference, counts.as_deref(), config.vocab_size)?;
         let template = chat_template(template, &tokenizer, options.clock.clone())?;
-        let decoder = Decoder::load(checkpoint, &device.device, device.kernels)?;
+        let model = Arc::new(Model::load(checkpoint, device)?);
         let info = EngineInfo {
             name: options.name.clone().unwrap_or_else(|| source.name()),
             context_length: options
@@ -161,7 +161,7 @@ impl Engine {
             reference,
             grammar: OnceLock::new(),
             pool,
-            worker: Mutex::new(Worker::new(decoder, options.prefill_chunk, options.prefix_reuse)),
+            worker: Mutex::new(Worker::new(model, options.prefill_chunk, options.prefix_reuse)),
             clock: options.clock,
         })))
     }

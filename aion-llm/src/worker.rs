@@ -1,16 +1,15 @@
-//! The one place that runs the model: decoder, cache, and what the cache holds.
+//! The one place that runs the model: model, cache, and what the cache holds.
 
 use std::ops::ControlFlow;
-
-use burn::tensor::Tensor;
+use std::sync::Arc;
 
 use crate::error::Result;
-use crate::model::{Decoder, KvCache, last_row, to_host};
+use crate::model::{KvCache, Model, Step, Want};
 use crate::options::PrefixReuse;
 
 #[derive(Debug)]
 pub(crate) struct Worker {
-    decoder: Decoder,
+    model: Arc<Model>,
     cache: KvCache,
     /// The tokens whose keys and values the cache holds.
     tokens: Vec<u32>,
@@ -30,10 +29,10 @@ pub(crate) struct Prefilled {
 }
 
 impl Worker {
-    pub(crate) fn new(decoder: Decoder, chunk: usize, reuse: PrefixReuse) -> Self {
-        let cache = decoder.new_cache();
+    pub(crate) fn new(model: Arc<Model>, chunk: usize, reuse: PrefixReuse) -> Self {
+        let cache = model.new_cache();
         Self {
-            decoder,
+            model,
             cache,
             tokens: Vec::new(),
             exact: 0,
@@ -44,7 +43,7 @@ impl Worker {
 
     /// Forgets everything; after a panic the cache may hold half a step.
     pub(crate) fn reset(&mut self) {
-        self.cache = self.decoder.new_cache();
+        self.cache = self.model.new_cache();
         self.tokens.clear();
         self.exact = 0;
     }
@@ -56,23 +55,24 @@ impl Worker {
         progress: &mut dyn FnMut(usize) -> ControlFlow<()>,
     ) -> Result<Prefilled> {
         let cached = self.keep(self.reusable(prompt));
-        let mut hidden = None;
+        let mut logits = None;
         for (start, end) in chunks(cached, prompt.len(), self.chunk) {
-            hidden = Some(self.run(&prompt[start..end]));
+            let want = if end == prompt.len() {
+                Want::LastLogits
+            } else {
+                Want::Nothing
+            };
+            logits = Some(self.run(&prompt[start..end], want)?);
             if progress(end).is_break() {
                 return Ok(Prefilled { logits: None, cached });
             }
         }
-        let logits = hidden
-            .map(|hidden| self.decoder.logits(last_row(hidden)))
-            .transpose()?;
         Ok(Prefilled { logits, cached })
     }
 
     /// Appends one token and returns the logits of the next.
     pub(crate) fn step(&mut self, token: u32) -> Result<Vec<f32>> {
-        let hidden = self.run(&[token]);
-        self.decoder.logits(hidden)
+        self.run(&[token], Want::LastLogits)
     }
 
     /// Runs a text from its beginning and hands over, chunk by chunk, the position of the first row and the logits
@@ -84,8 +84,7 @@ impl Worker {
     ) -> Result<()> {
         self.keep(0);
         for (start, end) in chunks(0, tokens.len(), self.chunk) {
-            let hidden = self.run(&tokens[start..end]);
-            visit(start, &self.decoder.logits(hidden)?)?;
+            visit(start, &self.run(&tokens[start..end], Want::AllLogits)?)?;
         }
         Ok(())
     }
@@ -93,15 +92,16 @@ impl Worker {
     /// The sum of the hidden states of all positions, `[n_embd]`.
     pub(crate) fn hidden_sum(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
         self.keep(0);
-        let mut sum: Option<Tensor<2>> = None;
+        let mut sum = Vec::new();
         for (start, end) in chunks(0, tokens.len(), self.chunk) {
-            let part = self.run(&tokens[start..end]).sum_dim(0);
-            sum = Some(match sum {
-                Some(sum) => sum + part,
-                None => part,
-            });
+            let hidden = self.run(&tokens[start..end], Want::Hidden)?;
+            let width = hidden.len() / (end - start);
+            sum.resize(width, 0.0);
+            for row in hidden.chunks_exact(width) {
+                sum.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
+            }
         }
-        sum.map_or(Ok(Vec::new()), to_host)
+        Ok(sum)
     }
 
     fn reusable(&self, prompt: &[u32]) -> usize {
@@ -122,14 +122,15 @@ impl Worker {
         n
     }
 
-    fn run(&mut self, tokens: &[u32]) -> Tensor<2> {
+    fn run(&mut self, tokens: &[u32], want: Want) -> Result<Vec<f32>> {
         let start = self.tokens.len();
-        let hidden = self.decoder.forward(tokens, &mut self.cache);
+        let cache = &mut self.cache;
+        let outputs = self.model.run(&mut [Step { tokens, cache, want }])?;
         self.tokens.extend_from_slice(tokens);
         if tokens.len() == self.chunk && start == self.exact && start.is_multiple_of(self.chunk) {
             self.exact = self.tokens.len();
         }
-        hidden
+        Ok(outputs.into_iter().next().unwrap_or_default().values)
     }
 }
 

@@ -3,9 +3,9 @@
 use burn::tensor::{Device, Tensor, TensorData, activation};
 
 use super::cache::LayerView;
+use super::decoder::to_halves;
 use super::linear::{Fused, Kernels, Linear};
 use super::rotary::Turn;
-use super::to_halves;
 use crate::checkpoint::{Checkpoint, Part};
 use crate::error::Result;
 

@@ -8,7 +8,7 @@ const FIRST_CAPACITY: usize = 256;
 
 /// Keys and values of every layer, allocated ahead and doubled when full, up to the context length.
 #[derive(Debug)]
-pub(crate) struct KvCache {
+pub(crate) struct TensorCache {
     layers: Vec<LayerCache>,
     len: usize,
     capacity: usize,
@@ -17,15 +17,15 @@ pub(crate) struct KvCache {
 
 /// Keys `[n_head_kv, head_dim, capacity]` and values `[n_head_kv, capacity, head_dim]` of one layer: in this order the
 /// last axis of both is the one that the products of a single query run along.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct LayerCache {
     keys: Tensor<3>,
     values: Tensor<3>,
 }
 
-impl KvCache {
+impl TensorCache {
     pub(super) fn new(config: &ModelConfig, device: &Device) -> Self {
-        let capacity = FIRST_CAPACITY.min(config.context_length);
+        let capacity = Self::room(0, config.context_length);
         let (heads, width) = (config.n_head_kv, config.head_dim);
         let empty = || LayerCache {
             keys: Tensor::zeros([heads, width, capacity], device),
@@ -41,13 +41,39 @@ impl KvCache {
     }
 
     /// Positions held.
-    pub(crate) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.len
     }
 
     /// Forgets all positions from `len` on.
-    pub(crate) fn truncate(&mut self, len: usize) {
+    pub(super) fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
+    }
+
+    /// The first `len` positions; memory is shared until one of the two grows.
+    pub(super) fn fork(&self, len: usize) -> Self {
+        Self {
+            layers: self.layers.clone(),
+            len: self.len.min(len),
+            ..*self
+        }
+    }
+
+    /// Bytes allocated.
+    pub(super) fn bytes(&self) -> usize {
+        let per_position = self.layers.first().map_or(0, |layer| {
+            let [heads, width, _] = layer.keys.dims();
+            2 * heads * width * size_of::<f32>()
+        });
+        self.layers.len() * per_position * self.capacity
+    }
+
+    /// Positions for which room is made when `positions` are held.
+    pub(super) fn room(positions: usize, max: usize) -> usize {
+        positions
+            .max(FIRST_CAPACITY)
+            .next_power_of_two()
+            .min(max.max(positions))
     }
 
     /// Makes room for `n` more positions.
@@ -57,7 +83,7 @@ impl KvCache {
         if needed <= self.capacity {
             return;
         }
-        self.capacity = needed.next_power_of_two().min(self.max.max(needed));
+        self.capacity = Self::room(needed, self.max);
         for layer in &mut self.layers {
             layer.keys.inplace(|old| grown(old, 2, self.capacity));
             layer.values.inplace(|old| grown(old, 1, self.capacity));

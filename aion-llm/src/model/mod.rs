@@ -1,215 +1,237 @@
-//! The decoder: tokens in, hidden states and logits out.
+//! Running a model: tokens of several sequences in, logits or hidden states out.
 //!
-//! A Llama-family transformer with pre-normalisation (RMSNorm), rotary positions, grouped-query attention, a gated or
-//! squared-ReLU feed-forward layer, and a preallocated key-value cache. Batch size is one; the first axis of every
-//! activation is the position.
+//! [`Model`] is what the rest of the crate sees; behind it stands the decoder on Burn. What a sequence gets does not
+//! depend on which other sequences share its pass.
 
 mod attention;
 mod cache;
+mod decoder;
 mod linear;
 mod packed;
 mod rotary;
 
-use burn::tensor::{Device, Tensor, TensorData, activation};
-
-use crate::checkpoint::{Checkpoint, Embedding, Part, RotaryPairs, Stored};
-use crate::config::{FeedForward, Head, ModelConfig};
-use crate::error::{Error, Result};
-use attention::{Attention, CausalMask};
-pub(crate) use cache::KvCache;
+use crate::checkpoint::Checkpoint;
+use crate::device::Chosen;
+use crate::error::Result;
+use cache::TensorCache;
+use decoder::{Decoder, last_row, to_host};
 pub(crate) use linear::Kernels;
-use linear::{Fused, Linear, Wide};
-use rotary::Rotary;
 
-/// The weights of a model on one device.
+/// The weights of a model, where they can be computed with.
 #[derive(Debug)]
-pub(crate) struct Decoder {
-    config: ModelConfig,
-    device: Device,
-    embedding: Embedding,
-    blocks: Vec<Block>,
-    norm: RmsNorm,
-    head: Wide,
-    rotary: Rotary,
+pub(crate) enum Model {
+    /// On a device of Burn.
+    Burn(Decoder),
 }
+
+/// Keys and values of the positions of one sequence.
+#[derive(Debug)]
+pub(crate) struct KvCache(Kept);
 
 #[derive(Debug)]
-struct Block {
-    attn_norm: RmsNorm,
-    attention: Attention,
-    ffn_norm: RmsNorm,
-    up: Linear,
-    down: Linear,
+enum Kept {
+    Burn(TensorCache),
 }
 
+/// What a pass does for one sequence.
 #[derive(Debug)]
-struct RmsNorm {
-    weight: Tensor<2>,
-    eps: f64,
+pub(crate) struct Step<'a> {
+    /// At least one token; they stand after what the cache holds, and are appended to it. All are below the vocabulary
+    /// size, and cache and tokens together fit the context length.
+    pub(crate) tokens: &'a [u32],
+    pub(crate) cache: &'a mut KvCache,
+    pub(crate) want: Want,
 }
 
-impl RmsNorm {
-    fn load(checkpoint: &dyn Checkpoint, part: Part, device: &Device) -> Result<Self> {
-        let config = checkpoint.config();
-        let weight = checkpoint.stored(part, &[config.n_embd])?.dense()?;
-        let weight = Tensor::from_data(TensorData::new(weight, [1, config.n_embd]), device);
-        Ok(Self {
-            weight,
-            eps: config.norm_eps,
-        })
-    }
-
-    /// `x / sqrt(mean(x^2) + eps) * w` over the last axis of `[seq, n_embd]`.
-    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let mean_square = (x.clone() * x.clone()).mean_dim(1);
-        let scale = (mean_square + self.eps).sqrt().recip();
-        x * scale * self.weight.clone()
-    }
+/// What a sequence wants of its pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Want {
+    /// Only that the cache holds the tokens.
+    Nothing,
+    /// The logits after the last token.
+    LastLogits,
+    /// The logits after every token.
+    AllLogits,
+    /// The normalised hidden states of all tokens.
+    Hidden,
 }
 
-impl Decoder {
+/// What a sequence got: row-major `[rows, vocab_size]` or `[rows, n_embd]`.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct Output {
+    pub(crate) values: Vec<f32>,
+}
+
+impl Model {
     /// Reads every weight of the checkpoint onto the device.
-    pub(crate) fn load(checkpoint: &dyn Checkpoint, device: &Device, kernels: Kernels) -> Result<Self> {
-        let config = checkpoint.config().clone();
-        let embedding = checkpoint.embedding()?;
-        let blocks = (0..config.n_layer)
-            .map(|i| Block::load(checkpoint, i, device, kernels))
-            .collect::<Result<_>>()?;
-        let (vocab, width) = (config.vocab_size, config.n_embd);
-        let head = match config.head {
-            Head::Tied => embedding.stored(),
-            Head::Untied => checkpoint.stored(Part::Output, &[vocab, width])?,
-        };
-        Ok(Self {
-            head: Wide::load(head, vocab, width, device, kernels)?,
-            norm: RmsNorm::load(checkpoint, Part::OutputNorm, device)?,
-            rotary: Rotary::new(&config, checkpoint.rotary_divisors()?.as_deref(), device),
-            device: device.clone(),
-            embedding,
-            blocks,
-            config,
-        })
-    }
-
-    /// An empty cache for this model.
-    pub(crate) fn new_cache(&self) -> KvCache {
-        KvCache::new(&self.config, &self.device)
-    }
-
-    /// Runs `tokens` at the positions after those in the cache, and appends to it.
-    ///
-    /// Returns the normalised hidden states, `[tokens.len(), n_embd]`. Every token must be below the vocabulary size,
-    /// and cache and tokens together must fit the context length.
-    pub(crate) fn forward(&self, tokens: &[u32], cache: &mut KvCache) -> Tensor<2> {
-        let (n, start) = (tokens.len(), cache.len());
-        cache.reserve(n);
-        let rows = TensorData::new(self.embedding.rows(tokens), [n, self.config.n_embd]);
-        let mut x = Tensor::from_data(rows, &self.device);
-        let turn = self.rotary.at(start, n);
-        let mask = CausalMask::new(start, n, &self.device);
-        for (i, block) in self.blocks.iter().enumerate() {
-            let h = block.attn_norm.forward(x.clone());
-            x = x + block.attention.forward(h, &turn, &mask, cache.layer(i));
-            let h = block.ffn_norm.forward(x.clone());
-            x = x + block.feed_forward(h, self.config.feed_forward);
-        }
-        cache.advance(n);
-        self.norm.forward(x)
-    }
-
-    /// Logits of hidden states, row-major `[rows, vocab_size]`.
     ///
     /// # Errors
-    /// [`Error::Numeric`] when the device fails to hand them over.
-    pub(crate) fn logits(&self, hidden: Tensor<2>) -> Result<Vec<f32>> {
-        to_host(self.head.forward(hidden))
-    }
-}
-
-/// The last row of `[seq, n]`.
-pub(crate) fn last_row(x: Tensor<2>) -> Tensor<2> {
-    let [n, _] = x.dims();
-    x.narrow(0, n - 1, 1)
-}
-
-/// Copies a tensor to the host.
-pub(crate) fn to_host(x: Tensor<2>) -> Result<Vec<f32>> {
-    let data = x
-        .try_into_data()
-        .map_err(|error| Error::Numeric(format!("no result: {error:?}")))?;
-    data.try_into_vec::<f32>()
-        .map_err(|error| Error::Numeric(format!("a result of another type: {error:?}")))
-}
-
-impl Block {
-    fn load(checkpoint: &dyn Checkpoint, i: usize, device: &Device, kernels: Kernels) -> Result<Self> {
-        let config = checkpoint.config();
-        let (d, ff) = (config.n_embd, config.n_ff);
-        let mut up = Fused::new(d);
-        if config.feed_forward == FeedForward::SwiGlu {
-            up = up.with(checkpoint.stored(Part::Gate(i), &[ff, d])?);
-        }
-        let up = up.with(checkpoint.stored(Part::Up(i), &[ff, d])?);
-        let down = Fused::new(ff).with(checkpoint.stored(Part::Down(i), &[d, ff])?);
-        Ok(Self {
-            attn_norm: RmsNorm::load(checkpoint, Part::AttnNorm(i), device)?,
-            attention: Attention::load(checkpoint, i, device, kernels)?,
-            ffn_norm: RmsNorm::load(checkpoint, Part::FfnNorm(i), device)?,
-            up: up.load(device, kernels)?,
-            down: down.load(device, kernels)?,
-        })
+    /// What the checkpoint says of a missing or damaged part.
+    pub(crate) fn load(checkpoint: &dyn Checkpoint, chosen: &Chosen) -> Result<Self> {
+        Decoder::load(checkpoint, &chosen.device, chosen.kernels).map(Self::Burn)
     }
 
-    fn feed_forward(&self, x: Tensor<2>, kind: FeedForward) -> Tensor<2> {
-        let h = self.up.forward(x);
-        let h = match kind {
-            FeedForward::SwiGlu => {
-                let n_ff = h.dims()[1] / 2;
-                activation::silu(h.clone().narrow(1, 0, n_ff)) * h.narrow(1, n_ff, n_ff)
-            }
-            FeedForward::ReluSquared => {
-                let h = activation::relu(h);
-                h.clone() * h
-            }
-        };
-        self.down.forward(h)
-    }
-}
-
-/// Reorders the rows of a query or key matrix so that the pairs that turn together lie half a head apart.
-fn to_halves(matrix: Stored, head_dim: usize, rows: usize, pairs: RotaryPairs) -> Stored {
-    if pairs == RotaryPairs::Halves {
-        return matrix;
-    }
-    let row_bytes = matrix.bytes.len() / rows;
-    let mut bytes = Vec::with_capacity(matrix.bytes.len());
-    for head in matrix.bytes.chunks_exact(head_dim * row_bytes) {
-        for parity in 0..2 {
-            let rows = head.chunks_exact(row_bytes).skip(parity).step_by(2);
-            rows.for_each(|row| bytes.extend_from_slice(row));
+    /// An empty cache of one sequence.
+    pub(crate) fn new_cache(&self) -> KvCache {
+        match self {
+            Self::Burn(decoder) => KvCache(Kept::Burn(decoder.new_cache())),
         }
     }
-    Stored {
-        bytes: bytes.into(),
-        ..matrix
+
+    /// Bytes of a cache that holds so many positions.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "for those who bound the memory of many caches")
+    )]
+    pub(crate) fn cache_bytes(&self, positions: usize) -> usize {
+        match self {
+            Self::Burn(decoder) => decoder.cache_bytes(positions),
+        }
+    }
+
+    /// Appends the tokens of each step to its cache; the outputs are in the order of the steps.
+    ///
+    /// # Errors
+    /// [`Error::Numeric`](crate::Error::Numeric) when the device fails to hand over a result; the caches then hold something undefined.
+    pub(crate) fn run(&self, steps: &mut [Step<'_>]) -> Result<Vec<Output>> {
+        match self {
+            Self::Burn(decoder) => steps.iter_mut().map(|step| one_by_one(decoder, step)).collect(),
+        }
     }
 }
 
+/// Burn's decoder takes the sequences in turn.
+fn one_by_one(decoder: &Decoder, step: &mut Step<'_>) -> Result<Output> {
+    let hidden = decoder.forward(step.tokens, step.cache.tensors()?);
+    let values = match step.want {
+        Want::Nothing => Vec::new(),
+        Want::LastLogits => decoder.logits(last_row(hidden))?,
+        Want::AllLogits => decoder.logits(hidden)?,
+        Want::Hidden => to_host(hidden)?,
+    };
+    Ok(Output { values })
+}
+
+impl KvCache {
+    /// Positions held.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for those who keep many caches"))]
+    pub(crate) fn len(&self) -> usize {
+        match &self.0 {
+            Kept::Burn(cache) => cache.len(),
+        }
+    }
+
+    /// Forgets all positions from `len` on.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        match &mut self.0 {
+            Kept::Burn(cache) => cache.truncate(len),
+        }
+    }
+
+    /// Bytes allocated.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for those who keep many caches"))]
+    pub(crate) fn bytes(&self) -> usize {
+        match &self.0 {
+            Kept::Burn(cache) => cache.bytes(),
+        }
+    }
+
+    /// A cache of its own with the first `len` positions of this one.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for those who share prefixes"))]
+    pub(crate) fn fork(&self, len: usize) -> Self {
+        match &self.0 {
+            Kept::Burn(cache) => Self(Kept::Burn(cache.fork(len))),
+        }
+    }
+
+    fn tensors(&mut self) -> Result<&mut TensorCache> {
+        match &mut self.0 {
+            Kept::Burn(cache) => Ok(cache),
+        }
+    }
+}
+
+#[cfg(feature = "testkit")]
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gguf::TensorType;
+    use crate::checkpoint::GgufCheckpoint;
+    use crate::device::DeviceSpec;
+    use crate::gguf::Gguf;
+    use crate::options::ModelSource;
+    use crate::testkit::TinyModel;
+
+    fn tiny() -> Model {
+        let ModelSource::GgufBytes(bytes) = TinyModel::random(3).source() else {
+            unreachable!("a tiny model is in memory")
+        };
+        let gguf = Gguf::from_bytes(bytes).unwrap();
+        let checkpoint = GgufCheckpoint::new(&gguf).unwrap();
+        Model::load(&checkpoint, &DeviceSpec::Cpu.open().unwrap()).unwrap()
+    }
+
+    fn run_alone(model: &Model, cache: &mut KvCache, tokens: &[u32], want: Want) -> Vec<f32> {
+        let mut outputs = model.run(&mut [Step { tokens, cache, want }]).unwrap();
+        outputs.remove(0).values
+    }
+
+    /// A sequence gets the same bits alone and beside another one.
+    #[test]
+    fn a_batch_gives_what_each_sequence_gets_alone() {
+        let model = tiny();
+        let (mut a, mut b) = (model.new_cache(), model.new_cache());
+        let mut steps = [
+            Step {
+                tokens: &[1, 2, 3],
+                cache: &mut a,
+                want: Want::AllLogits,
+            },
+            Step {
+                tokens: &[9],
+                cache: &mut b,
+                want: Want::LastLogits,
+            },
+        ];
+        let together = model.run(&mut steps).unwrap();
+        let mut alone = model.new_cache();
+        assert_eq!(
+            together[0].values,
+            run_alone(&model, &mut alone, &[1, 2, 3], Want::AllLogits)
+        );
+        let mut alone = model.new_cache();
+        assert_eq!(
+            together[1].values,
+            run_alone(&model, &mut alone, &[9], Want::LastLogits)
+        );
+        assert_eq!((a.len(), b.len()), (3, 1));
+    }
 
     #[test]
-    fn adjacent_pairs_become_halves() {
-        let bytes: Vec<u8> = (0..8u16).flat_map(|row| (row * 256).to_le_bytes()).collect();
-        let matrix = Stored {
-            kind: TensorType::F16,
-            bytes: bytes.clone().into(),
-        };
-        let halves = to_halves(matrix.clone(), 4, 8, RotaryPairs::Adjacent);
-        let rows: Vec<u8> = halves.bytes.chunks_exact(2).map(|row| row[1]).collect();
-        assert_eq!(rows, [0, 2, 1, 3, 4, 6, 5, 7]);
-        assert_eq!(to_halves(matrix, 4, 8, RotaryPairs::Halves).bytes, bytes);
+    fn a_fork_is_a_cache_of_its_own() {
+        let model = tiny();
+        let mut trunk = model.new_cache();
+        run_alone(&model, &mut trunk, &[5, 6, 7, 8], Want::Nothing);
+        let mut branch = trunk.fork(2);
+        assert_eq!((trunk.len(), branch.len()), (4, 2));
+        let other = run_alone(&model, &mut branch, &[20, 21], Want::LastLogits);
+        let kept = run_alone(&model, &mut trunk, &[9], Want::LastLogits);
+        let mut fresh = model.new_cache();
+        run_alone(&model, &mut fresh, &[5, 6], Want::Nothing);
+        assert_eq!(other, run_alone(&model, &mut fresh, &[20, 21], Want::LastLogits));
+        let mut fresh = model.new_cache();
+        run_alone(&model, &mut fresh, &[5, 6, 7, 8], Want::Nothing);
+        assert_eq!(kept, run_alone(&model, &mut fresh, &[9], Want::LastLogits));
+    }
+
+    #[test]
+    fn a_cache_says_what_it_takes() {
+        let model = tiny();
+        let mut cache = model.new_cache();
+        for positions in [1, 256, 300] {
+            cache.truncate(0);
+            let tokens = vec![4; positions];
+            run_alone(&model, &mut cache, &tokens, Want::Nothing);
+            assert_eq!(cache.bytes(), model.cache_bytes(positions));
+        }
     }
 }
