@@ -227,10 +227,7 @@ impl Engine {
         assemble::check(query)?;
         let (vector, lost) = self.usable(query, vector);
         let sources = self.sources(query, vector.as_ref());
-        let surfaces = query.surfaces.iter();
-        let ranked: Vec<Option<Ranked<'_>>> = surfaces
-            .map(|budget| sources.rank(&budget.surface, budget.max_items))
-            .collect();
+        let ranked = sources.rank_all();
         let versions = ranked.iter().flatten().map(|ranked| ranked.weights.version);
         let weights = versions.max().unwrap_or(self.options.router.weights().version);
         let id = assemble::decision_id(query, self.catalog.version(), weights, self.history.outcomes());

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use aion_types::TaskId;
+use rayon::prelude::*;
 
 use crate::bound::Bound;
 use crate::catalog::{Catalog, Shelf};
@@ -14,7 +15,7 @@ use crate::index::Bm25;
 use crate::item::{Item, ItemId, Surface};
 use crate::past::Vote;
 use crate::profile::{PROFILES, Profile};
-use crate::query::Query;
+use crate::query::{Query, SurfaceBudget};
 use crate::text::names;
 use crate::vector::Quantized;
 
@@ -22,6 +23,8 @@ use crate::vector::Quantized;
 const MAX_RECENT: usize = 64;
 /// Items that are looked at closely at least.
 const MIN_CANDIDATES: usize = 128;
+/// Fewer items than this are ranked faster than a second thread wakes up.
+const PARALLEL_FROM: usize = 4_096;
 /// Bits of two signatures that may differ between near duplicates.
 const NEAR_BITS: u32 = 3;
 
@@ -81,6 +84,20 @@ pub(crate) struct Ranked<'a> {
 }
 
 impl<'a> Sources<'a> {
+    /// Ranks the surfaces of the query, on several threads where there is much to do.
+    pub(crate) fn rank_all(&self) -> Vec<Option<Ranked<'a>>> {
+        let surfaces = &self.query.surfaces;
+        let rank = |budget: &SurfaceBudget| self.rank(&budget.surface, budget.max_items);
+        let shelves = surfaces
+            .iter()
+            .filter_map(|budget| self.catalog.shelf(&budget.surface));
+        let items: usize = shelves.map(|shelf| shelf.words.slots().len()).sum();
+        if items < PARALLEL_FROM {
+            return surfaces.iter().map(rank).collect();
+        }
+        surfaces.par_iter().map(rank).collect()
+    }
+
     /// Ranks a surface; `None` if it never had an item.
     pub(crate) fn rank(&self, surface: &Surface, max_items: usize) -> Option<Ranked<'a>> {
         let shelf = self.catalog.shelf(surface)?;

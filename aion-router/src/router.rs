@@ -79,10 +79,7 @@ impl Router {
             learned: None,
             ruled: BTreeMap::new(),
         };
-        let surfaces = query.surfaces.iter();
-        let ranked: Vec<Option<Ranked<'_>>> = surfaces
-            .map(|budget| sources.rank(&budget.surface, budget.max_items))
-            .collect();
+        let ranked = sources.rank_all();
         let (slate, fits) = assemble::choose(&ranked, query, None);
         let picks = assemble::picks(&ranked, query, &slate);
         let tokens = picks.iter().map(|pick| pick.tokens).sum();

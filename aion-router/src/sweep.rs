@@ -43,6 +43,22 @@ for_each_level! {
     }
 }
 
+/// What rounding can add to a cosine: those of 32 bits are off by less.
+const ROUNDING: f32 = 1e-5;
+
+for_each_level! {
+    /// What cosines are at most: `(dot - too_much) row_scale scale + left_out length`, and a little more.
+    fn greatest_cosines(
+        dots: (&[i32], i32), row_scales: &[f32], left_out: &[f32], query: (f32, f32), out: &mut [f32]
+    ) {
+        let ((dots, too_much), (scale, length)) = (dots, query);
+        let rows = dots.iter().zip(row_scales).zip(left_out);
+        for (out, ((dot, row_scale), left_out)) in out.iter_mut().zip(rows) {
+            *out = (dot - too_much) as f32 * (row_scale * scale) + (left_out * length + ROUNDING);
+        }
+    }
+}
+
 for_each_level! {
     /// The greatest of the numbers and 0.
     fn greatest(numbers: &[f32]) -> f32 {

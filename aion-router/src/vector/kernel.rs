@@ -80,6 +80,37 @@ fn dots_portable(rows: &[i8], query: &[i8], out: &mut [f32]) {
     }
 }
 
+/// `out[i] = rows[i] . query` over rows of half-bytes: each 64 bytes hold 128 numbers from 0 to 15, the first 64 in
+/// their lower halves. The length of the query is a multiple of 128.
+pub(super) fn half_dots(level: Level, rows: &[u8], query: &[i8], out: &mut [i32]) {
+    assert!(query.len().is_multiple_of(128) && 2 * rows.len() == query.len() * out.len());
+    match level {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the processor has the instructions.
+        Level::Avx512 if level.is_here() => unsafe { x86::half_dots_avx512(rows, query, out) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the processor has the instructions.
+        Level::Avx2 if level.is_here() => unsafe { x86::half_dots_avx2(rows, query, out) },
+        _ => half_dots_portable(rows, query, out),
+    }
+}
+
+fn half_dots_portable(rows: &[u8], query: &[i8], out: &mut [i32]) {
+    let product = |half: u8, x: i8| i32::from(half) * i32::from(x);
+    for (row, dot) in rows.chunks_exact(query.len() / 2).zip(out) {
+        let blocks = row.chunks_exact(64).zip(query.chunks_exact(128));
+        *dot = blocks
+            .flat_map(|(block, query)| {
+                let (lower, upper) = query.split_at(64);
+                let pairs = block.iter().zip(lower.iter().zip(upper));
+                pairs.map(|(halves, (lower, upper))| {
+                    product(halves & 15, *lower) + product(halves >> 4, *upper)
+                })
+            })
+            .sum();
+    }
+}
+
 /// `out[i]` = how many bits of `rows[i]` and `query` agree, less those that do not.
 pub(super) fn agreements(level: Level, rows: &[u64], query: &[u64], out: &mut [f32]) {
     assert!(rows.len() == query.len() * out.len());
@@ -141,6 +172,60 @@ mod x86 {
         }
         let done = 4 * fours;
         super::dots_portable(&rows[done * stride..], query, &mut out[done..]);
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vpopcntdq,avx2,fma")]
+    pub(super) unsafe fn half_dots_avx512(rows: &[u8], query: &[i8], out: &mut [i32]) {
+        let stride = query.len() / 2;
+        let lower = _mm512_set1_epi8(15);
+        let fours = out.len() / 4;
+        for four in 0..fours {
+            let base = unsafe { rows.as_ptr().add(four * 4 * stride) };
+            let mut acc = [_mm512_setzero_si512(); 4];
+            for at in (0..stride).step_by(64) {
+                // SAFETY: `at + 64 <= stride`, four rows are left from `base` on, and the query is twice as long.
+                unsafe {
+                    let first = _mm512_loadu_si512(query.as_ptr().add(2 * at).cast());
+                    let second = _mm512_loadu_si512(query.as_ptr().add(2 * at + 64).cast());
+                    for (row, acc) in acc.iter_mut().enumerate() {
+                        let from = base.add(row * stride + at);
+                        _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(AHEAD).cast());
+                        let halves = _mm512_loadu_si512(from.cast());
+                        let upper = _mm512_and_si512(_mm512_srli_epi16::<4>(halves), lower);
+                        *acc = _mm512_dpbusd_epi32(*acc, _mm512_and_si512(halves, lower), first);
+                        *acc = _mm512_dpbusd_epi32(*acc, upper, second);
+                    }
+                }
+            }
+            // SAFETY: four places are left.
+            unsafe { _mm_storeu_si128(out.as_mut_ptr().add(4 * four).cast(), sum_of_four(acc)) };
+        }
+        let done = 4 * fours;
+        super::half_dots_portable(&rows[done * stride..], query, &mut out[done..]);
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) unsafe fn half_dots_avx2(rows: &[u8], query: &[i8], out: &mut [i32]) {
+        let (lower, ones) = (_mm256_set1_epi8(15), _mm256_set1_epi16(1));
+        for (row, dot) in rows.chunks_exact(query.len() / 2).zip(out) {
+            let mut acc = _mm256_setzero_si256();
+            for at in (0..row.len()).step_by(32) {
+                // Where the numbers of these halves stand in the query.
+                let first = at / 64 * 128 + at % 64;
+                // SAFETY: `at + 32` is at most the row's length, and the query is twice as long.
+                unsafe {
+                    let halves = _mm256_loadu_si256(row.as_ptr().add(at).cast());
+                    let upper = _mm256_and_si256(_mm256_srli_epi16::<4>(halves), lower);
+                    for (halves, place) in [(_mm256_and_si256(halves, lower), first), (upper, first + 64)] {
+                        let query = _mm256_loadu_si256(query.as_ptr().add(place).cast());
+                        // Two products of at most 15 times 127 fit 16 bits.
+                        let pairs = _mm256_maddubs_epi16(halves, query);
+                        acc = _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, ones));
+                    }
+                }
+            }
+            *dot = sum_of_eight(acc);
+        }
     }
 
     /// The sums of four vectors of sixteen integers.

@@ -2,9 +2,10 @@
 //!
 //! A vector is scaled to length 1 and each of its numbers to an integer in `[-127, 127]`, with one scale
 //! for the vector; a query likewise. Dot products are sums of integers, so every processor gives the same
-//! ones. There is no approximate index: a scan of a hundred thousand takes about a millisecond, and finds
-//! what is there, whatever is filtered.
+//! ones. There is no approximate index: a scan finds what is there, whatever is filtered. It reads the upper
+//! half of each byte first and the whole of a row only where a bound says that it may matter.
 
+mod halves;
 mod kernel;
 mod top;
 
@@ -12,6 +13,7 @@ pub use kernel::Level;
 pub use top::Found;
 
 use crate::error::{Error, Result};
+use halves::{Halves, Probe};
 pub(crate) use top::Best;
 
 /// Numbers that a row is padded to, so that kernels need no remainder.
@@ -120,6 +122,8 @@ pub struct Vectors {
     scales: Vec<f32>,
     /// The sum of each row, which the kernels of some processors need.
     sums: Vec<i32>,
+    /// The upper half of each number of a row.
+    halves: Halves,
     /// The signs of each row, one bit a number.
     signs: Vec<u64>,
     present: Vec<bool>,
@@ -182,6 +186,7 @@ impl Vectors {
         }
         self.rows[slot * self.stride..][..self.stride].copy_from_slice(&vector.row);
         self.scales[slot] = vector.scale;
+        self.halves.set(slot, &vector.row, vector.scale);
         self.sums[slot] = vector.row.iter().map(|x| i32::from(*x)).sum();
         let words = self.stride / 64;
         for (word, chunk) in self.signs[slot * words..][..words]
@@ -199,6 +204,7 @@ impl Vectors {
         self.rows.resize(slots * self.stride, 0);
         self.scales.resize(slots, 0.0);
         self.sums.resize(slots, 0);
+        self.halves.grow(slots, self.stride);
         self.signs.resize(slots * self.stride / 64, 0);
         self.present.resize(slots, false);
     }
@@ -207,6 +213,7 @@ impl Vectors {
     pub fn clear(&mut self, slot: usize) {
         if self.has(slot) {
             self.rows[slot * self.stride..][..self.stride].fill(0);
+            self.halves.clear(slot);
             (self.scales[slot], self.sums[slot], self.present[slot]) = (0.0, 0, false);
             self.count -= 1;
         }
@@ -242,10 +249,20 @@ impl Vectors {
         }
         let mut best = Best::new(k);
         let mut scores = [0.0; CHUNK];
-        for from in (0..self.capacity()).step_by(CHUNK) {
-            let n = CHUNK.min(self.capacity() - from);
-            self.dots(level, query, from, &mut scores[..n]);
-            best.offer(from, &scores[..n], &self.present);
+        let first = CHUNK.min(self.capacity());
+        self.dots(level, query, 0, &mut scores[..first]);
+        best.offer(0, &scores[..first], &self.present);
+        let probe = Probe::new(&query.row, query.scale);
+        let one_row = ONE_ROW.min(level);
+        for from in (first..self.capacity()).step_by(CHUNK) {
+            let bounds = &mut scores[..CHUNK.min(self.capacity() - from)];
+            self.halves
+                .bounds(level, &probe, from, &self.scales[from..], bounds);
+            best.offer_at_most(from, bounds, &self.present, |slot| {
+                let mut score = [0.0];
+                self.dots(one_row, query, slot, &mut score);
+                score[0]
+            });
         }
         best.into_sorted()
     }

@@ -37,11 +37,31 @@ impl Best {
     /// Looks at the scores of the slots from `from` on that are present.
     pub(crate) fn offer(&mut self, from: usize, scores: &[f32], present: &[bool]) {
         if self.k > 0 {
-            self.offer_where(from, scores, |slot| present[slot]);
+            self.offer_where(from, scores, |slot| present[slot], |_, score| score);
         }
     }
 
-    fn offer_where(&mut self, from: usize, scores: &[f32], is_wanted: impl Fn(usize) -> bool) {
+    /// Looks at the slots from `from` on that are present by what their score is at most, and at its `score` where
+    /// that matters.
+    pub(crate) fn offer_at_most(
+        &mut self,
+        from: usize,
+        bounds: &[f32],
+        present: &[bool],
+        score: impl Fn(usize) -> f32,
+    ) {
+        if self.k > 0 {
+            self.offer_where(from, bounds, |slot| present[slot], |slot, _| score(slot));
+        }
+    }
+
+    fn offer_where(
+        &mut self,
+        from: usize,
+        scores: &[f32],
+        is_wanted: impl Fn(usize) -> bool,
+        exact: impl Fn(usize, f32) -> f32,
+    ) {
         for (block, chunk) in scores.chunks(16).enumerate() {
             // One comparison for sixteen scores that are mostly too low.
             let most = chunk.iter().fold(
@@ -54,7 +74,10 @@ impl Best {
             for (i, score) in chunk.iter().enumerate() {
                 let slot = from + block * 16 + i;
                 if *score >= self.bar && is_wanted(slot) {
-                    self.push(Found { slot, score: *score });
+                    let score = exact(slot, *score);
+                    if score >= self.bar {
+                        self.push(Found { slot, score });
+                    }
                 }
             }
         }
@@ -64,7 +87,7 @@ impl Best {
     pub(crate) fn offer_positive(&mut self, scores: &[f32]) {
         self.bar = f32::MIN_POSITIVE;
         if self.k > 0 {
-            self.offer_where(0, scores, |_| true);
+            self.offer_where(0, scores, |_| true, |_, score| score);
         }
     }
 

@@ -190,7 +190,12 @@ impl Parts {
                 let mut catalogs = Catalogs::new(surfaces, items)?;
                 catalogs.use_it(learned)?;
                 let took = catalogs.rank(times)?;
-                Ok(json!({ "p50_s": took.p50_s, "p99_s": took.p99_s, "p99_wall_s": took.p99_wall_s }))
+                Ok(json!({
+                    "p50_s": took.p50_s,
+                    "p99_s": took.p99_s,
+                    "p50_wall_s": took.p50_wall_s,
+                    "p99_wall_s": took.p99_wall_s,
+                }))
             }
             Request::Replay { items, decisions } => {
                 let mut catalogs = Catalogs::new(1, items)?;

@@ -32,7 +32,9 @@ pub struct Percentiles {
     pub p50_s: f64,
     /// The 99th of a hundred, in seconds of processor time.
     pub p99_s: f64,
-    /// The same from start to end.
+    /// The median from start to end.
+    pub p50_wall_s: f64,
+    /// The 99th of a hundred from start to end.
     pub p99_wall_s: f64,
 }
 
@@ -132,6 +134,7 @@ impl Catalogs {
         Ok(Percentiles {
             p50_s: percentile(&mut cpu, 50),
             p99_s: percentile(&mut cpu, 99),
+            p50_wall_s: percentile(&mut wall, 50),
             p99_wall_s: percentile(&mut wall, 99),
         })
     }
