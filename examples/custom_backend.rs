@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use aion_machine::testkit::check_machine;
 use aion_machine::{
-    Capabilities, Edit, Enforcement, Error, ExecRequest, Execution, GlobOutput, GlobRequest, GrepOutput,
-    GrepRequest, IgnoreRules, Listing, LocalMachine, LocalOptions, Machine, PatchRequest, ReadOptions,
-    ReadOutput, RelPath, RemoveMode, RenameMode, Result, SnapshotId, Stat, TreeDiff, Watch, WatchRequest,
-    Workspace, WorkspaceSpec, WriteOutput, WriteRequest,
+    Capabilities, EditRequest, Enforcement, Error, ExecRequest, Execution, GlobOutput, GlobRequest,
+    GrepOutput, GrepRequest, IgnoreRules, Listing, LocalMachine, LocalOptions, Machine, PatchRequest,
+    ReadOptions, ReadOutput, RelPath, RemoveMode, RenameMode, Result, SnapshotId, Stat, TreeDiff, Watch,
+    WatchRequest, Workspace, WorkspaceSpec, WriteOutput, WriteRequest,
 };
 use aion_machine_server::MachineOptions;
 use async_trait::async_trait;
@@ -86,10 +86,10 @@ impl Workspace for LimitedWorkspace {
         self.check(path, request.content.len()).await?;
         self.inner.write(path, request).await
     }
-    async fn edit(&self, path: &RelPath, edits: &[Edit]) -> Result<WriteOutput> {
-        self.check(path, edits.iter().map(|edit| edit.new.len()).sum())
+    async fn edit(&self, path: &RelPath, request: EditRequest) -> Result<WriteOutput> {
+        self.check(path, request.edits.iter().map(|edit| edit.new.len()).sum())
             .await?;
-        self.inner.edit(path, edits).await
+        self.inner.edit(path, request).await
     }
     async fn patch(&self, path: &RelPath, request: PatchRequest) -> Result<WriteOutput> {
         self.check(path, 0).await?;

@@ -314,6 +314,49 @@ impl Edit {
     }
 }
 
+/// Replacements in one file, all or none of which happen. Later ones see what earlier ones did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EditRequest {
+    /// The replacements, in order.
+    pub edits: Vec<Edit>,
+    /// Only if the file now has this etag.
+    pub if_match: Option<Etag>,
+    /// What the write survives; the machine's choice if absent.
+    pub durability: Option<Durability>,
+}
+
+impl EditRequest {
+    /// Makes these replacements.
+    pub fn new(edits: impl IntoIterator<Item = Edit>) -> Self {
+        Self {
+            edits: edits.into_iter().collect(),
+            if_match: None,
+            durability: None,
+        }
+    }
+
+    /// Makes them only in a content of this etag.
+    #[must_use]
+    pub fn with_if_match(mut self, etag: Etag) -> Self {
+        self.if_match = Some(etag);
+        self
+    }
+
+    /// Chooses what the write survives.
+    #[must_use]
+    pub fn with_durability(mut self, durability: Durability) -> Self {
+        self.durability = Some(durability);
+        self
+    }
+}
+
+impl From<Edit> for EditRequest {
+    fn from(edit: Edit) -> Self {
+        Self::new([edit])
+    }
+}
+
 /// Which occurrences of a text an edit replaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

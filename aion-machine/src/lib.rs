@@ -16,7 +16,7 @@
 //!
 //! let notes = RelPath::parse("notes.txt")?;
 //! work.write(&notes, WriteRequest::new("milk\nbread\n")).await?;
-//! let edited = work.edit(&notes, &[Edit::new("milk", "oat milk")]).await?;
+//! let edited = work.edit(&notes, Edit::new("milk", "oat milk").into()).await?;
 //! assert_eq!((edited.diff.added_lines, edited.diff.removed_lines), (1, 1));
 //!
 //! let found = work.grep(GrepRequest::new("^oat")).await?;
@@ -100,8 +100,8 @@ pub use self::execution::{
     ExecCursor, ExecEvent, ExecFeed, ExecFollower, ExecHandle, Execution, KillReason, OutputStream,
 };
 pub use self::files::{
-    Durability, Edit, EntryKind, Etag, Listing, Naming, Occurrences, Parents, ReadOptions, ReadOutput,
-    ReadRange, RemoveMode, RenameMode, Stat, WriteMode, WriteOutput, WriteRequest,
+    Durability, Edit, EditRequest, EntryKind, Etag, Listing, Naming, Occurrences, Parents, ReadOptions,
+    ReadOutput, ReadRange, RemoveMode, RenameMode, Stat, WriteMode, WriteOutput, WriteRequest,
 };
 pub use self::local::{Cgroups, LocalMachine, LocalOptions, LocalWorkspace, Resolution, Supervisor};
 pub use self::machine::{Capabilities, Machine, Workspace, WorkspaceSpec};

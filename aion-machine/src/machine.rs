@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Edit, Enforcement, Error, ExecOutput, ExecRequest, Execution, GlobOutput, GlobRequest, GrepOutput,
+    EditRequest, Enforcement, Error, ExecOutput, ExecRequest, Execution, GlobOutput, GlobRequest, GrepOutput,
     GrepRequest, Listing, PatchRequest, ReadOptions, ReadOutput, RelPath, RemoveMode, RenameMode, Result,
     SnapshotId, Stat, TreeDiff, Watch, WatchRequest, WriteOutput, WriteRequest,
 };
@@ -88,8 +88,9 @@ pub trait Workspace: Debug + Send + Sync + 'static {
     /// Replaces exact texts, all or none of them.
     ///
     /// # Errors
-    /// If a text does not occur, or occurs more often than the edit says.
-    async fn edit(&self, path: &RelPath, edits: &[Edit]) -> Result<WriteOutput>;
+    /// If a text does not occur, or occurs more often than the edit says, or the file is not the one that the
+    /// request is for.
+    async fn edit(&self, path: &RelPath, request: EditRequest) -> Result<WriteOutput>;
 
     /// Applies a unified diff to a file, all of it or nothing; a file that is not there is empty text.
     ///

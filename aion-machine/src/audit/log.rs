@@ -3,23 +3,26 @@
 //! `audit-N.jsonl` begins with row N. A file that is large enough is closed and the next one begun; the
 //! oldest go when they are too old or all are too large together, and `anchor.json` keeps the number and
 //! hash of the last row that went, so that the chain of the rest can still be checked.
+//!
+//! A thread of its own writes them, in the order in which they were recorded; nobody else waits for a disk.
 
-use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::fs::File;
+use std::io::{BufRead, BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use async_trait::async_trait;
+use serde::Serialize;
+use tokio::sync::mpsc::unbounded_channel;
 
 use super::AuditSink;
-use super::row::{self, AuditEvent, AuditRow, ORIGIN, Outcome};
-use crate::RelPath;
+use super::queue::{PLACE_WAIT, PLACES, Queue, Receipt};
+use super::row::{self, AuditEvent, AuditRow};
+use super::writer::{Newest, Writer, files, now_ms};
+use crate::Durability;
 
-const ANCHOR: &str = "anchor.json";
-const LOCK: &str = "lock";
-/// How long to wait for another owner to go away.
-const OWNER_WAIT: Duration = Duration::from_secs(2);
 /// The most rows of one page.
 const MAX_PAGE: usize = 1000;
 
@@ -33,15 +36,19 @@ pub struct AuditOptions {
     pub max_bytes: u64,
     /// Closed files that were last written longer ago go.
     pub max_age: Duration,
+    /// What a row survives once what it tells of may happen: by default the end of this process, and not that of
+    /// the host.
+    pub durability: Durability,
 }
 
 impl Default for AuditOptions {
-    /// 8 MiB a file, 512 MiB in all, 90 days.
+    /// 8 MiB a file, 512 MiB in all, 90 days; not forced to the disk.
     fn default() -> Self {
         Self {
             max_file_bytes: 8 << 20,
             max_bytes: 512 << 20,
             max_age: Duration::from_secs(90 * 24 * 3600),
+            durability: Durability::None,
         }
     }
 }
@@ -67,52 +74,13 @@ impl AuditOptions {
         self.max_age = max_age;
         self
     }
-}
 
-/// The last row that is not kept any more.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Anchor {
-    pub(super) seq: u64,
-    pub(super) hash: String,
-}
-
-impl Anchor {
-    pub(super) fn read(dir: &Path) -> std::io::Result<Self> {
-        match std::fs::read(dir.join(ANCHOR)) {
-            Ok(text) => Ok(serde_json::from_slice(&text)?),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Self {
-                seq: 0,
-                hash: ORIGIN.to_owned(),
-            }),
-            Err(e) => Err(e),
-        }
+    /// Chooses what a row survives.
+    #[must_use]
+    pub fn with_durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
     }
-
-    fn write(&self, dir: &Path) -> std::io::Result<()> {
-        let next = dir.join("anchor.new");
-        std::fs::write(&next, serde_json::to_vec(self)?)?;
-        std::fs::rename(next, dir.join(ANCHOR))
-    }
-}
-
-/// The files of a directory by the number of their first row, in order.
-pub(super) fn files(dir: &Path) -> std::io::Result<Vec<(u64, PathBuf)>> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(dir)? {
-        let path = entry?.path();
-        let name = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .unwrap_or_default();
-        let number = name
-            .strip_prefix("audit-")
-            .and_then(|rest| rest.strip_suffix(".jsonl"));
-        if let Some(first) = number.and_then(|number| number.parse().ok()) {
-            found.push((first, path));
-        }
-    }
-    found.sort();
-    Ok(found)
 }
 
 /// A page of rows.
@@ -132,21 +100,19 @@ pub struct AuditPage {
 }
 
 /// A directory of rows that only this value writes to.
+///
+/// [`record`](AuditSink::record) comes back when its row is written. Ends are written in the order in which they
+/// come, and each of them has its place from the moment that what it ends was asked for: however slow the disk is,
+/// at most 8192 rows wait, and then what is asked for is refused after five seconds. If the disk is full, an end
+/// waits for room, and what is asked for meanwhile is refused. Dropping the log writes what waits. A process that is
+/// killed loses the ends that wait, and no row of what was asked for.
 #[derive(Debug)]
 pub struct AuditLog {
     dir: PathBuf,
-    options: AuditOptions,
-    inner: Mutex<Inner>,
-    /// Held as long as the log is.
-    _lock: File,
-}
-
-#[derive(Debug)]
-struct Inner {
-    file: File,
-    bytes: u64,
-    seq: u64,
-    hash: String,
+    newest: Arc<Newest>,
+    /// Gone when the log is dropped, which is how the writer learns of it.
+    queue: Option<Queue>,
+    writing: Option<JoinHandle<()>>,
 }
 
 impl AuditLog {
@@ -156,44 +122,23 @@ impl AuditLog {
     /// # Errors
     /// If it cannot be read or written, is in use by another process, or its end does not fit together.
     pub fn open(dir: impl Into<PathBuf>, options: AuditOptions) -> std::io::Result<Self> {
-        let dir = dir.into();
-        std::fs::create_dir_all(&dir)?;
-        let lock = owned(&dir.join(LOCK))?;
-        let anchor = Anchor::read(&dir)?;
-        let mut kept = files(&dir)?;
-        let newest = kept.pop();
-        let path = newest.map_or_else(|| name(&dir, anchor.seq + 1), |(_, path)| path);
-        let mut file = append_to(&path)?;
-        // A file that was begun and got no whole row goes on from the end of the one before.
-        let before = match kept.pop() {
-            Some((_, path)) => {
-                let End { seq, hash, .. } = end_of(&mut File::open(path)?, anchor)?;
-                Anchor { seq, hash }
-            }
-            None => anchor,
-        };
-        let end = end_of(&mut file, before)?;
-        if end.torn_bytes > 0 {
-            file.set_len(end.bytes)?;
-        }
-        let log = Self {
+        Self::with_places(dir.into(), options, (PLACES, PLACE_WAIT))
+    }
+
+    /// With so many places, for each of which one waits so long.
+    fn with_places(dir: PathBuf, options: AuditOptions, places: (usize, Duration)) -> std::io::Result<Self> {
+        let writer = Writer::open(&dir, options)?;
+        let newest = writer.newest();
+        let (jobs, waiting) = unbounded_channel();
+        let writing = std::thread::Builder::new()
+            .name("aion-audit".to_owned())
+            .spawn(move || writer.run(waiting))?;
+        Ok(Self {
             dir,
-            options,
-            inner: Mutex::new(Inner {
-                file,
-                bytes: end.bytes,
-                seq: end.seq,
-                hash: end.hash,
-            }),
-            _lock: lock,
-        };
-        if end.torn_bytes > 0 {
-            let torn = AuditEvent::new("audit_recovered", RelPath::root())
-                .with_outcome(Outcome::Done, None)
-                .with_what(serde_json::json!({"torn_bytes": end.torn_bytes}));
-            log.record(&torn)?;
-        }
-        Ok(log)
+            newest,
+            queue: Some(Queue::new(jobs, places)),
+            writing: Some(writing),
+        })
     }
 
     /// Where it is.
@@ -201,171 +146,205 @@ impl AuditLog {
         &self.dir
     }
 
-    fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Rows after a number, at most `limit` (and at most 1000) of them, those of one task if that is given.
+    /// Rows after a number, at most `limit` (and at most 1000) of them, those of one task if that is given; all
+    /// that was recorded before this call is among them. It reads files, on this thread.
     ///
     /// # Errors
-    /// If a file cannot be read.
+    /// If a file cannot be read. One that was let go of meanwhile is no error: its rows are not kept any more.
     pub fn page(&self, after: u64, limit: usize, task: Option<&str>) -> std::io::Result<AuditPage> {
-        let (last, last_hash) = {
-            let inner = self.inner();
-            (inner.seq, inner.hash.clone())
-        };
+        self.queue.iter().for_each(Queue::flush);
+        let (last, last_hash) = self.newest.get();
         let limit = limit.clamp(1, MAX_PAGE);
-        let (mut rows, mut next) = (Vec::new(), after);
+        let mut page = AuditPage {
+            rows: Vec::new(),
+            next: after,
+            last,
+            last_hash,
+        };
         let files = files(&self.dir)?;
         // The file with the row to begin with, and those after it.
         let skipped = files.partition_point(|(first, _)| *first <= after.saturating_add(1));
         for (_, path) in files.into_iter().skip(skipped.saturating_sub(1)) {
-            for line in BufReader::new(File::open(path)?).lines() {
-                let Some(row) = row::parse(&line?) else { continue };
+            let file = match File::open(path) {
+                Err(e) if e.kind() == ErrorKind::NotFound => continue,
+                opened => opened?,
+            };
+            for line in BufReader::new(file).split(b'\n') {
+                let line = line?;
+                let Some(row) = std::str::from_utf8(&line).ok().and_then(row::parse) else {
+                    continue;
+                };
                 if row.seq <= after || row.seq > last {
                     continue;
                 }
-                next = row.seq;
+                page.next = row.seq;
                 if task.is_none_or(|task| row.event.task.as_deref() == Some(task)) {
-                    rows.push(row);
+                    page.rows.push(row);
                 }
-                if rows.len() == limit {
-                    return Ok(AuditPage {
-                        rows,
-                        next,
-                        last,
-                        last_hash,
-                    });
+                if page.rows.len() == limit {
+                    return Ok(page);
                 }
             }
         }
-        Ok(AuditPage {
-            rows,
-            next,
-            last,
-            last_hash,
-        })
-    }
-
-    /// Closes a full file and lets go of old ones.
-    fn turn_over(&self, inner: &mut Inner) -> std::io::Result<()> {
-        let path = name(&self.dir, inner.seq + 1);
-        inner.file = append_to(&path)?;
-        inner.bytes = 0;
-        self.let_go()
-    }
-
-    fn let_go(&self) -> std::io::Result<()> {
-        let mut files = files(&self.dir)?;
-        files.pop();
-        let mut kept: u64 = self.options.max_file_bytes;
-        let mut gone = 0;
-        for (at, (_, path)) in files.iter().enumerate().rev() {
-            let about = std::fs::metadata(path)?;
-            kept += about.len();
-            let age = about.modified()?.elapsed().unwrap_or_default();
-            if kept > self.options.max_bytes || age > self.options.max_age {
-                gone = at + 1;
-                break;
-            }
-        }
-        let Some((_, newest_gone)) = gone.checked_sub(1).and_then(|at| files.get(at)) else {
-            return Ok(());
-        };
-        let end = end_of(&mut File::open(newest_gone)?, Anchor::read(&self.dir)?)?;
-        // First the anchor: rows before it that are still there do no harm.
-        Anchor {
-            seq: end.seq,
-            hash: end.hash,
-        }
-        .write(&self.dir)?;
-        files[..gone]
-            .iter()
-            .try_for_each(|(_, path)| std::fs::remove_file(path))
+        Ok(page)
     }
 }
 
+#[async_trait]
 impl AuditSink for AuditLog {
-    fn record(&self, event: &AuditEvent) -> std::io::Result<u64> {
-        let mut inner = self.inner();
-        if inner.bytes > self.options.max_file_bytes {
-            self.turn_over(&mut inner)?;
+    async fn record(&self, event: AuditEvent) -> std::io::Result<Receipt> {
+        match &self.queue {
+            Some(queue) => queue.record(event, now_ms()).await,
+            // There is one until the log is dropped.
+            None => Err(ErrorKind::BrokenPipe.into()),
         }
-        let seq = inner.seq + 1;
-        let (line, hash) = row::line(seq, now_ms(), &inner.hash, event)?;
-        let whole = inner.bytes;
-        inner.file.write_all(line.as_bytes()).inspect_err(|_| {
-            // The part that had room would spoil the next row.
-            let _ = inner.file.set_len(whole);
-        })?;
-        inner.bytes += line.len() as u64;
-        (inner.seq, inner.hash) = (seq, hash);
-        Ok(seq)
+    }
+
+    fn conclude(&self, receipt: Receipt, event: AuditEvent) {
+        if let Some(queue) = &self.queue {
+            queue.conclude(receipt, event, now_ms());
+        }
     }
 }
 
-fn name(dir: &Path, first: u64) -> PathBuf {
-    dir.join(format!("audit-{first:012}.jsonl"))
-}
-
-fn append_to(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new().create(true).append(true).read(true).open(path)
-}
-
-/// The lock of a directory. A child that is being started holds a copy of every lock for a moment, so the
-/// owner before us may be gone although its lock is not yet.
-fn owned(path: &Path) -> std::io::Result<File> {
-    let file = append_to(path)?;
-    let started = Instant::now();
-    while file.try_lock().is_err() {
-        if started.elapsed() > OWNER_WAIT {
-            let reason = "another process writes to this audit log";
-            return Err(std::io::Error::new(std::io::ErrorKind::ResourceBusy, reason));
+impl Drop for AuditLog {
+    fn drop(&mut self) {
+        self.queue = None;
+        if self.writing.take().is_some_and(|writing| writing.join().is_err()) {
+            tracing::error!("the writer of the audit log has panicked");
         }
-        std::thread::sleep(Duration::from_millis(10));
     }
-    Ok(file)
 }
 
-struct End {
-    seq: u64,
-    hash: String,
-    bytes: u64,
-    torn_bytes: u64,
-}
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
 
-/// The last whole row of a file.
-fn end_of(file: &mut File, before: Anchor) -> std::io::Result<End> {
-    let mut bytes = Vec::new();
-    file.seek(SeekFrom::Start(0))?;
-    file.read_to_end(&mut bytes)?;
-    let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-    let lines = &bytes[..whole.saturating_sub(1)];
-    let start = lines.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-    let torn_bytes = (bytes.len() - whole) as u64;
-    if whole == 0 {
-        let Anchor { seq, hash } = before;
-        return Ok(End {
-            seq,
-            hash,
-            bytes: 0,
-            torn_bytes,
+    use super::super::{Asked, Outcome, verify};
+    use super::*;
+    use crate::{Error, RelPath};
+
+    fn asked(op: &str) -> AuditEvent {
+        AuditEvent::new(op, RelPath::root())
+    }
+
+    fn looked(op: &str) -> AuditEvent {
+        asked(op).with_outcome(Outcome::Done, None)
+    }
+
+    fn rows(dir: &Path) -> Vec<AuditRow> {
+        let log = AuditLog::open(dir, AuditOptions::default()).unwrap();
+        log.page(0, MAX_PAGE, None).unwrap().rows
+    }
+
+    /// Whatever many do at once is in the log in an order that fits, also what was told in the last moment.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn order_is_kept_and_nothing_is_lost_at_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let sink: Arc<dyn AuditSink> = Arc::new(AuditLog::open(dir.path(), AuditOptions::default()).unwrap());
+        let tasks: Vec<_> = (0..20)
+            .map(|task| {
+                let sink = Arc::clone(&sink);
+                tokio::spawn(async move {
+                    for _ in 0..10 {
+                        let event = asked("write").with_task(Some(task.to_string()));
+                        let asked = Asked::record(&sink, event).await.unwrap();
+                        tokio::task::yield_now().await;
+                        asked.settle(|_| {}, &Ok::<_, Error>(()));
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        drop(sink);
+        assert_eq!(verify(dir.path(), None).unwrap().rows, 400);
+        let mut open = std::collections::BTreeMap::new();
+        for row in rows(dir.path()) {
+            match row.event.of {
+                None => assert!(open.insert(row.seq, row.event.task).is_none()),
+                Some(of) => assert_eq!(open.remove(&of), Some(row.event.task), "{}", row.seq),
+            }
+        }
+        assert!(open.is_empty(), "{open:?}");
+    }
+
+    /// What goes on has its place; who finds none waits, and is refused after a while.
+    #[tokio::test]
+    async fn who_finds_no_place_waits_and_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let few = (2, Duration::from_millis(200));
+        let log = AuditLog::with_places(dir.path().to_owned(), AuditOptions::default(), few).unwrap();
+        let sink: Arc<dyn AuditSink> = Arc::new(log);
+        let first = Asked::record(&sink, asked("exec")).await.unwrap();
+        sink.record(looked("read")).await.unwrap();
+        let refused = Asked::record(&sink, asked("exec")).await.unwrap_err();
+        assert_eq!(refused.code(), "audit_unavailable");
+        let (second, ()) = tokio::join!(Asked::record(&sink, asked("exec")), async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            first.settle(|_| {}, &Ok::<_, Error>(()));
         });
+        drop(second.unwrap());
+        drop(sink);
+        let ends: Vec<_> = rows(dir.path())
+            .into_iter()
+            .map(|row| (row.event.outcome, row.event.of))
+            .collect();
+        assert_eq!(
+            ends,
+            [
+                (Outcome::Asked, None),
+                (Outcome::Done, None),
+                (Outcome::Done, Some(1)),
+                (Outcome::Asked, None),
+                (Outcome::Cancelled, Some(4)),
+            ]
+        );
     }
-    let last = std::str::from_utf8(&lines[start..]).ok().and_then(row::parse);
-    let Some(last) = last else {
-        let reason = "the last row of the audit log is not as it was written; `verify` says more";
-        return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, reason));
-    };
-    Ok(End {
-        seq: last.seq,
-        hash: last.hash,
-        bytes: whole as u64,
-        torn_bytes,
-    })
-}
 
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    /// A page goes on over a file that was let go of while it was read.
+    #[tokio::test]
+    async fn a_file_that_vanishes_is_no_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let small = AuditOptions::default()
+            .with_max_file_bytes(500)
+            .with_durability(Durability::Full);
+        let log = AuditLog::open(dir.path(), small).unwrap();
+        for _ in 0..20 {
+            log.record(looked("read").with_what(Value::from("x")))
+                .await
+                .unwrap();
+        }
+        let all = log.page(0, 100, None).unwrap();
+        assert_eq!(all.rows.len(), 20);
+        let (first, path) = files(dir.path()).unwrap().remove(1);
+        std::fs::remove_file(path).unwrap();
+        let rest = log.page(0, 100, None).unwrap();
+        assert!(rest.rows.len() < 20 && rest.rows.iter().all(|row| row.seq != first));
+        assert_eq!((rest.next, rest.last), (20, 20));
+    }
+
+    /// A process that died right after it began a file: the chain goes on from the file before.
+    #[tokio::test]
+    async fn a_file_without_a_row_goes_on_from_the_one_before() {
+        for begun in ["", "{\"seq\":21,\"at_"] {
+            let dir = tempfile::tempdir().unwrap();
+            let small = AuditOptions::default().with_max_file_bytes(500);
+            let log = AuditLog::open(dir.path(), small.clone()).unwrap();
+            for _ in 0..20 {
+                log.record(looked("read")).await.unwrap();
+            }
+            drop(log);
+            assert!(files(dir.path()).unwrap().len() > 3);
+            std::fs::write(dir.path().join("audit-000000000021.jsonl"), begun).unwrap();
+            let log = AuditLog::open(dir.path(), small).unwrap();
+            let seq = log.record(looked("write")).await.unwrap().seq();
+            drop(log);
+            let said = u64::from(!begun.is_empty());
+            assert_eq!(seq, 21 + said);
+            let verified = verify(dir.path(), None).unwrap();
+            assert_eq!((verified.rows, verified.torn_bytes), (21 + said, 0), "{begun}");
+        }
+    }
 }

@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
-use super::log::{Anchor, files};
 use super::row;
+use super::writer::{Anchor, files};
 
 /// A chain that holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,13 +140,14 @@ mod tests {
     use crate::RelPath;
 
     fn fill(dir: &Path, options: AuditOptions, rows: u64) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let log = AuditLog::open(dir, options).unwrap();
         for number in 0..rows {
             let event = AuditEvent::new("read", RelPath::root())
                 .with_task(Some(format!("t{}", number % 2)))
                 .with_what(serde_json::json!({"path": format!("f{number}"), "hash": "no"}))
                 .with_outcome(Outcome::Done, None);
-            log.record(&event).unwrap();
+            runtime.block_on(log.record(event)).unwrap();
         }
     }
 

@@ -6,12 +6,13 @@ use std::time::Instant;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
-use super::row::{AuditEvent, Outcome, ProgramEnd};
+use super::asked::{Asked, conclude};
+use super::row::{AuditEvent, ProgramEnd};
 use super::{AuditSink, redacted};
 use crate::{
-    Capabilities, Edit, Error, ExecOutput, ExecRequest, Execution, GlobOutput, GlobRequest, GrepOutput,
-    GrepRequest, Listing, PatchRequest, ReadOptions, ReadOutput, RelPath, RemoveMode, RenameMode, Result,
-    SnapshotId, Stat, TreeDiff, Watch, WatchRequest, Workspace, WriteOutput, WriteRequest,
+    Capabilities, EditRequest, Error, ExecOutput, ExecRequest, Execution, GlobOutput, GlobRequest,
+    GrepOutput, GrepRequest, Listing, PatchRequest, ReadOptions, ReadOutput, RelPath, RemoveMode, RenameMode,
+    Result, SnapshotId, Stat, TreeDiff, Watch, WatchRequest, Workspace, WriteOutput, WriteRequest,
 };
 
 /// Longer patterns are cut, in characters.
@@ -65,7 +66,7 @@ impl Audited {
         let mut event = self.event(op, what);
         conclude(&mut event, &done, begun);
         event.bytes = done.as_ref().ok().map(bytes);
-        self.sink.record(&event).map_err(Error::Audit)?;
+        self.sink.record(event).await.map_err(Error::Audit)?;
         done
     }
 
@@ -77,80 +78,15 @@ impl Audited {
         bytes: impl Fn(&T) -> u64,
         work: impl Future<Output = Result<T>>,
     ) -> Result<T> {
-        let asked = self.ask(op, what)?;
+        let asked = self.ask(op, what).await?;
         let done = work.await;
         asked.settle(|event| event.bytes = done.as_ref().ok().map(bytes), &done);
         done
     }
 
     /// Puts on paper that something is about to happen.
-    fn ask(&self, op: &str, what: Value) -> Result<Asked> {
-        let mut event = self.event(op, what);
-        event.of = Some(self.sink.record(&event).map_err(Error::Audit)?);
-        event.what = Value::Null;
-        Ok(Asked {
-            sink: Arc::clone(&self.sink),
-            event: Some(event),
-            begun: Instant::now(),
-        })
-    }
-}
-
-/// Something that was asked for and has not ended. Dropped like that, nobody waited for it.
-#[derive(Debug)]
-struct Asked {
-    sink: Arc<dyn AuditSink>,
-    event: Option<AuditEvent>,
-    begun: Instant,
-}
-
-impl Asked {
-    fn settle<T>(mut self, add: impl FnOnce(&mut AuditEvent), done: &Result<T>) {
-        if let Some(mut event) = self.event.take() {
-            conclude(&mut event, done, self.begun);
-            add(&mut event);
-            self.write(&event);
-        }
-    }
-
-    /// It has happened and cannot be refused any more: the first row stays without its second one.
-    fn write(&self, event: &AuditEvent) {
-        if let Err(error) = self.sink.record(event) {
-            tracing::warn!(%error, op = event.op, of = event.of, "what came of this is not in the audit log");
-        }
-    }
-}
-
-impl Drop for Asked {
-    fn drop(&mut self) {
-        if let Some(mut event) = self.event.take() {
-            event.outcome = Outcome::Cancelled;
-            event.duration_ms = Some(millis(self.begun));
-            self.write(&event);
-        }
-    }
-}
-
-fn millis(begun: Instant) -> u64 {
-    u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX)
-}
-
-fn conclude<T>(event: &mut AuditEvent, done: &Result<T>, begun: Instant) {
-    event.outcome = done.as_ref().map_or_else(outcome, |_| Outcome::Done);
-    event.code = done.as_ref().err().map(|error| error.code().to_owned());
-    event.duration_ms = Some(millis(begun));
-}
-
-fn outcome(error: &Error) -> Outcome {
-    match error {
-        Error::Escapes { .. }
-        | Error::Denied { .. }
-        | Error::EnvDenied { .. }
-        | Error::HardLinked { .. }
-        | Error::TooLarge { .. }
-        | Error::Busy { .. }
-        | Error::ConfinementUnavailable { .. } => Outcome::Denied,
-        _ => Outcome::Failed,
+    async fn ask(&self, op: &str, what: Value) -> Result<Asked> {
+        Asked::record(&self.sink, self.event(op, what)).await
     }
 }
 
@@ -192,10 +128,11 @@ impl Workspace for Audited {
             .await
     }
 
-    async fn edit(&self, path: &RelPath, edits: &[Edit]) -> Result<WriteOutput> {
-        let what = json!({"path": path, "edits": edits.len()});
+    async fn edit(&self, path: &RelPath, request: EditRequest) -> Result<WriteOutput> {
+        let what = json!({"path": path, "edits": request.edits.len()});
         let bytes = |wrote: &WriteOutput| wrote.size_bytes;
-        self.acts("edit", what, bytes, self.inner.edit(path, edits)).await
+        self.acts("edit", what, bytes, self.inner.edit(path, request))
+            .await
     }
 
     async fn patch(&self, path: &RelPath, request: PatchRequest) -> Result<WriteOutput> {
@@ -257,7 +194,7 @@ impl Workspace for Audited {
             "stdin_bytes": request.stdin.len(),
             "wall_ms": request.limits.wall_ms,
         });
-        let asked = self.ask("exec", what)?;
+        let asked = self.ask("exec", what).await?;
         match self.inner.start(request).await {
             Ok(execution) => {
                 execution.when_ended(move |ended| {
@@ -292,6 +229,7 @@ impl Workspace for Audited {
 mod tests {
     use std::sync::Mutex;
 
+    use super::super::{Outcome, Receipt};
     use super::*;
     use crate::testkit::MemoryWorkspace;
     use crate::{ExecStatus, OutputStream};
@@ -302,14 +240,20 @@ mod tests {
         full: std::sync::atomic::AtomicBool,
     }
 
+    #[async_trait]
     impl AuditSink for Rows {
-        fn record(&self, event: &AuditEvent) -> std::io::Result<u64> {
+        async fn record(&self, event: AuditEvent) -> std::io::Result<Receipt> {
             if self.full.load(std::sync::atomic::Ordering::SeqCst) {
                 return Err(std::io::ErrorKind::StorageFull.into());
             }
             let mut rows = self.rows.lock().unwrap();
-            rows.push(event.clone());
-            Ok(rows.len() as u64)
+            rows.push(event);
+            Ok(Receipt::new(rows.len() as u64))
+        }
+
+        fn conclude(&self, receipt: Receipt, mut event: AuditEvent) {
+            event.of = Some(receipt.seq());
+            self.rows.lock().unwrap().push(event);
         }
     }
 
@@ -378,6 +322,7 @@ mod tests {
         let work = Audited::new(MemoryWorkspace::open(), rows.clone(), None, RelPath::root());
         let asked = work
             .ask("exec", json!({"argv": redacted(&request.argv)}))
+            .await
             .unwrap();
         execution.when_ended(move |ended| asked.settle(|_| {}, ended));
         feed.started();
@@ -386,7 +331,7 @@ mod tests {
         feed.finish(Ok(ExecStatus::signaled(9)));
         let last = rows.rows.lock().unwrap().pop().unwrap();
         assert_eq!((last.outcome, last.of), (Outcome::Done, Some(1)));
-        drop(work.ask("write", Value::Null).unwrap());
+        drop(work.ask("write", Value::Null).await.unwrap());
         assert_eq!(
             rows.rows.lock().unwrap().pop().unwrap().outcome,
             Outcome::Cancelled

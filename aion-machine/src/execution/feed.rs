@@ -1,5 +1,6 @@
 //! The backend's end of an execution, and what both ends share.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -29,6 +30,8 @@ pub enum KillReason {
 pub(super) enum Life {
     Starting,
     Running,
+    /// It has ended, and those who asked to be told are told.
+    Ending,
     /// The result, until somebody takes it.
     Ended(Option<Result<ExecOutput>>),
 }
@@ -37,6 +40,15 @@ type AtEnd = dyn FnOnce(&Result<ExecOutput>) + Send;
 
 /// Called at the end.
 pub(super) struct Hook(Box<AtEnd>);
+
+impl Hook {
+    /// One that panics must not keep the others, or the end, from being told.
+    fn call(self, result: &Result<ExecOutput>) {
+        if catch_unwind(AssertUnwindSafe(|| (self.0)(result))).is_err() {
+            tracing::error!("what was to be called at the end of an execution has panicked");
+        }
+    }
+}
 
 impl std::fmt::Debug for Hook {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -130,21 +142,43 @@ impl Shared {
     /// Calls this at the end, or now if that has been.
     pub(super) fn when_ended(&self, hook: Box<AtEnd>) {
         let mut state = self.state();
-        match &state.life {
-            Life::Ended(Some(result)) => hook(result),
-            Life::Ended(None) => hook(&Err(lost())),
-            _ => state.hooks.push(Hook(hook)),
+        match std::mem::replace(&mut state.life, Life::Ending) {
+            Life::Ended(Some(result)) => {
+                state.hooks.push(Hook(hook));
+                self.tell(state, result);
+            }
+            Life::Ended(None) => {
+                state.life = Life::Ended(None);
+                drop(state);
+                Hook(hook).call(&Err(lost()));
+            }
+            other => {
+                state.life = other;
+                state.hooks.push(Hook(hook));
+            }
         }
     }
 
     fn end(&self, result: impl FnOnce(&mut State) -> Result<ExecOutput>) {
         let mut state = self.state();
-        if matches!(state.life, Life::Ended(_)) {
+        if matches!(state.life, Life::Ending | Life::Ended(_)) {
             return;
         }
         let result = result(&mut state);
-        for Hook(hook) in state.hooks.drain(..) {
-            hook(&result);
+        state.life = Life::Ending;
+        self.tell(state, result);
+    }
+
+    /// Tells those who asked for it, without holding anything that others wait for; then everybody sees the end.
+    fn tell<'s>(&'s self, mut state: MutexGuard<'s, State>, result: Result<ExecOutput>) {
+        loop {
+            let hooks = std::mem::take(&mut state.hooks);
+            if hooks.is_empty() {
+                break;
+            }
+            drop(state);
+            hooks.into_iter().for_each(|hook| hook.call(&result));
+            state = self.state();
         }
         state.life = Life::Ended(Some(result));
         drop(state);

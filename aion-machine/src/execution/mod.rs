@@ -62,8 +62,8 @@ impl Execution {
         self.handle.clone()
     }
 
-    /// Calls this once, at the end or now if that has been, also when nobody waits for it. It is to be quick
-    /// and must not use this execution.
+    /// Calls this once, at the end or now if that has been, also when nobody waits for it, and before anybody sees
+    /// that end. It is to be quick, for it runs where the backend does.
     pub fn when_ended(&self, hook: impl FnOnce(&Result<ExecOutput>) + Send + 'static) {
         self.handle.shared.when_ended(Box::new(hook));
     }
@@ -74,7 +74,9 @@ impl Execution {
     /// If it was not.
     pub async fn started(&self) -> Result<()> {
         let shared = &self.handle.shared;
-        shared.until(|life| !matches!(life, Life::Starting)).await;
+        shared
+            .until(|life| !matches!(life, Life::Starting | Life::Ending))
+            .await;
         shared.take_failure_to_start()
     }
 
@@ -168,6 +170,27 @@ mod tests {
         let (execution, feed) = Execution::channel(&request(0));
         feed.finish(Err(Error::NoSupervisor));
         assert_eq!(execution.started().await.unwrap_err().code(), "no_supervisor");
+    }
+
+    /// Who is told of the end may look at the execution, ask to be told once more, and even panic.
+    #[tokio::test]
+    async fn who_is_told_of_the_end_may_do_anything() {
+        let (execution, feed) = Execution::channel(&request(0));
+        let (tell, told) = std::sync::mpsc::channel();
+        let (handle, again) = (execution.handle(), tell.clone());
+        execution.when_ended(|_| panic!("at the end"));
+        execution.when_ended(move |ended| {
+            let code = ended.as_ref().ok().and_then(|output| output.exit_code);
+            tell.send((code, handle.written().stdout)).unwrap();
+        });
+        feed.started();
+        feed.push(OutputStream::Stdout, b"abc");
+        feed.finish(Ok(ExecStatus::exited(5)));
+        assert_eq!(told.recv().unwrap(), (Some(5), 3));
+        let handle = execution.handle();
+        execution.when_ended(move |_| again.send((None, handle.written().stdout)).unwrap());
+        assert_eq!(told.recv().unwrap(), (None, 3));
+        assert_eq!(execution.wait().await.unwrap().exit_code, Some(5));
     }
 
     #[tokio::test]

@@ -14,7 +14,7 @@ use rustix::io::{Errno, ReadWriteFlags};
 
 use super::root::{Root, kind_of, stat_in};
 use crate::{
-    Durability, Edit, Encoding, EntryKind, Error, Etag, Listing, Parents, PatchRequest, ReadOptions,
+    Durability, EditRequest, Encoding, EntryKind, Error, Etag, Listing, Parents, PatchRequest, ReadOptions,
     ReadOutput, ReadRange, RelPath, RemoveMode, RenameMode, Result, Stat, WriteMode, WriteOutput,
     WriteRequest,
 };
@@ -205,14 +205,24 @@ pub(crate) fn write(
 }
 
 /// Replaces exact texts; see [`crate::Workspace::edit`].
-pub(crate) fn edit(root: &Root, path: &RelPath, edits: &[Edit], limits: &FileLimits) -> Result<WriteOutput> {
+pub(crate) fn edit(
+    root: &Root,
+    path: &RelPath,
+    request: &EditRequest,
+    limits: &FileLimits,
+) -> Result<WriteOutput> {
     let (dir, name) = root.open_parent(path)?;
     let Some(old) = existing(root, path, &dir, name, limits)? else {
         return Err(Error::NotFound { path: path.clone() });
     };
+    check_etag(path, request.if_match.as_ref(), Some(&old))?;
     let text = text_of(path, &old.content)?;
-    let new = crate::apply_edits(path, text, edits, limits.max_file_bytes)?.into_bytes();
-    put_changed(root, path, (&dir, name), Some(&old), &new, limits)
+    let new = crate::apply_edits(path, text, &request.edits, limits.max_file_bytes)?.into_bytes();
+    let limits = FileLimits {
+        durability: request.durability.unwrap_or(limits.durability),
+        ..limits.clone()
+    };
+    put_changed(root, path, (&dir, name), Some(&old), &new, &limits)
 }
 
 /// Applies a unified diff; see [`crate::Workspace::patch`].

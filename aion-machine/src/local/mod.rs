@@ -33,10 +33,10 @@ use crate::bubblewrap::Bubblewrap;
 use crate::snapshot::DiffLimits;
 use crate::supervisor::{Namespaces, RunAs};
 use crate::{
-    Capabilities, Durability, Edit, Enforcement, Error, ExecRequest, Execution, GlobOutput, GlobRequest,
-    GrepOutput, GrepRequest, Listing, Machine, NetworkPolicy, PatchRequest, ReadOptions, ReadOutput, RelPath,
-    RemoveMode, RenameMode, Result, SnapshotId, Stat, Tier, TreeDiff, Watch, WatchRequest, Workspace,
-    WorkspaceSpec, WriteOutput, WriteRequest,
+    Capabilities, Durability, EditRequest, Enforcement, Error, ExecRequest, Execution, GlobOutput,
+    GlobRequest, GrepOutput, GrepRequest, Listing, Machine, NetworkPolicy, PatchRequest, ReadOptions,
+    ReadOutput, RelPath, RemoveMode, RenameMode, Result, SnapshotId, Stat, Tier, TreeDiff, Watch,
+    WatchRequest, Workspace, WorkspaceSpec, WriteOutput, WriteRequest,
 };
 
 /// Most threads of one search.
@@ -449,11 +449,11 @@ impl Workspace for LocalWorkspace {
         .await
     }
 
-    async fn edit(&self, path: &RelPath, edits: &[Edit]) -> Result<WriteOutput> {
-        let (path, edits) = (path.clone(), edits.to_vec());
+    async fn edit(&self, path: &RelPath, request: EditRequest) -> Result<WriteOutput> {
+        let path = path.clone();
         self.on_files(move |held| {
             let _writer = held.writer();
-            files::edit(&held.root, &path, &edits, &held.limits())
+            files::edit(&held.root, &path, &request, &held.limits())
         })
         .await
     }

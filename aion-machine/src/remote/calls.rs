@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::RemoteOptions;
-use crate::wire::error_of;
+use crate::wire::{OPERATOR_KEY_HEADER, error_of};
 use crate::{Error, RelPath, Result};
 
 const TASK_STATE: &str = "x-task-state";
@@ -25,15 +25,6 @@ const IDLE: Duration = Duration::from_secs(20);
 const SILENCE: Duration = Duration::from_secs(45);
 /// The longest problem document that is read, in bytes.
 const MAX_PROBLEM_BYTES: usize = 64 << 10;
-
-/// Whether a request may be sent a second time when its answer was lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Repeat {
-    /// It only looks, or has a key by which it happens once.
-    Harmless,
-    /// Only if it certainly did not arrive.
-    Never,
-}
 
 /// A server and the connections to it.
 #[derive(Debug)]
@@ -50,8 +41,8 @@ pub(super) struct Call<'c> {
     pub(super) path: &'c str,
     pub(super) cwd: Option<&'c RelPath>,
     pub(super) body: Option<Bytes>,
+    /// By which it happens once; what only looks needs none. So all of them can be sent again.
     pub(super) key: Option<&'c str>,
-    pub(super) repeat: Repeat,
 }
 
 #[derive(Deserialize)]
@@ -72,8 +63,9 @@ pub(super) struct Failed {
 
 #[derive(PartialEq, Eq)]
 enum Fate {
-    NotSent,
+    /// The server said no, or is none.
     Refused,
+    /// It did not arrive, or its answer did not.
     Unknown,
 }
 
@@ -115,7 +107,6 @@ impl Calls {
             cwd,
             body: None,
             key: None,
-            repeat: Repeat::Harmless,
         };
         self.call(call).await
     }
@@ -125,7 +116,7 @@ impl Calls {
         path: &str,
         cwd: &RelPath,
         body: &impl Serialize,
-        repeat: Repeat,
+        key: Option<&str>,
     ) -> Result<T> {
         let body = Some(json_bytes(body)?);
         let call = Call {
@@ -133,8 +124,7 @@ impl Calls {
             path,
             cwd: Some(cwd),
             body,
-            key: None,
-            repeat,
+            key,
         };
         self.call(call).await
     }
@@ -147,12 +137,7 @@ impl Calls {
                 Ok(answer) => return Ok(answer),
                 Err(failed) => failed,
             };
-            let again = match failed.fate {
-                Fate::NotSent => true,
-                Fate::Unknown => call.repeat == Repeat::Harmless,
-                Fate::Refused => false,
-            };
-            if !again || tries == self.options.retries {
+            if failed.is_refusal() || tries == self.options.retries {
                 return Err(failed.error);
             }
             tokio::time::sleep(self.options.pause_after(tries)).await;
@@ -183,7 +168,6 @@ impl Calls {
             cwd: Some(cwd),
             body: None,
             key: None,
-            repeat: Repeat::Harmless,
         };
         let mut request = self.request(&call)?.header(ACCEPT, "text/event-stream");
         if let Some(last) = last {
@@ -243,7 +227,12 @@ impl Calls {
         match serde_json::from_slice::<Problem>(&body) {
             Ok(problem) if is_problem => Failed {
                 error: error_of(&problem.code, &problem.error, &problem.detail),
-                fate: Fate::Refused,
+                // The first request with this key goes on; its answer can be had a moment later.
+                fate: if problem.code == "idempotency_key_in_use" {
+                    Fate::Unknown
+                } else {
+                    Fate::Refused
+                },
             },
             _ => self.foreign(&format!("it answered {status}")),
         }
@@ -286,12 +275,19 @@ fn headers(options: &RemoteOptions) -> Result<HeaderMap> {
     let mut headers = HeaderMap::new();
     if let Some(key) = &options.api_key {
         let bearer = format!("Bearer {}", key.expose_secret().trim());
-        let mut value = HeaderValue::from_str(&bearer)
-            .map_err(|_| Error::invalid("the key has characters that no header may have"))?;
-        value.set_sensitive(true);
-        headers.insert(AUTHORIZATION, value);
+        headers.insert(AUTHORIZATION, secret(&bearer)?);
+    }
+    if let Some(key) = &options.operator_key {
+        headers.insert(OPERATOR_KEY_HEADER, secret(key.expose_secret().trim())?);
     }
     Ok(headers)
+}
+
+fn secret(text: &str) -> Result<HeaderValue> {
+    let mut value = HeaderValue::from_str(text)
+        .map_err(|_| Error::invalid("the key has characters that no header may have"))?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 fn is_of(response: &Response, essence: &str) -> bool {
@@ -320,9 +316,7 @@ async fn body(mut response: Response, max_bytes: usize) -> Result<Bytes, Failed>
 
 /// The request, or its answer, got lost on the way. The address is taken out, for it may hold a name.
 fn lost(error: reqwest::Error) -> Failed {
-    let fate = if error.is_connect() {
-        Fate::NotSent
-    } else if error.is_builder() {
+    let fate = if error.is_builder() {
         Fate::Refused
     } else {
         Fate::Unknown

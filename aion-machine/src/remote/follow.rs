@@ -8,7 +8,7 @@ use reqwest::{Method, Response};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::calls::{Call, Calls, Failed, Repeat, unreachable};
+use super::calls::{Call, Calls, Failed, unreachable};
 use crate::wire::{Ended, Omitted, Wrote, error_of};
 use crate::{
     Error, ExecCursor, ExecFeed, ExecOutput, OutputStream, RelPath, Result, WatchEvent, WatchSender,
@@ -28,6 +28,8 @@ enum Stop {
     Ended(Box<Result<ExecOutput>>),
     /// The connection has.
     Broken(Error),
+    /// What the server says cannot be followed, or it does not want to be.
+    Useless(Error),
 }
 
 #[derive(Deserialize)]
@@ -62,17 +64,17 @@ impl Following {
                 Stop::Broken(error) => {
                     tries = if at == before { tries + 1 } else { 0 };
                     if tries > self.calls.options().retries {
-                        break Err(error);
+                        break self.give_up(error).await;
                     }
                 }
+                Stop::Useless(error) => break self.give_up(error).await,
             }
             tokio::time::sleep(self.calls.options().pause_after(tries)).await;
         };
         self.feed.finish_with(result);
     }
 
-    /// Asks for the end and reads on to it.
-    async fn kill(&self, at: &mut ExecCursor) -> Result<ExecOutput> {
+    async fn ask_for_end(&self) -> Result<()> {
         let path = format!("/v1/executions/{}", self.id);
         let call = Call {
             method: Method::DELETE,
@@ -80,13 +82,26 @@ impl Following {
             cwd: Some(&self.cwd),
             body: None,
             key: None,
-            repeat: Repeat::Harmless,
         };
-        self.calls.call::<Value>(call).await?;
+        self.calls.call::<Value>(call).await.map(drop)
+    }
+
+    /// What nobody follows any more must not go on, if the server still hears of it.
+    async fn give_up(&self, error: Error) -> Result<ExecOutput> {
+        if let Err(reason) = self.ask_for_end().await {
+            tracing::warn!(id = self.id, %reason, "an execution may go on at the remote machine");
+        }
+        Err(error)
+    }
+
+    /// Asks for the end and reads on to it.
+    async fn kill(&self, at: &mut ExecCursor) -> Result<ExecOutput> {
+        self.ask_for_end().await?;
         let mut tries = 0;
         loop {
             match self.read(at).await {
                 Stop::Ended(result) => return *result,
+                Stop::Useless(error) => return Err(error),
                 Stop::Broken(error) if tries == self.calls.options().retries => return Err(error),
                 Stop::Broken(_) => tries += 1,
             }
@@ -97,7 +112,7 @@ impl Following {
     async fn read(&self, at: &mut ExecCursor) -> Stop {
         match self.read_stream(at).await {
             Ok(stop) => stop,
-            Err(failed) if failed.is_refusal() => Stop::Ended(Box::new(Err(failed.error))),
+            Err(failed) if failed.is_refusal() => Stop::Useless(failed.error),
             Err(failed) => Stop::Broken(failed.error),
         }
     }

@@ -18,10 +18,12 @@ use crate::{Capabilities, Enforcement, Machine, Result, Workspace, WorkspaceSpec
 
 /// The machine of an `aion-machine-server`: all that a machine on this host can, with the same errors.
 ///
-/// What only looks is asked again a few times where a connection breaks; so is the start of an execution,
-/// which has a key of its own by which the server starts it once. Of a change whose answer was lost, the error
-/// is [`Error::Unreachable`](crate::Error::Unreachable), and it may have happened. An execution is followed by
-/// a stream that is taken up again where it broke off; dropping the execution kills it on the server.
+/// Where a connection breaks, a request is sent again a few times. What changes something, and the start of an
+/// execution, has a key of its own by which it happens once. Where the tries are used up, the error is
+/// [`Error::Unreachable`](crate::Error::Unreachable), and a change may have happened; so it may where the server
+/// itself ended in the middle of it and says `outcome_unknown`. An execution is followed by a stream that is taken
+/// up again where it broke off. Dropping the execution kills it on the server, and so does a follower that gives up,
+/// if the server can still be told.
 ///
 /// ```no_run
 /// # async fn run() -> Result<(), aion_machine::Error> {

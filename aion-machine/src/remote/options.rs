@@ -13,6 +13,7 @@ use crate::TaskKeys;
 #[non_exhaustive]
 pub struct RemoteOptions {
     pub(super) api_key: Option<SecretString>,
+    pub(super) operator_key: Option<SecretString>,
     pub(super) task_keys: Option<Arc<TaskKeys>>,
     pub(super) task_id: Option<String>,
     pub(super) signature_life: Duration,
@@ -29,6 +30,7 @@ impl Default for RemoteOptions {
     fn default() -> Self {
         Self {
             api_key: None,
+            operator_key: None,
             task_keys: None,
             task_id: None,
             signature_life: Duration::from_secs(60),
@@ -46,6 +48,13 @@ impl RemoteOptions {
     #[must_use]
     pub fn with_api_key(mut self, key: impl Into<String>) -> Self {
         self.api_key = Some(SecretString::from(key.into()));
+        self
+    }
+
+    /// Sets the key of the operator, which servers may want for a probe.
+    #[must_use]
+    pub fn with_operator_key(mut self, key: impl Into<String>) -> Self {
+        self.operator_key = Some(SecretString::from(key.into()));
         self
     }
 

@@ -4,20 +4,21 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use reqwest::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::calls::{Call, Calls, Repeat, json_bytes};
+use super::calls::{Call, Calls, json_bytes, unreachable};
 use super::follow::{Following, pass_on};
 use crate::wire::{
     At, Compare, Edits, FindLines, FindNames, List, Move, Nothing, Patch, Read, ReadAnswer, Remove, Snapshot,
     Start, Started, Write,
 };
 use crate::{
-    Capabilities, Edit, ExecRequest, Execution, GlobOutput, GlobRequest, GrepOutput, GrepRequest, Listing,
-    PatchRequest, ReadOptions, ReadOutput, RelPath, RemoveMode, RenameMode, Result, SnapshotId, Stat,
-    TreeDiff, Watch, WatchRequest, Workspace, WriteOutput, WriteRequest,
+    Capabilities, EditRequest, ExecRequest, Execution, GlobOutput, GlobRequest, GrepOutput, GrepRequest,
+    Listing, PatchRequest, ReadOptions, ReadOutput, RelPath, RemoveMode, RenameMode, Result, SnapshotId,
+    Stat, TreeDiff, Watch, WatchRequest, Workspace, WriteOutput, WriteRequest,
 };
 
 /// A directory of a remote machine.
@@ -51,12 +52,12 @@ impl RemoteWorkspace {
 
     async fn looks<T: DeserializeOwned>(&self, operation: &str, body: &(impl Serialize + Sync)) -> Result<T> {
         let path = format!("/v1/workspace/{operation}");
-        self.calls.post(&path, &self.cwd, body, Repeat::Harmless).await
+        self.calls.post(&path, &self.cwd, body, None).await
     }
 
     async fn acts<T: DeserializeOwned>(&self, operation: &str, body: &(impl Serialize + Sync)) -> Result<T> {
         let path = format!("/v1/workspace/{operation}");
-        self.calls.post(&path, &self.cwd, body, Repeat::Never).await
+        self.calls.post(&path, &self.cwd, body, Some(&fresh_key())).await
     }
 }
 
@@ -64,6 +65,18 @@ impl RemoteWorkspace {
 fn fresh_key() -> String {
     let half = || RandomState::new().build_hasher().finish();
     format!("remote-{:016x}{:016x}", half(), half())
+}
+
+async fn start(calls: &Calls, cwd: &RelPath, body: Bytes) -> Result<Started> {
+    let key = fresh_key();
+    let call = Call {
+        method: Method::POST,
+        path: "/v1/executions",
+        cwd: Some(cwd),
+        body: Some(body),
+        key: Some(&key),
+    };
+    calls.call(call).await
 }
 
 #[async_trait]
@@ -85,10 +98,12 @@ impl Workspace for RemoteWorkspace {
         self.acts("write", &Write::new(path.clone(), request)).await
     }
 
-    async fn edit(&self, path: &RelPath, edits: &[Edit]) -> Result<WriteOutput> {
+    async fn edit(&self, path: &RelPath, request: EditRequest) -> Result<WriteOutput> {
         let edits = Edits {
             path: path.clone(),
-            edits: edits.to_vec(),
+            edits: request.edits,
+            if_match: request.if_match,
+            durability: request.durability,
         };
         self.acts("edit", &edits).await
     }
@@ -153,20 +168,22 @@ impl Workspace for RemoteWorkspace {
 
     async fn start(&self, request: ExecRequest) -> Result<Execution> {
         let (execution, feed) = Execution::channel(&request);
-        let key = fresh_key();
-        let call = Call {
-            method: Method::POST,
-            path: "/v1/executions",
-            cwd: Some(&self.cwd),
-            body: Some(json_bytes(&Start::from(request))?),
-            key: Some(&key),
-            repeat: Repeat::Harmless,
-        };
-        let Started { id } = self.calls.call(call).await?;
-        feed.started();
+        let body = json_bytes(&Start::from(request))?;
         let (calls, cwd) = (Arc::clone(&self.calls), self.cwd.clone());
-        tokio::spawn(Following { calls, cwd, id, feed }.run());
-        Ok(execution)
+        let (tell, told) = tokio::sync::oneshot::channel();
+        // Who stops waiting for this drops the execution: it is started, and then killed.
+        tokio::spawn(async move {
+            match start(&calls, &cwd, body).await {
+                Ok(Started { id }) => {
+                    feed.started();
+                    let _ = tell.send(Ok(()));
+                    Following { calls, cwd, id, feed }.run().await;
+                }
+                Err(error) => drop(tell.send(Err(error))),
+            }
+        });
+        let lost = |_| Err(unreachable("the runtime ends"));
+        told.await.unwrap_or_else(lost).map(|()| execution)
     }
 
     async fn snapshot(&self) -> Result<SnapshotId> {

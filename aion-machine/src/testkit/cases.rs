@@ -2,9 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 use crate::{
-    ChangeKind, Durability, Edit, Encoding, EntryKind, Etag, GlobRequest, GrepRequest, IgnoreRules,
-    Occurrences, Parents, PatchRequest, ReadOptions, ReadRange, RelPath, RemoveMode, RenameMode, Workspace,
-    WriteMode, WriteRequest,
+    ChangeKind, Durability, Edit, EditRequest, Encoding, EntryKind, Etag, GlobRequest, GrepRequest,
+    IgnoreRules, Occurrences, Parents, PatchRequest, ReadOptions, ReadRange, RelPath, RemoveMode, RenameMode,
+    Workspace, WriteMode, WriteRequest,
 };
 
 pub(super) fn path(text: &str) -> RelPath {
@@ -143,7 +143,10 @@ pub async fn edits_are_all_or_nothing(work: &dyn Workspace) {
     put(work, "t", "a\nb\n").await;
     let half = [Edit::new("a", "1"), Edit::new("zzz", "2")];
     assert_eq!(
-        work.edit(&path("t"), &half).await.unwrap_err().code(),
+        work.edit(&path("t"), EditRequest::new(half))
+            .await
+            .unwrap_err()
+            .code(),
         "edit_not_found"
     );
     assert_eq!(text(work, "t").await, "a\nb\n");
@@ -151,30 +154,47 @@ pub async fn edits_are_all_or_nothing(work: &dyn Workspace) {
         Edit::new("a", "b"),
         Edit::new("b", "c").with_occurrences(Occurrences::Every),
     ];
-    let done = work.edit(&path("t"), &chain).await.unwrap();
+    let done = work
+        .edit(&path("t"), EditRequest::new(chain.clone()))
+        .await
+        .unwrap();
     assert_eq!(text(work, "t").await, "c\nc\n");
     assert_eq!((done.diff.added_lines, done.diff.removed_lines), (2, 2));
     assert_eq!(
-        work.edit(&path("none"), &chain).await.unwrap_err().code(),
+        work.edit(&path("none"), EditRequest::new(chain))
+            .await
+            .unwrap_err()
+            .code(),
         "not_found"
     );
     assert_eq!(
-        work.edit(&path("t"), &[]).await.unwrap_err().code(),
+        work.edit(&path("t"), EditRequest::new([]))
+            .await
+            .unwrap_err()
+            .code(),
         "invalid_request"
     );
+    let back = EditRequest::new([Edit::new("c\nc", "a")]);
+    let stale = back.clone().with_if_match(Etag::of(b"a\nb\n"));
+    assert_eq!(work.edit(&path("t"), stale).await.unwrap_err().code(), "conflict");
+    assert_eq!(text(work, "t").await, "c\nc\n");
+    work.edit(&path("t"), back.with_if_match(done.etag))
+        .await
+        .unwrap();
+    assert_eq!(text(work, "t").await, "a\n");
 }
 
 /// A text that occurs twice is not replaced unless every occurrence is meant.
 pub async fn an_ambiguous_edit_is_refused(work: &dyn Workspace) {
     put(work, "t", "x = 1\ny = 1\n").await;
     assert_eq!(
-        work.edit(&path("t"), &[Edit::new("1", "2")])
+        work.edit(&path("t"), Edit::new("1", "2").into())
             .await
             .unwrap_err()
             .code(),
         "edit_ambiguous"
     );
-    work.edit(&path("t"), &[Edit::new("x = 1", "x = 2")])
+    work.edit(&path("t"), Edit::new("x = 1", "x = 2").into())
         .await
         .unwrap();
     assert_eq!(text(work, "t").await, "x = 2\ny = 1\n");
@@ -182,7 +202,7 @@ pub async fn an_ambiguous_edit_is_refused(work: &dyn Workspace) {
         .await
         .unwrap();
     assert_eq!(
-        work.edit(&path("bin"), &[Edit::new("1", "2")])
+        work.edit(&path("bin"), Edit::new("1", "2").into())
             .await
             .unwrap_err()
             .code(),

@@ -10,7 +10,7 @@ use ignore::gitignore::GitignoreBuilder;
 
 use crate::snapshot::{DiffLimits, Snapshot, SnapshotFile, Stamp};
 use crate::{
-    Capabilities, Case, Edit, Encoding, Enforcement, EntryKind, Error, Etag, ExecRequest, Execution,
+    Capabilities, Case, EditRequest, Encoding, Enforcement, EntryKind, Error, Etag, ExecRequest, Execution,
     GlobOutput, GlobRequest, GrepHit, GrepOutput, GrepRequest, IgnoreRules, Listing, MAX_DIFF_BYTES, Machine,
     Naming, Parents, PatchRequest, ReadOptions, ReadOutput, ReadRange, RelPath, RemoveMode, RenameMode,
     Result, SnapshotId, Stat, TreeDiff, Watch, WatchEvent, WatchRequest, WatchSender, Workspace,
@@ -317,11 +317,13 @@ impl Workspace for MemoryWorkspace {
         Ok(state.put(path, &request.content))
     }
 
-    async fn edit(&self, path: &RelPath, edits: &[Edit]) -> Result<WriteOutput> {
+    async fn edit(&self, path: &RelPath, request: EditRequest) -> Result<WriteOutput> {
         let mut state = self.state();
+        state.file(path)?;
+        state.check_etag(path, request.if_match.as_ref())?;
         let content = state.file(path)?;
         let text = std::str::from_utf8(content).map_err(|_| Error::NotText { path: path.clone() })?;
-        let new = crate::apply_edits(path, text, edits, MAX_FILE_BYTES)?;
+        let new = crate::apply_edits(path, text, &request.edits, MAX_FILE_BYTES)?;
         Ok(state.put(path, new.as_bytes()))
     }
 

@@ -26,10 +26,13 @@ pub use self::errors::{error_members, error_of};
 pub use self::executions::{Ended, Ends, Omitted, Start, Started, Wrote};
 
 use crate::{
-    Capabilities, Case, Durability, Edit, Encoding, Error, Etag, GlobRequest, GrepRequest, IgnoreRules,
-    Parents, ReadOptions, ReadOutput, ReadRange, RelPath, RemoveMode, RenameMode, Result, SnapshotId,
-    WalkLimits, WriteMode, WriteRequest,
+    Capabilities, Case, Durability, Edit, EditRequest, Encoding, Error, Etag, GlobRequest, GrepRequest,
+    IgnoreRules, Parents, ReadOptions, ReadOutput, ReadRange, RelPath, RemoveMode, RenameMode, Result,
+    SnapshotId, WalkLimits, WriteMode, WriteRequest,
 };
+
+/// The header with the key of an operator, who may see what all tasks do.
+pub const OPERATOR_KEY_HEADER: &str = "x-operator-key";
 
 /// What a request may ask for at most: bytes, entries, hits, lines of context, time.
 const MAX_BYTES: usize = 16 << 20;
@@ -235,6 +238,21 @@ pub struct Edits {
     pub path: RelPath,
     /// The replacements, all or none of which happen.
     pub edits: Vec<Edit>,
+    /// Only make them in a content of this etag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub if_match: Option<Etag>,
+    /// What the write survives; the machine's choice if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub durability: Option<Durability>,
+}
+
+impl Edits {
+    /// As the trait has it.
+    pub fn into_request(self) -> (RelPath, EditRequest) {
+        let mut request = EditRequest::new(self.edits);
+        (request.if_match, request.durability) = (self.if_match, self.durability);
+        (self.path, request)
+    }
 }
 
 /// `patch`.

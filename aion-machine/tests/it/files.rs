@@ -114,7 +114,7 @@ async fn links_out_of_the_workspace_lead_nowhere() {
         assert!(
             place
                 .work
-                .edit(&path(name), &[Edit::new("h", "x")])
+                .edit(&path(name), Edit::new("h", "x").into())
                 .await
                 .is_err()
         );
@@ -220,7 +220,7 @@ async fn a_file_with_another_name_elsewhere_is_not_written() {
     assert_eq!(
         place
             .work
-            .edit(&path("ours"), &[Edit::new("theirs", "x")])
+            .edit(&path("ours"), Edit::new("theirs", "x").into())
             .await
             .unwrap_err()
             .code(),
@@ -465,7 +465,7 @@ async fn apply(work: &dyn Workspace, op: Op) -> String {
             work.write(&path, WriteRequest::new(text).with_mode(WriteMode::CreateNew))
                 .await,
         ),
-        Op::Edit(path, old, new) => wrote(work.edit(&path, &[Edit::new(old, new)]).await),
+        Op::Edit(path, old, new) => wrote(work.edit(&path, Edit::new(old, new).into()).await),
         Op::Patch(path, old, new) => {
             let diff = Diff::between("t", old.as_bytes(), new.as_bytes(), 1 << 20);
             wrote(work.patch(&path, PatchRequest::new(diff.text)).await)

@@ -104,7 +104,7 @@ async fn the_floor_of_the_disk_is_kept() {
         !write("old").await.unwrap().changed,
         "nothing is written, so nothing is needed"
     );
-    let edit = [aion_machine::Edit::new("old", "new")];
-    assert_eq!(work.edit(&path("t"), &edit).await.unwrap_err().code(), "no_space");
+    let edit = aion_machine::Edit::new("old", "new").into();
+    assert_eq!(work.edit(&path("t"), edit).await.unwrap_err().code(), "no_space");
     assert_eq!(std::fs::read_to_string(place.inside().join("t")).unwrap(), "old");
 }

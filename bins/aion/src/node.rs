@@ -15,7 +15,7 @@ use aion_market::{
 };
 use aion_processor::Processor;
 use aion_router::{EngineOptions, HashingEmbedder, LiveError, LiveRouter, SqliteRouterStore};
-use aion_service::{Limits, Service, StateSource};
+use aion_service::{ApiKey, Limits, Service, StateSource};
 use aion_types::{Clock, SystemClock, TaskId};
 use axum::Router;
 
@@ -42,7 +42,8 @@ pub const TOOLS: [&str; 7] = [
 /// Files: `processor.db`, `market.db`, `trust.db`, `loop.db`, `router.db`, `work/` (the sandbox's root,
 /// one directory a task), `machine/` (what calls were answered, and the audit log), `bases/` (what was
 /// copied). If there is a file `task.keys`, one `NAME SECRET` a line, the machine believes only calls of tasks
-/// that are signed by one of its keys, as those of the loop then are.
+/// that are signed by one of its keys, as those of the loop then are; and if there is a file `operator.key`, only who
+/// sends its text in `X-Operator-Key` may read the audit log over HTTP.
 pub struct Node {
     data: PathBuf,
     clock: Arc<dyn Clock>,
@@ -218,19 +219,31 @@ fn machine_service(data: &Path, local: &LocalOptions, keys: Option<&Arc<TaskKeys
     if let Some(keys) = keys {
         options = options.with_task_keys(Arc::clone(keys));
     }
+    if let Some((path, text)) = text_of(data, "operator.key")? {
+        let key = ApiKey::new(&text.into());
+        let key = key.map_err(|e| Error::io("read", &path, std::io::Error::other(e)))?;
+        options = options.with_operator_key(key);
+    }
     Ok(aion_machine_server::service(options)?)
 }
 
 /// The keys of the data directory that sign which task calls the machine, if it has some.
 fn task_keys(data: &Path) -> Result<Option<Arc<TaskKeys>>> {
-    let path = data.join("task.keys");
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(Error::io("read", &path, e)),
+    let Some((path, text)) = text_of(data, "task.keys")? else {
+        return Ok(None);
     };
     let keys = TaskKeys::parse(&text).map_err(|e| Error::io("read", &path, std::io::Error::other(e)))?;
     Ok(Some(Arc::new(keys)))
+}
+
+/// A file of the data directory and what is in it, if it is there.
+fn text_of(data: &Path, name: &str) -> Result<Option<(PathBuf, String)>> {
+    let path = data.join(name);
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(Some((path, text))),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::io("read", &path, e)),
+    }
 }
 
 /// Signs for the machine of this process.

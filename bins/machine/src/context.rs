@@ -5,9 +5,10 @@ use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use aion_machine::audit::{AuditEvent, AuditLog, AuditOptions, AuditSink, Audited, Outcome};
+use aion_machine::audit::{Asked, AuditEvent, AuditLog, AuditOptions, AuditSink, Audited, Outcome, Receipt};
 use aion_machine::{Error, Etag, LocalMachine, Machine, RelPath, Workspace, WorkspaceSpec};
-use aion_service::Problem;
+use aion_service::{ApiKey, Problem};
+use async_trait::async_trait;
 use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
 use axum::http::request::Parts;
@@ -34,12 +35,41 @@ pub(crate) struct Context {
     journal: Journal,
     believed: Believed,
     audit: Option<Arc<AuditLog>>,
+    operators: Operators,
     /// The workspaces in which somebody took a snapshot, the newest last.
     remembered: Mutex<VecDeque<(RelPath, Arc<dyn Workspace>)>>,
     pub(crate) executions: Executions,
     last: Mutex<VecDeque<(RelPath, Value)>>,
     pub(crate) output_bytes: usize,
     pub(crate) max_file_bytes: usize,
+}
+
+/// Who may read what all tasks did.
+#[derive(Debug)]
+enum Operators {
+    /// Whoever may call at all.
+    Anybody,
+    /// Nobody over HTTP: tasks are told apart, and nobody is named who is above them.
+    Nobody,
+    /// Who has this key.
+    With(ApiKey),
+}
+
+/// The log, for what is done on behalf of a request.
+#[derive(Debug)]
+struct OfRequest(Arc<AuditLog>);
+
+#[async_trait]
+impl AuditSink for OfRequest {
+    async fn record(&self, event: AuditEvent) -> std::io::Result<Receipt> {
+        let receipt = self.0.record(event).await?;
+        crate::operations::is_recorded();
+        Ok(receipt)
+    }
+
+    fn conclude(&self, receipt: Receipt, event: AuditEvent) {
+        self.0.conclude(receipt, event);
+    }
 }
 
 impl Context {
@@ -62,6 +92,11 @@ impl Context {
             Some(path) => Some(open_audit(path, options.audit_options)?),
             None => None,
         };
+        let operators = match (options.operator_key, &options.task_keys) {
+            (Some(key), _) => Operators::With(key),
+            (None, Some(_)) => Operators::Nobody,
+            (None, None) => Operators::Anybody,
+        };
         let believed = Believed {
             keys: options.task_keys,
             unsigned: options.unsigned,
@@ -71,6 +106,7 @@ impl Context {
             journal,
             believed,
             audit,
+            operators,
             remembered: Mutex::default(),
             executions: Executions::new(options.executions),
             last: Mutex::default(),
@@ -80,17 +116,28 @@ impl Context {
     }
 
     /// The task of a request, by the value of its header.
-    pub(crate) fn task(&self, text: Option<&str>) -> Result<TaskState, Problem> {
+    pub(crate) async fn task(&self, text: Option<&str>) -> Result<TaskState, Problem> {
         let believed = self.believed.task(text);
-        if let (Err(problem), Some(audit)) = (&believed, &self.audit) {
+        if let Err(problem) = &believed {
             let event = AuditEvent::new("task_state", RelPath::root())
                 .with_outcome(Outcome::Denied, Some(problem.code()));
-            crate::operations::is_recorded();
-            audit
-                .record(&event)
-                .map_err(|e| from_error(&Error::Audit(e), ""))?;
+            self.record(event).await.map_err(|e| from_error(&e, ""))?;
         }
         believed
+    }
+
+    /// Whether this key makes an operator of its caller.
+    pub(crate) fn operator(&self, key: Option<&str>) -> Result<(), Problem> {
+        let is_one = match &self.operators {
+            Operators::Anybody => true,
+            Operators::Nobody => false,
+            Operators::With(operator) => key.is_some_and(|key| operator.matches(key.trim())),
+        };
+        if is_one {
+            return Ok(());
+        }
+        let detail = "this is about all tasks: X-Operator-Key is missing or not the operator's";
+        Err(Problem::forbidden("operator_only", detail))
     }
 
     /// The workspace of a task.
@@ -103,9 +150,7 @@ impl Context {
 
     /// Whatever comes of it from here on is recorded by the workspace.
     fn audited(&self, work: Arc<dyn Workspace>, task: &TaskState) -> Arc<dyn Workspace> {
-        crate::operations::is_recorded();
-        let Some(audit) = &self.audit else { return work };
-        let sink: Arc<dyn AuditSink> = Arc::clone(audit) as _;
+        let Some(sink) = self.sink() else { return work };
         Arc::new(Audited::new(work, sink, task.task_id.clone(), task.cwd.clone()))
     }
 
@@ -144,15 +189,34 @@ impl Context {
         self.audit.as_ref()
     }
 
-    /// Records that a request was refused before it reached a workspace.
-    pub(crate) fn record_refusal(&self, path: &str, status: u16) {
-        let Some(audit) = &self.audit else { return };
-        let event = AuditEvent::new("request", RelPath::root())
-            .with_outcome(Outcome::Denied, Some(&format!("http_{status}")))
-            .with_what(serde_json::json!({"route": path}));
-        if let Err(error) = audit.record(&event) {
-            tracing::warn!(%error, "a refused request is not in the audit log");
-        }
+    fn sink(&self) -> Option<Arc<dyn AuditSink>> {
+        Some(Arc::new(OfRequest(Arc::clone(self.audit.as_ref()?))))
+    }
+
+    /// Records something that has happened, or was refused.
+    pub(crate) async fn record(&self, event: AuditEvent) -> aion_machine::Result<()> {
+        let Some(sink) = self.sink() else { return Ok(()) };
+        sink.record(event).await.map(drop).map_err(Error::Audit)
+    }
+
+    /// Does something that no workspace records, once it is on paper.
+    pub(crate) async fn recorded<T>(
+        &self,
+        op: &str,
+        task: &TaskState,
+        what: Value,
+        work: impl Future<Output = aion_machine::Result<T>>,
+    ) -> aion_machine::Result<T> {
+        let event = AuditEvent::new(op, task.cwd.clone())
+            .with_task(task.task_id.clone())
+            .with_what(what);
+        let asked = match self.sink() {
+            Some(sink) => Some(Asked::record(&sink, event).await?),
+            None => None,
+        };
+        let done = work.await;
+        asked.into_iter().for_each(|asked| asked.settle(|_| {}, &done));
+        done
     }
 
     pub(crate) fn machine(&self) -> &Arc<dyn Machine> {
@@ -232,11 +296,14 @@ pub(crate) enum Keyed<A> {
 }
 
 /// Puts on paper what is about to happen. If that fails, nothing may happen, and the key is free.
-pub(crate) fn begin(claim: &mut Option<Claim>, expected: Option<Value>) -> Result<(), Problem> {
-    claim
-        .as_mut()
-        .map_or(Ok(()), |claim| claim.begin(expected))
-        .map_err(unrecorded)
+pub(crate) async fn begin(claim: &mut Option<Claim>, expected: Option<Value>) -> Result<(), Problem> {
+    let Some(mut taken) = claim.take() else {
+        return Ok(());
+    };
+    let begun = blocking(move || (taken.begin(expected), taken));
+    let (begun, taken) = begun.await?;
+    *claim = Some(taken);
+    begun.map_err(unrecorded)
 }
 
 fn unrecorded(error: std::io::Error) -> Problem {
@@ -255,23 +322,19 @@ pub(crate) async fn blocking<T: Send + 'static>(
 }
 
 /// Keeps the answer, or frees the key after a failure.
-pub(crate) fn settle<A: Serialize>(
+pub(crate) async fn settle<A: Serialize, E: From<Problem>>(
     claim: Option<Claim>,
-    done: Result<A, aion_machine::Error>,
-    field: &'static str,
-) -> Result<A, Problem> {
-    match (done, claim) {
-        (Ok(answer), None) => Ok(answer),
-        (Ok(answer), Some(claim)) => {
-            let value = serde_json::to_value(&answer).map_err(Problem::internal)?;
-            claim.answer(value);
-            Ok(answer)
+    done: Result<A, E>,
+) -> Result<A, E> {
+    let Some(claim) = claim else { return done };
+    match &done {
+        Ok(answer) => {
+            let value = serde_json::to_value(answer).map_err(Problem::internal)?;
+            blocking(move || claim.answer(value)).await?;
         }
-        (Err(error), claim) => {
-            claim.into_iter().for_each(Claim::give_up);
-            Err(from_error(&error, field))
-        }
+        Err(_) => blocking(move || claim.give_up()).await?,
     }
+    done
 }
 
 /// The value of `Idempotency-Key`, if there is one.
@@ -304,8 +367,8 @@ mod tests {
     use super::*;
 
     /// Nothing is done that could not be recorded, the client learns why, and may try again.
-    #[test]
-    fn a_full_disk_is_said_and_leaves_the_key_free() {
+    #[tokio::test]
+    async fn a_full_disk_is_said_and_leaves_the_key_free() {
         let journal = Journal::in_memory();
         let full = std::fs::OpenOptions::new()
             .append(true)
@@ -313,7 +376,7 @@ mod tests {
             .unwrap();
         let disk = journal.set_file(Some(full));
         let mut claim = journal.claim("k", "r").1;
-        let problem = begin(&mut claim, None).unwrap_err();
+        let problem = begin(&mut claim, None).await.unwrap_err();
         let seen = serde_json::to_value(&problem).unwrap();
         assert_eq!(
             (&seen["status"], &seen["code"]),
@@ -323,21 +386,22 @@ mod tests {
         journal.set_file(disk);
         let (known, mut claim) = journal.claim("k", "r");
         assert_eq!(known, Known::New);
-        begin(&mut claim, None).unwrap();
+        begin(&mut claim, None).await.unwrap();
     }
 
     /// What has happened is answered, now and under the same key again, even if the disk is full by then.
-    #[test]
-    fn an_answer_that_cannot_be_recorded_is_given_all_the_same() {
+    #[tokio::test]
+    async fn an_answer_that_cannot_be_recorded_is_given_all_the_same() {
         let journal = Journal::in_memory();
         let mut claim = journal.claim("k", "r").1;
-        begin(&mut claim, None).unwrap();
+        begin(&mut claim, None).await.unwrap();
         let full = std::fs::OpenOptions::new()
             .append(true)
             .open("/dev/full")
             .unwrap();
         journal.set_file(Some(full));
-        assert_eq!(settle(claim, Ok(json!("done")), "path").unwrap(), json!("done"));
+        let done: Result<_, Problem> = settle(claim, Ok(json!("done"))).await;
+        assert_eq!(done.unwrap(), json!("done"));
         assert_eq!(journal.claim("k", "r").0, Known::Answered(json!("done")));
     }
 }

@@ -16,14 +16,14 @@
 //!
 //! # Idempotency
 //! Every operation takes `Idempotency-Key`. The reading ones change nothing, so they simply run again.
-//! For `write_file`, `edit_file` and `exec` the answer is kept: the same key with the same body gets the
+//! For the changing ones (`write_file`, `edit_file`, `exec`, `/v1/executions`, and those of `/v1/workspace`) the answer is kept: the same key with the same body gets the
 //! stored answer, with another body 409 `idempotency_key_reused`, and while the first still runs 409
 //! `idempotency_key_in_use`. A failure is not kept: the key is free again.
 //!
 //! With a journal ([`MachineOptions::with_journal`]) this survives the end of the process, however it
 //! came. What was only begun is then settled by looking: a write or edit is done if the file has the
-//! content that it would have got, and is done now if not. An `exec` that was begun and has no answer
-//! is never run again: 409 `outcome_unknown`. Entries are kept for a day, 10,000 of them, 32 MiB in all.
+//! content that it would have got, and is done now if not. An `exec`, or a change of `/v1/workspace`, that was begun
+//! and has no answer is never run again: 409 `outcome_unknown`. Entries are kept for a day, 10,000 of them, 32 MiB in all.
 //! The journal survives a killed process; it is not forced to the disk, so the last moments before a
 //! power cut may be missing.
 //!

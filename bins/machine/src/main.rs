@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use aion_machine::audit::AuditOptions;
 use aion_machine::{
-    AddressRange, AllowList, BUBBLEWRAP, BubblewrapMachine, Cgroups, HostPattern, LocalOptions, Machine,
-    NetworkPolicy, RelPath, RunAs, TaskKeys, Tier,
+    AddressRange, AllowList, BUBBLEWRAP, BubblewrapMachine, Cgroups, Durability, HostPattern, LocalOptions,
+    Machine, NetworkPolicy, RelPath, RunAs, TaskKeys, Tier,
 };
 use aion_machine_server::mcp::{McpOptions, McpTools};
 use aion_machine_server::{ExecutionOptions, MachineOptions, TaskState, Unsigned, service};
-use aion_service::ServeArgs;
+use aion_service::{ApiKey, ServeArgs};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Files and processes for agents, confined under one directory.
@@ -80,6 +80,9 @@ struct Settings {
     /// How long it is kept, in days
     #[arg(long, value_name = "DAYS", default_value_t = 90)]
     audit_days: u64,
+    /// What a row of the audit log survives once what it tells of may happen
+    #[arg(long, value_name = "WHAT", default_value = "none")]
+    audit_durability: Survives,
     /// A file with the keys that sign X-Task-State, one `NAME SECRET` a line; without it anybody who may call may
     /// name any directory of the data root
     #[arg(long, value_name = "FILE", env = "AION_TASK_KEYS_FILE")]
@@ -87,6 +90,10 @@ struct Settings {
     /// Whether an X-Task-State is believed that nobody signed
     #[arg(long, value_name = "WHEN", default_value = "without-keys")]
     unsigned_task_state: UnsignedWhen,
+    /// A file with the operator's key, or with sha256:HEX of it [the key itself: env AION_MACHINE_OPERATOR_KEY]. With it
+    /// only who sends it in X-Operator-Key may read /v1/audit and /v1/enforcement; with task keys and without it, nobody
+    #[arg(long, value_name = "FILE", env = "AION_MACHINE_OPERATOR_KEY_FILE")]
+    operator_key_file: Option<PathBuf>,
     /// A variable that requests may set although it is named like a secret; can be given several times
     #[arg(long, value_name = "NAME")]
     allow_env: Vec<String>,
@@ -161,6 +168,26 @@ impl From<UnsignedWhen> for Unsigned {
             UnsignedWhen::WithoutKeys => Self::WithoutKeys,
             UnsignedWhen::Accept => Self::Accept,
             UnsignedWhen::Refuse => Self::Refuse,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Survives {
+    /// The end of the server
+    None,
+    /// A crash of the host, if the file's name does
+    File,
+    /// A crash of the host
+    Full,
+}
+
+impl From<Survives> for Durability {
+    fn from(what: Survives) -> Self {
+        match what {
+            Survives::None => Self::None,
+            Survives::File => Self::File,
+            Survives::Full => Self::Full,
         }
     }
 }
@@ -259,7 +286,8 @@ fn options(cli: Settings) -> Result<MachineOptions, Box<dyn std::error::Error>> 
         .map(|program| bubblewrap(&cli.data_root, &local, program));
     let audit = AuditOptions::default()
         .with_max_bytes(cli.audit_mib << 20)
-        .with_max_age(Duration::from_secs(cli.audit_days.saturating_mul(24 * 3600)));
+        .with_max_age(Duration::from_secs(cli.audit_days.saturating_mul(24 * 3600)))
+        .with_durability(cli.audit_durability.into());
     let executions = ExecutionOptions::default().with_max_per_task(cli.max_executions_per_task);
     let mut options = MachineOptions::new(cli.data_root)
         .with_audit(audit_dir)
@@ -273,7 +301,18 @@ fn options(cli: Settings) -> Result<MachineOptions, Box<dyn std::error::Error>> 
     if let Some(path) = cli.task_keys {
         options = options.with_task_keys(Arc::new(TaskKeys::parse(&std::fs::read_to_string(path)?)?));
     }
+    if let Some(key) = operator_key(cli.operator_key_file.as_deref())? {
+        options = options.with_operator_key(key);
+    }
     Ok(options)
+}
+
+fn operator_key(file: Option<&Path>) -> Result<Option<ApiKey>, Box<dyn std::error::Error>> {
+    let secret = match file {
+        Some(path) => Some(std::fs::read_to_string(path)?.into()),
+        None => aion_service::secret("AION_MACHINE_OPERATOR_KEY"),
+    };
+    Ok(secret.map(|secret| ApiKey::new(&secret)).transpose()?)
 }
 
 fn bubblewrap(

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use aion_machine::audit::AuditOptions;
 use aion_machine::{LocalOptions, MAX_OUTPUT_BYTES, Machine, TaskKeys};
+use aion_service::ApiKey;
 
 use crate::JournalError;
 use crate::mcp::McpOptions;
@@ -105,6 +106,9 @@ pub struct MachineOptions {
     pub task_keys: Option<Arc<TaskKeys>>,
     /// Whether a task state is believed that nobody signed.
     pub unsigned: Unsigned,
+    /// The key of who may see what all tasks do: the audit log and what holds programs in. Without one everybody may
+    /// who may call at all, unless there are task keys: then nobody may.
+    pub operator_key: Option<ApiKey>,
     /// How executions are kept and bounded.
     pub executions: ExecutionOptions,
 }
@@ -138,6 +142,7 @@ impl MachineOptions {
             audit_options: AuditOptions::default(),
             task_keys: None,
             unsigned: Unsigned::default(),
+            operator_key: None,
             executions: ExecutionOptions::default(),
         }
     }
@@ -167,6 +172,13 @@ impl MachineOptions {
     #[must_use]
     pub fn with_unsigned(mut self, unsigned: Unsigned) -> Self {
         self.unsigned = unsigned;
+        self
+    }
+
+    /// Shows what all tasks do only to who has this key, in `X-Operator-Key`.
+    #[must_use]
+    pub fn with_operator_key(mut self, key: ApiKey) -> Self {
+        self.operator_key = Some(key);
         self
     }
 

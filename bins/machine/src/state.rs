@@ -45,7 +45,7 @@ impl FilesState {
 #[async_trait]
 impl StateSource for FilesState {
     async fn state(&self, query: &StateQuery) -> Result<Value, Problem> {
-        let task = self.context.task(query.task_state.as_deref())?;
+        let task = self.context.task(query.task_state.as_deref()).await?;
         let work = self.context.workspace(&task).await?;
         let shown = find(&*work, IgnoreRules::Respect, MAX_FILES).await?.hits;
         let mut files = Map::new();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use aion_machine::wire::OPERATOR_KEY_HEADER;
 use aion_machine::{RelPath, TaskKeys, TaskStateError};
 use aion_service::Problem;
 use axum::extract::FromRequestParts;
@@ -147,16 +148,34 @@ fn unauthorized(code: &'static str, detail: String) -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, code, detail)
 }
 
+/// A caller who may see what all tasks do.
+#[derive(Debug)]
+pub(crate) struct Operator;
+
+impl FromRequestParts<Arc<Context>> for Operator {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, context: &Arc<Context>) -> Result<Self, Problem> {
+        let key = parts.headers.get(OPERATOR_KEY_HEADER);
+        context
+            .operator(key.and_then(|key| key.to_str().ok()))
+            .map(|()| Self)
+    }
+}
+
 impl FromRequestParts<Arc<Context>> for TaskState {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, context: &Arc<Context>) -> Result<Self, Problem> {
         // Nobody outside of this process can set an extension.
         if let Some(task) = parts.extensions.get::<Self>() {
+            crate::operations::is_of(task);
             return Ok(task.clone());
         }
         let value = parts.headers.get(aion_service::TASK_STATE_HEADER);
         let text = value.map(|value| value.to_str().map_err(|_| invalid("it is not ASCII")));
-        context.task(text.transpose()?)
+        let task = context.task(text.transpose()?).await?;
+        crate::operations::is_of(&task);
+        Ok(task)
     }
 }

@@ -86,7 +86,7 @@ pub use limits::{Limits, PathLimits};
 pub use logging::{LogFormat, init_tracing};
 pub use metering::{IN_FLIGHT, REQUEST_SECONDS, REQUESTS_TOTAL};
 pub use options::{ServeArgs, ServeOptions, secret};
-pub use problem::{PROBLEM_JSON, Problem};
+pub use problem::{PROBLEM_JSON, Problem, ProblemCode};
 pub use serve::{Server, run, serve, stop_signal};
 pub use service::Service;
 pub use state::{NoState, StateQuery, StateSource, TASK_STATE_HEADER, merge_state};

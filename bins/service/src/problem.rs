@@ -40,6 +40,10 @@ pub struct Problem {
     retry_after_s: Option<u32>,
 }
 
+/// The code of a [`Problem`], among the extensions of the response that it became.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProblemCode(pub Cow<'static, str>);
+
 /// The wire form of a [`Problem`].
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 struct Document {
@@ -234,6 +238,7 @@ impl IntoResponse for Problem {
     fn into_response(mut self) -> Response {
         self.trace_id = self.trace_id.or_else(|| current_request_id().map(Into::into));
         let (status, retry_after_s) = (self.status, self.retry_after_s);
+        let code = ProblemCode(self.code.clone());
         let body = serde_json::to_vec(&Document::from(self)).unwrap_or_default();
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();
@@ -244,6 +249,7 @@ impl IntoResponse for Problem {
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        response.extensions_mut().insert(code);
         response
     }
 }

@@ -12,6 +12,7 @@ use aion_machine::wire::Ended;
 use aion_machine::{ExecCursor, ExecHandle, Execution, RelPath};
 use aion_service::Problem;
 use serde::Serialize;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use utoipa::ToSchema;
 
@@ -27,7 +28,14 @@ pub(crate) type Done = Result<Ended, Refusal>;
 pub(crate) struct Executions {
     options: ExecutionOptions,
     running: Arc<Mutex<BTreeMap<RelPath, usize>>>,
-    entries: Mutex<VecDeque<Arc<Entry>>>,
+    kept: Arc<Mutex<Kept>>,
+}
+
+/// Those that can be asked for, and room for those that are being started.
+#[derive(Debug, Default)]
+struct Kept {
+    entries: VecDeque<Arc<Entry>>,
+    reserved: usize,
 }
 
 /// One execution.
@@ -97,6 +105,23 @@ impl Drop for Place {
     }
 }
 
+/// Room to remember one more, and its place among those of its task.
+#[derive(Debug)]
+pub(crate) struct Reserved {
+    place: Place,
+    room: Room,
+}
+
+/// Room for one, until it is dropped.
+#[derive(Debug)]
+struct Room(Arc<Mutex<Kept>>);
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        lock(&self.0).reserved -= 1;
+    }
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -106,7 +131,7 @@ impl Executions {
         Self {
             options,
             running: Arc::default(),
-            entries: Mutex::default(),
+            kept: Arc::default(),
         }
     }
 
@@ -130,25 +155,45 @@ impl Executions {
         })
     }
 
+    /// A place for one that is about to be started, and room to remember it; those that ended first make some.
+    pub(crate) fn reserve(&self, cwd: &RelPath) -> Result<Reserved, Problem> {
+        let place = self.place(cwd)?;
+        let mut kept = lock(&self.kept);
+        self.forget(&mut kept.entries);
+        if kept.entries.len() + kept.reserved >= self.options.max_kept {
+            let ended = |entry: &Arc<Entry>| lock(&entry.ended).is_some();
+            let Some(oldest) = kept.entries.iter().position(ended) else {
+                let running = kept.entries.len() + kept.reserved;
+                let detail = format!("{running} executions are running already");
+                return Err(Problem::unavailable("busy", detail));
+            };
+            kept.entries.remove(oldest);
+        }
+        kept.reserved += 1;
+        let room = Room(Arc::clone(&self.kept));
+        Ok(Reserved { place, room })
+    }
+
     /// Keeps an execution, and sees to it that its end becomes known.
     pub(crate) fn keep(
         &self,
-        place: Place,
+        Reserved { place, room }: Reserved,
         argv: &[String],
         execution: Execution,
         at_end: impl FnOnce(&Done) + Send + 'static,
-    ) -> Result<Arc<Entry>, Problem> {
+    ) -> Arc<Entry> {
         let (ending, done) = watch::channel(None);
         let entry = Arc::new(Entry {
             id: fresh_id(),
             cwd: place.cwd.clone(),
-            command: redacted(argv).join(" ").chars().take(200).collect(),
+            command: command_line(argv, 200),
             started_ms: now_ms(),
             handle: execution.handle(),
             done,
             ended: Mutex::default(),
         });
-        self.admit(&entry)?;
+        lock(&self.kept).entries.push_back(Arc::clone(&entry));
+        drop(room);
         let kept = Arc::clone(&entry);
         tokio::spawn(async move {
             let done = execution.wait().await;
@@ -160,22 +205,7 @@ impl Executions {
             at_end(&done);
             ending.send_replace(Some(Arc::new(done)));
         });
-        Ok(entry)
-    }
-
-    /// Makes room by forgetting those that ended first.
-    fn admit(&self, entry: &Arc<Entry>) -> Result<(), Problem> {
-        let mut entries = lock(&self.entries);
-        self.forget(&mut entries);
-        if entries.len() >= self.options.max_kept {
-            let Some(oldest) = entries.iter().position(|entry| lock(&entry.ended).is_some()) else {
-                let detail = format!("{} executions are running already", entries.len());
-                return Err(Problem::unavailable("busy", detail));
-            };
-            entries.remove(oldest);
-        }
-        entries.push_back(Arc::clone(entry));
-        Ok(())
+        entry
     }
 
     fn forget(&self, entries: &mut VecDeque<Arc<Entry>>) {
@@ -185,9 +215,12 @@ impl Executions {
 
     /// An execution of a task. Those of others are as if they were not there.
     pub(crate) fn get(&self, cwd: &RelPath, id: &str) -> Result<Arc<Entry>, Problem> {
-        let mut entries = lock(&self.entries);
-        self.forget(&mut entries);
-        let found = entries.iter().find(|entry| entry.id == id && entry.cwd == *cwd);
+        let mut kept = lock(&self.kept);
+        self.forget(&mut kept.entries);
+        let found = kept
+            .entries
+            .iter()
+            .find(|entry| entry.id == id && entry.cwd == *cwd);
         found.cloned().ok_or_else(|| {
             let detail = "there is no such execution of this task, or it ended a while ago";
             Problem::not_found("unknown_execution", detail)
@@ -196,14 +229,24 @@ impl Executions {
 
     /// The executions of a task, the oldest first.
     pub(crate) fn list(&self, cwd: &RelPath) -> Vec<ExecutionStatus> {
-        let mut entries = lock(&self.entries);
-        self.forget(&mut entries);
-        let own = entries.iter().filter(|entry| entry.cwd == *cwd);
+        let mut kept = lock(&self.kept);
+        self.forget(&mut kept.entries);
+        let own = kept.entries.iter().filter(|entry| entry.cwd == *cwd);
         own.map(|entry| entry.status()).collect()
     }
 }
 
+/// A command line to be shown: shortened, without what looks like a secret.
+pub(crate) fn command_line(argv: &[String], max_chars: usize) -> String {
+    redacted(argv).join(" ").chars().take(max_chars).collect()
+}
+
 impl Entry {
+    /// What the audit log says of what is done to it.
+    pub(crate) fn named(&self) -> Value {
+        json!({"execution": self.id, "command": self.command})
+    }
+
     pub(crate) fn status(&self) -> ExecutionStatus {
         let done = self.done.borrow().clone();
         let ExecCursor { stdout, stderr } = self.handle.written();

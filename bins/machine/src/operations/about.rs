@@ -9,6 +9,7 @@ use utoipa::IntoParams;
 
 use super::{Answer, Shared};
 use crate::context::blocking;
+use crate::task::Operator;
 
 const MAX_ROWS: usize = 1000;
 
@@ -55,14 +56,21 @@ fn default_rows() -> usize {
     path = "/v1/audit",
     operation_id = "list_audit",
     tag = "operator",
-    params(Rows),
+    params(
+        Rows,
+        ("X-Operator-Key" = Option<String>, Header, description = "the operator's key, where one is needed"),
+    ),
     responses(
         (status = 200, description = "Rows; `next` is where to go on after.", body = AuditPage),
-        (status = "4XX", description = "There is no audit log, or the request is not valid.", body = Problem, content_type = "application/problem+json"),
+        (status = "4XX", description = "There is no audit log, the caller is no operator, or the request is not valid.", body = Problem, content_type = "application/problem+json"),
         (status = "5XX", description = "The log cannot be read.", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn audit(State(context): Shared, Query(rows): Query<Rows>) -> Answer<AuditPage> {
+pub(super) async fn audit(
+    State(context): Shared,
+    _: Operator,
+    Query(rows): Query<Rows>,
+) -> Answer<AuditPage> {
     if !(1..=MAX_ROWS).contains(&rows.limit) {
         let detail = format!("between 1 and {MAX_ROWS} rows can be had at once");
         return Err(Problem::unprocessable("invalid_request", detail).at("query:limit"));
@@ -71,5 +79,8 @@ pub(super) async fn audit(State(context): Shared, Query(rows): Query<Rows>) -> A
         return Err(Problem::not_found("audit_off", "this server keeps no audit log"));
     };
     let page = blocking(move || log.page(rows.after, rows.limit, rows.task.as_deref())).await?;
-    page.map(Json).map_err(Problem::internal)
+    page.map(Json).map_err(|error| {
+        tracing::error!(%error, "the audit log cannot be read");
+        Problem::unavailable("audit_unavailable", "the audit log cannot be read")
+    })
 }

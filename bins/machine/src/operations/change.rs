@@ -1,8 +1,8 @@
 //! `write_file` and `edit_file`.
 
 use aion_machine::{
-    Diff, Edit, Error, Etag, MAX_DIFF_BYTES, Occurrences, ReadOptions, RelPath, Workspace, WriteMode,
-    WriteOutput, WriteRequest, apply_edits,
+    Diff, Edit, EditRequest, Error, Etag, MAX_DIFF_BYTES, Occurrences, ReadOptions, RelPath, Workspace,
+    WriteMode, WriteOutput, WriteRequest, apply_edits,
 };
 use aion_service::{Json, Problem};
 use axum::extract::State;
@@ -119,7 +119,7 @@ pub(crate) async fn write_file(
         Keyed::Unknown => (None, None),
     };
     if let Some(done) = already_done(&*work, expected).await? {
-        return settle(claim, Ok(done), "path").map(Json);
+        return settle(claim, Ok(done)).await.map(Json);
     }
     let (path, mut content) = (body.path, body.content);
     if claim.is_some() {
@@ -133,7 +133,7 @@ pub(crate) async fn write_file(
         });
         let expected;
         (expected, content) = planned.await?;
-        begin_change(&mut claim, &expected)?;
+        begin_change(&mut claim, &expected).await?;
     }
     let mut request = WriteRequest::new(content);
     if body.mode == Some(WantedMode::CreateNew) {
@@ -143,12 +143,7 @@ pub(crate) async fn write_file(
         request = request.with_if_match(etag);
     }
     let done = work.write(&path, request).await;
-    settle(
-        claim,
-        done.map(|output| WrittenFile::from_output(&path, output)),
-        "path",
-    )
-    .map(Json)
+    settle(claim, answered(&path, done)).await.map(Json)
 }
 
 /// A text to replace in a file.
@@ -168,6 +163,10 @@ pub struct EditFile {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     #[schema(default = false)]
     pub every: bool,
+    /// Edit only if the file still has this etag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, nullable = false)]
+    pub if_match: Option<Etag>,
 }
 
 /// Replaces a text in a file by another one.
@@ -199,7 +198,7 @@ pub(crate) async fn edit_file(
         Keyed::Unknown => (None, None),
     };
     if let Some(done) = already_done(&*work, expected).await? {
-        return settle(claim, Ok(done), "path").map(Json);
+        return settle(claim, Ok(done)).await.map(Json);
     }
     let occurrences = if body.every {
         Occurrences::Every
@@ -212,17 +211,22 @@ pub(crate) async fn edit_file(
         let old = current(&*work, &body.path, max_bytes).await;
         let (path, edits) = (body.path.clone(), edits.clone());
         match blocking(move || planned(&path, old, &edits, max_bytes)).await? {
-            Ok(expected) => begin_change(&mut claim, &expected)?,
-            Err(error) => return settle(claim, Err(error), "path").map(Json),
+            Ok(expected) => begin_change(&mut claim, &expected).await?,
+            Err(error) => {
+                let refused = Err(from_error(&error, "path"));
+                return settle(claim, refused).await.map(Json);
+            }
         }
     }
-    let done = work.edit(&body.path, &edits).await;
-    settle(
-        claim,
-        done.map(|output| WrittenFile::from_output(&body.path, output)),
-        "path",
-    )
-    .map(Json)
+    let mut request = EditRequest::new(edits);
+    request.if_match = body.if_match;
+    let done = work.edit(&body.path, request).await;
+    settle(claim, answered(&body.path, done)).await.map(Json)
+}
+
+fn answered(path: &RelPath, done: Result<WriteOutput, Error>) -> Result<WrittenFile, Problem> {
+    done.map(|output| WrittenFile::from_output(path, output))
+        .map_err(|e| from_error(&e, "path"))
 }
 
 /// What an edit will be answered with.
@@ -263,9 +267,7 @@ async fn already_done(
     }
 }
 
-fn begin_change(claim: &mut Option<Claim>, expected: &WrittenFile) -> Result<(), Problem> {
-    begin(
-        claim,
-        Some(serde_json::to_value(expected).map_err(Problem::internal)?),
-    )
+async fn begin_change(claim: &mut Option<Claim>, expected: &WrittenFile) -> Result<(), Problem> {
+    let expected = serde_json::to_value(expected).map_err(Problem::internal)?;
+    begin(claim, Some(expected)).await
 }

@@ -13,15 +13,16 @@ use utoipa::ToSchema;
 
 use super::{Answer, Shared};
 use crate::context::{IdempotencyKey, Keyed, begin, settle};
+use crate::executions::command_line;
 use crate::mcp::{REPLAY_BYTES, Watched};
 use crate::problem::from_error;
-use crate::task::TaskState;
+use crate::task::{Operator, TaskState};
 
 /// The longest time of an execution, in seconds.
 pub(crate) const MAX_TIMEOUT_S: u64 = 600;
 const DEFAULT_TIMEOUT_S: u64 = 60;
 /// How much of a command line `GET /state` shows, in characters.
-const SHOWN_CHARS: usize = 80;
+pub(super) const SHOWN_CHARS: usize = 80;
 
 /// A program to execute.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -124,18 +125,21 @@ pub(crate) async fn exec(
         Keyed::Run(claim, None) => claim,
         Keyed::Run(_, Some(Executed { .. })) | Keyed::Unknown => return Err(outcome_unknown()),
     };
-    let shown: String = body.argv.join(" ").chars().take(SHOWN_CHARS).collect();
+    let shown = command_line(&body.argv, SHOWN_CHARS);
     let request = request(body, context.output_bytes)?;
     let _place = context.executions.place(&task.cwd)?;
-    begin(&mut claim, None)?;
+    begin(&mut claim, None).await?;
     let done = run(&*work, request, watched.as_deref()).await.map(Executed::from);
     if let Err(error @ (Error::Supervisor { .. } | Error::Io { .. })) = &done {
         // It may have run and changed things. The key stays begun, so that it does not start it again.
         drop(claim);
         return Err(from_error(error, "cwd"));
     }
-    let answer = settle(claim, done, "cwd")?;
-    context.set_last_exec(&task.cwd, summary(&shown, &answer));
+    let answer = settle(claim, done.map_err(|e| from_error(&e, "cwd"))).await?;
+    context.set_last_exec(
+        &task.cwd,
+        summary(&shown, (answer.ending, answer.exit_code, answer.signal)),
+    );
     Ok(Json(answer))
 }
 
@@ -170,22 +174,14 @@ fn request(body: Exec, output_bytes: usize) -> Result<ExecRequest, Problem> {
         .fold(request, |request, (name, value)| request.with_env(name, value)))
 }
 
-fn summary(shown: &str, answer: &Executed) -> Value {
-    match (answer.timed_out, answer.exit_code, answer.signal) {
-        (true, ..) => json!({"command": shown, "ended": "timed out"}),
-        (_, Some(code), _) => json!({"command": shown, "ended": format!("exit code {code}")}),
-        (_, None, signal) => json!({"command": shown, "ended": format!("signal {}", signal.unwrap_or(0))}),
-    }
-}
-
-/// What `GET /state` shows of an execution that was started and not waited for.
-pub(super) fn ended_summary(argv: &[String], ended: &aion_machine::wire::Ended) -> Value {
-    let shown: String = argv.join(" ").chars().take(SHOWN_CHARS).collect();
-    match (ended.ending, ended.exit_code, ended.signal) {
-        (Ending::TimedOut, ..) => json!({"command": shown, "ended": "timed out"}),
-        (_, Some(code), _) => json!({"command": shown, "ended": format!("exit code {code}")}),
-        (_, None, signal) => json!({"command": shown, "ended": format!("signal {}", signal.unwrap_or(0))}),
-    }
+/// What `GET /state` shows of an execution that has ended.
+pub(super) fn summary(shown: &str, end: (Ending, Option<i32>, Option<i32>)) -> Value {
+    let ended = match end {
+        (Ending::TimedOut, ..) => "timed out".to_owned(),
+        (_, Some(code), _) => format!("exit code {code}"),
+        (_, None, signal) => format!("signal {}", signal.unwrap_or(0)),
+    };
+    json!({"command": shown, "ended": ended})
 }
 
 fn outcome_unknown() -> Problem {
@@ -209,13 +205,17 @@ pub(crate) struct EnforcementAnswer {
     get,
     path = "/v1/enforcement",
     tag = "operator",
+    params(("X-Operator-Key" = Option<String>, Header, description = "the operator's key, where one is needed")),
     responses(
         (status = 200, description = "The report.", body = EnforcementAnswer),
+        (status = "4XX", description = "The caller is no operator.", body = aion_service::Problem, content_type = "application/problem+json"),
         (status = "5XX", description = "Nothing can be executed as required.", body = aion_service::Problem, content_type = "application/problem+json"),
     )
 )]
-pub(crate) async fn enforcement(State(context): Shared) -> Answer<EnforcementAnswer> {
-    let report = context.machine().probe().await.map_err(|e| from_error(&e, ""))?;
+pub(crate) async fn enforcement(State(context): Shared, _: Operator) -> Answer<EnforcementAnswer> {
+    let (nobody, probe) = (TaskState::default(), context.machine().probe());
+    let probed = context.recorded("probe", &nobody, Value::Null, probe);
+    let report = probed.await.map_err(|e| from_error(&e, ""))?;
     Ok(Json(EnforcementAnswer {
         tier: report.tier(),
         report,

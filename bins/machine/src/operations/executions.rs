@@ -15,11 +15,11 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::exec::{MAX_TIMEOUT_S, ended_summary};
+use super::exec::{MAX_TIMEOUT_S, SHOWN_CHARS, summary};
 use super::workspace::KEEP_ALIVE;
 use super::{Reply, Shared};
 use crate::context::{Context, IdempotencyKey, Keyed, begin, settle};
-use crate::executions::{ExecutionStatus, stream};
+use crate::executions::{ExecutionStatus, command_line, stream};
 use crate::problem::Refusal;
 use crate::task::TaskState;
 
@@ -83,26 +83,30 @@ async fn start_execution(
     };
     let request = bounded(body, context.executions.max_replay_bytes())?;
     let argv = request.argv.clone();
-    let place = context.executions.place(&task.cwd)?;
-    begin(&mut claim, None)?;
+    // From here on nothing is in the way of keeping it: no program runs of which nobody knows.
+    let reserved = context.executions.reserve(&task.cwd)?;
+    begin(&mut claim, None).await?;
     let execution = match work.start(request).await {
         Ok(execution) => execution,
         Err(error) => {
-            if !matches!(error, Error::Supervisor { .. } | Error::Io { .. }) {
-                claim.into_iter().for_each(crate::journal::Claim::give_up);
+            let refusal = Refusal::of(&error, "cwd");
+            if matches!(error, Error::Supervisor { .. } | Error::Io { .. }) {
+                // It may have run: the key stays begun, so that it does not start it again.
+                return Err(refusal);
             }
-            return Err(Refusal::of(&error, "cwd"));
+            return settle(claim, Err(refusal)).await.map(created);
         }
     };
     let (cwd, about) = (task.cwd.clone(), Arc::clone(&context));
-    let shown = argv.clone();
-    let entry = context.executions.keep(place, &argv, execution, move |done| {
+    let shown = command_line(&argv, SHOWN_CHARS);
+    let entry = context.executions.keep(reserved, &argv, execution, move |done| {
         if let Ok(ended) = done {
-            about.set_last_exec(&cwd, ended_summary(&shown, ended));
+            let end = (ended.ending, ended.exit_code, ended.signal);
+            about.set_last_exec(&cwd, summary(&shown, end));
         }
-    })?;
+    });
     let started = Started { id: entry.id.clone() };
-    Ok(created(settle(claim, Ok(started), "cwd")?))
+    settle(claim, Ok(started)).await.map(created)
 }
 
 fn created(started: Started) -> (StatusCode, [(HeaderName, String); 1], Json<Started>) {
@@ -184,7 +188,11 @@ async fn kill_execution(
     Path(Id { id }): Path<Id>,
 ) -> Result<(StatusCode, Json<ExecutionStatus>), Refusal> {
     let entry = context.executions.get(&task.cwd, &id)?;
-    entry.handle.kill();
+    let kill = async {
+        entry.handle.kill();
+        Ok(())
+    };
+    context.recorded("kill", &task, entry.named(), kill).await?;
     Ok((StatusCode::ACCEPTED, Json(entry.status())))
 }
 

@@ -5,7 +5,8 @@ mod change;
 mod exec;
 mod executions;
 mod look;
-mod refused;
+mod once;
+mod recorded;
 mod search;
 mod workspace;
 
@@ -21,7 +22,7 @@ pub use self::change::{EditFile, WriteFile, WrittenFile};
 pub(crate) use self::exec::MAX_TIMEOUT_S;
 pub use self::exec::{Exec, Executed};
 pub use self::look::{ListFiles, ListedFiles, ReadFile, ReadFileAnswer};
-pub(crate) use self::refused::is_recorded;
+pub(crate) use self::recorded::{is_of, is_recorded};
 pub use self::search::{FoundFiles, FoundLines, Glob, Grep};
 use crate::context::Context;
 use crate::problem::Refusal;
@@ -46,7 +47,7 @@ pub(crate) fn routes(context: Arc<Context>) -> OpenApiRouter {
         .routes(routes!(about::audit))
         .merge(workspace::routes())
         .merge(executions::routes())
-        .layer(from_fn_with_state(Arc::clone(&context), refused::record))
+        .layer(from_fn_with_state(Arc::clone(&context), recorded::record))
         .with_state(context)
 }
 

@@ -21,8 +21,9 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::once::once;
 use super::{Reply, Shared};
-use crate::context::Context;
+use crate::context::{Context, IdempotencyKey};
 use crate::problem::Refusal;
 use crate::task::TaskState;
 
@@ -78,7 +79,10 @@ async fn workspace_read(
     path = "/v1/workspace/write",
     operation_id = "workspace_write",
     tag = "workspace",
-    params(("X-Task-State" = Option<String>, Header, description = "whose workspace: JSON {task_id, cwd}, or signed")),
+    params(
+        ("X-Task-State" = Option<String>, Header, description = "whose workspace: JSON {task_id, cwd}, or signed"),
+        ("Idempotency-Key" = Option<String>, Header, description = "the change is made once for a key, and answered alike"),
+    ),
     request_body = Write,
     responses(
         (status = 200, description = "Done.", body = WriteOutput),
@@ -89,11 +93,15 @@ async fn workspace_read(
 async fn workspace_write(
     State(context): Shared,
     task: TaskState,
+    key: IdempotencyKey,
     Json(body): Json<Write>,
 ) -> Reply<WriteOutput> {
     let work = context.workspace(&task).await?;
-    let (path, request) = body.into_request()?;
-    Ok(Json(work.write(&path, request).await?))
+    let (path, request) = body.clone().into_request()?;
+    let change = async move { work.write(&path, request).await };
+    once(&context, ("write", &key), &task, &body, change)
+        .await
+        .map(Json)
 }
 
 /// Replaces exact texts in a file, all or none of them.
@@ -102,7 +110,10 @@ async fn workspace_write(
     path = "/v1/workspace/edit",
     operation_id = "workspace_edit",
     tag = "workspace",
-    params(("X-Task-State" = Option<String>, Header, description = "whose workspace: JSON {task_id, cwd}, or signed")),
+    params(
+        ("X-Task-State" = Option<String>, Header, description = "whose workspace: JSON {task_id, cwd}, or signed"),
+        ("Idempotency-Key" = Option<String>, Header, description = "the change is made once for a key, and answered alike"),
+    ),
     request_body = Edits,
     responses(
         (status = 200, description = "Done.", body = WriteOutput),
@@ -113,10 +124,15 @@ async fn workspace_write(
 async fn workspace_edit(
     State(context): Shared,
     task: TaskState,
+    key: IdempotencyKey,
     Json(body): Json<Edits>,
 ) -> Reply<WriteOutput> {
     let work = context.workspace(&task).await?;
-    Ok(Json(work.edit(&body.path, &body.edits).await?))
+    let (path, request) = body.clone().into_request();
+    let change = async move { work.edit(&path, request).await };
+    once(&context, ("edit", &key), &task, &body, change)
+        .await
+        .map(Json)
 }
 
 /// Applies a unified diff to a file, all of it or nothing.
@@ -125,7 +141,10 @@ async fn workspace_edit(
     path = "/v1/workspace/patch",
     operation_id = "workspace_patch",
     tag = "workspace",
-    params(("X-Task-State" = Option<String>, Header, description = "whose workspace: JSON {task_id, cwd}, or signed")),
+    params(
+        ("X-Task-State" = Option<String>, Header, description = "whose workspace: JSON {task_id, cwd}, or signed"),
+        ("Idempotency-Key" = Option<String>, Header, description = "the change is made once for a key, and answered alike"),
+    ),
     request_body = Patch,
     responses(
         (status = 200, description = "Done.", body = WriteOutput),
@@ -136,12 +155,17 @@ async fn workspace_edit(
 async fn workspace_patch(
     State(context): Shared,
     task: TaskState,
+    key: IdempotencyKey,
     Json(body): Json<Patch>,
 ) -> Reply<WriteOutput> {
     let work = context.workspace(&task).await?;
-    let mut request = PatchRequest::new(body.patch);
-    (request.if_match, request.durability) = (body.if_match, body.durability);
-    Ok(Json(work.patch(&body.path, request).await?))
+    let mut request = PatchRequest::new(body.patch.clone());
+    (request.if_match, request.durability) = (body.if_match.clone(), body.durability);
+    let path = body.path.clone();
+    let change = async move { work.patch(&path, request).await };
+    once(&context, ("patch", &key), &task, &body, change)
+        .await
+        .map(Json)
 }
 
 /// Says what is at a path. A symbolic link is not followed.
@@ -189,7 +213,10 @@ async fn workspace_list(State(context): Shared, task: TaskState, Json(body): Jso
     path = "/v1/workspace/mkdir",
     operation_id = "workspace_mkdir",
     tag = "workspace",
-    params(("X-Task-State" = Option<String>, Header, description = "whose workspace: JSON {task_id, cwd}, or signed")),
+    params(
+        ("X-Task-State" = Option<String>, Header, description = "whose workspace: JSON {task_id, cwd}, or signed"),
+        ("Idempotency-Key" = Option<String>, Header, description = "the change is made once for a key, and answered alike"),
+    ),
     request_body = At,
     responses(
         (status = 200, description = "Done.", body = Nothing),
@@ -197,10 +224,18 @@ async fn workspace_list(State(context): Shared, task: TaskState, Json(body): Jso
         (status = "5XX", description = "Not possible now; nothing was done.", body = Refusal, content_type = "application/problem+json"),
     )
 )]
-async fn workspace_mkdir(State(context): Shared, task: TaskState, Json(body): Json<At>) -> Reply<Nothing> {
+async fn workspace_mkdir(
+    State(context): Shared,
+    task: TaskState,
+    key: IdempotencyKey,
+    Json(body): Json<At>,
+) -> Reply<Nothing> {
     let work = context.workspace(&task).await?;
-    work.mkdir(&body.path).await?;
-    Ok(Json(Nothing {}))
+    let path = body.path.clone();
+    let change = async move { work.mkdir(&path).await.map(|()| Nothing {}) };
+    once(&context, ("mkdir", &key), &task, &body, change)
+        .await
+        .map(Json)
 }
 
 /// Removes a file, or a directory.
@@ -209,7 +244,10 @@ async fn workspace_mkdir(State(context): Shared, task: TaskState, Json(body): Js
     path = "/v1/workspace/remove",
     operation_id = "workspace_remove",
     tag = "workspace",
-    params(("X-Task-State" = Option<String>, Header, description = "whose workspace: JSON {task_id, cwd}, or signed")),
+    params(
+        ("X-Task-State" = Option<String>, Header, description = "whose workspace: JSON {task_id, cwd}, or signed"),
+        ("Idempotency-Key" = Option<String>, Header, description = "the change is made once for a key, and answered alike"),
+    ),
     request_body = Remove,
     responses(
         (status = 200, description = "Done.", body = Nothing),
@@ -220,11 +258,15 @@ async fn workspace_mkdir(State(context): Shared, task: TaskState, Json(body): Js
 async fn workspace_remove(
     State(context): Shared,
     task: TaskState,
+    key: IdempotencyKey,
     Json(body): Json<Remove>,
 ) -> Reply<Nothing> {
     let work = context.workspace(&task).await?;
-    work.remove(&body.path, body.mode).await?;
-    Ok(Json(Nothing {}))
+    let (path, mode) = (body.path.clone(), body.mode);
+    let change = async move { work.remove(&path, mode).await.map(|()| Nothing {}) };
+    once(&context, ("remove", &key), &task, &body, change)
+        .await
+        .map(Json)
 }
 
 /// Gives a file or a directory another name.
@@ -233,7 +275,10 @@ async fn workspace_remove(
     path = "/v1/workspace/move",
     operation_id = "workspace_move",
     tag = "workspace",
-    params(("X-Task-State" = Option<String>, Header, description = "whose workspace: JSON {task_id, cwd}, or signed")),
+    params(
+        ("X-Task-State" = Option<String>, Header, description = "whose workspace: JSON {task_id, cwd}, or signed"),
+        ("Idempotency-Key" = Option<String>, Header, description = "the change is made once for a key, and answered alike"),
+    ),
     request_body = Move,
     responses(
         (status = 200, description = "Done.", body = Nothing),
@@ -241,10 +286,18 @@ async fn workspace_remove(
         (status = "5XX", description = "Not possible now; nothing was done.", body = Refusal, content_type = "application/problem+json"),
     )
 )]
-async fn workspace_move(State(context): Shared, task: TaskState, Json(body): Json<Move>) -> Reply<Nothing> {
+async fn workspace_move(
+    State(context): Shared,
+    task: TaskState,
+    key: IdempotencyKey,
+    Json(body): Json<Move>,
+) -> Reply<Nothing> {
     let work = context.workspace(&task).await?;
-    work.rename(&body.from, &body.to, body.mode).await?;
-    Ok(Json(Nothing {}))
+    let (from, to, mode) = (body.from.clone(), body.to.clone(), body.mode);
+    let change = async move { work.rename(&from, &to, mode).await.map(|()| Nothing {}) };
+    once(&context, ("move", &key), &task, &body, change)
+        .await
+        .map(Json)
 }
 
 /// Finds files by name.

@@ -231,3 +231,41 @@ async fn a_collected_execution_ends_with_its_request() {
         .await;
     assert!(server.file("late").exists());
 }
+
+/// A refusal for want of room comes before anything runs, and leaves the key free.
+#[tokio::test]
+async fn what_cannot_be_kept_is_not_started() {
+    let dir = tempfile::tempdir().unwrap();
+    let one = ExecutionOptions::default().with_max_kept(1);
+    let options = options(&dir).with_executions(one);
+    let server = Server::of(dir, options);
+    let first = start(&server, json!(["sleep", "600"])).await;
+    let touch = || call("executions", json!({"argv": ["touch", "ran"]})).key("k");
+    assert_eq!(server.problem(touch()).await, (503, "busy".to_owned()));
+    server.delete(&format!("/v1/executions/{first}")).await;
+    events(&server, &first, None).await;
+    assert!(!server.file("ran").exists());
+    let (status, body) = server.send(touch()).await;
+    assert_eq!(status, StatusCode::CREATED, "{body}");
+    events(&server, body["id"].as_str().unwrap(), None).await;
+    assert!(server.file("ran").exists());
+}
+
+/// Wherever a command line is shown, what looks like a secret is not.
+#[tokio::test]
+async fn no_secret_of_a_command_line_is_shown() {
+    let server = Server::new();
+    let secret = "hunter2-hunter2";
+    let argv = json!(["true", "--password", secret, format!("--api-key={secret}")]);
+    server.ok(call("exec", json!({"argv": argv}))).await;
+    let (_, collected) = server.get("/state", None).await;
+    let id = start(&server, argv).await;
+    let ended = events(&server, &id, None).await;
+    let (_, status) = server.get(&format!("/v1/executions/{id}"), None).await;
+    let (_, state) = server.get("/state", None).await;
+    assert_eq!(state["last_exec"], collected["last_exec"]);
+    assert_eq!(state["last_exec"]["ended"], "exit code 0");
+    for shown in [collected, json!(ended.last().unwrap().2), status, state] {
+        assert!(!shown.to_string().contains(secret), "{shown}");
+    }
+}

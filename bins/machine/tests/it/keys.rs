@@ -77,6 +77,106 @@ async fn a_key_in_use_is_told_to_wait() {
     );
 }
 
+/// Every change of a workspace is made once for its key, and answered alike.
+#[tokio::test]
+async fn the_changes_of_a_workspace_take_keys() {
+    let server = Server::new();
+    let steps = [
+        ("write", json!({"path": "a", "content": {"text": "1\n"}})),
+        ("edit", json!({"path": "a", "edits": [{"old": "1", "new": "11"}]})),
+        ("patch", json!({"path": "a", "patch": "@@ -1 +1,2 @@\n 11\n+2\n"})),
+        ("mkdir", json!({"path": "d"})),
+        ("move", json!({"from": "a", "to": "d/a"})),
+        ("write", json!({"path": "b", "content": {"text": ""}})),
+        ("remove", json!({"path": "b"})),
+    ];
+    let mut answers = Vec::new();
+    for (at, (operation, body)) in steps.iter().enumerate() {
+        let path = format!("workspace/{operation}");
+        let ask = || call(&path, body.clone()).key(&at.to_string());
+        let first = server.ok(ask()).await;
+        assert_eq!(server.ok(ask()).await, first, "{operation}");
+        answers.push(first);
+    }
+    let server = server.restart();
+    for (at, ((operation, body), answer)) in steps.iter().zip(&answers).enumerate() {
+        let path = format!("workspace/{operation}");
+        let again = server.ok(call(&path, body.clone()).key(&at.to_string())).await;
+        assert_eq!(again, *answer, "{operation}");
+    }
+    assert_eq!(std::fs::read_to_string(server.file("d/a")).unwrap(), "11\n2\n");
+    assert!(!server.file("b").exists());
+    let other = call("workspace/mkdir", json!({"path": "e"})).key("0");
+    assert_eq!(
+        server.problem(other).await,
+        (409, "idempotency_key_reused".to_owned())
+    );
+    // A refusal is not kept.
+    let gone = || call("workspace/remove", json!({"path": "c"})).key("gone");
+    assert_eq!(server.problem(gone()).await, (404, "not_found".to_owned()));
+    std::fs::write(server.file("c"), "").unwrap();
+    server.ok(gone()).await;
+}
+
+/// A change with a key goes on when its client goes away; the same request then gets its answer.
+#[tokio::test]
+async fn a_change_outlives_its_client() {
+    let server = Server::new();
+    let content = "x".repeat(4 << 20);
+    let write = || {
+        call(
+            "workspace/write",
+            json!({"path": "f", "content": {"text": content}}),
+        )
+        .key("k")
+    };
+    for _ in 0..50 {
+        let mut sent = Box::pin(server.send(write()));
+        tokio::select! {
+            biased;
+            _ = &mut sent => break,
+            () = tokio::time::sleep(Duration::from_millis(2)) => {}
+        }
+        drop(sent);
+        let (status, body) = server.send(write()).await;
+        if status.as_u16() == 200 {
+            assert_eq!(body["created"], true);
+            break;
+        }
+        assert_eq!(
+            (status.as_u16(), &body["code"]),
+            (409, &json!("idempotency_key_in_use"))
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(server.ok(write()).await["created"], true);
+}
+
+/// An edit is made only in the content that it is for.
+#[tokio::test]
+async fn an_edit_can_be_of_one_content_only() {
+    let server = Server::new();
+    let wrote = server
+        .ok(call("write_file", json!({"path": "f", "content": "a"})))
+        .await;
+    let tool = |etag: &Value| json!({"path": "f", "old": "a", "new": "b", "if_match": etag});
+    let program = |etag: &Value| json!({"path": "f", "edits": [{"old": "b", "new": "c"}], "if_match": etag});
+    let stale = json!("0".repeat(64));
+    let conflict = (412, "conflict".to_owned());
+    assert_eq!(server.problem(call("edit_file", tool(&stale))).await, conflict);
+    assert_eq!(
+        server.problem(call("edit_file", tool(&stale)).key("k")).await,
+        conflict
+    );
+    let edited = server.ok(call("edit_file", tool(&wrote["etag"]))).await;
+    assert_eq!(
+        server.problem(call("workspace/edit", program(&stale))).await,
+        conflict
+    );
+    server.ok(call("workspace/edit", program(&edited["etag"]))).await;
+    assert_eq!(std::fs::read_to_string(server.file("f")).unwrap(), "c");
+}
+
 /// A supervisor that is lost may have started the program before: the key does not start it a second time.
 #[tokio::test]
 async fn an_execution_that_lost_its_supervisor_is_not_started_again() {

@@ -16,6 +16,7 @@ use tokio::task::AbortHandle;
 use crate::support::{Server, options};
 
 const KEYS: &str = "k 0123456789abcdef0123456789abcdef";
+const OPERATOR: &str = "an operator's own key";
 
 /// A server on a free port, and its machine.
 struct Remote {
@@ -42,6 +43,7 @@ impl Deref for Remote {
 fn signing() -> RemoteOptions {
     RemoteOptions::default()
         .with_task_keys(Arc::new(TaskKeys::parse(KEYS).unwrap()))
+        .with_operator_key(OPERATOR)
         .with_pause(Duration::from_millis(10))
 }
 
@@ -49,6 +51,7 @@ async fn remote() -> Remote {
     let dir = tempfile::tempdir().unwrap();
     let served = options(&dir)
         .with_task_keys(Arc::new(TaskKeys::parse(KEYS).unwrap()))
+        .with_operator_key(aion_service::ApiKey::new(&OPERATOR.into()).unwrap())
         .with_audit(dir.path().join("audit"));
     let Server { dir, router } = Server::of(dir, served);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -198,4 +201,85 @@ async fn a_server_that_goes_away_is_said() {
         .await
         .expect("it does not hang");
     assert!(ended.is_err() || ended.is_ok_and(|output| output.ending != Ending::Itself));
+}
+
+/// How the executions in the workspace of these tests are, asked for on the server itself.
+async fn phases(remote: &Remote) -> Vec<(String, String)> {
+    let keys = TaskKeys::parse(KEYS).unwrap();
+    let state = keys.sign(None, Some(&RelPath::parse("w").unwrap()), u64::MAX >> 12);
+    let url = format!("http://{}/v1/executions", remote.address);
+    let request = reqwest::Client::new().get(url).header("x-task-state", state);
+    let text = request.send().await.unwrap().text().await.unwrap();
+    let list: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let word = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let all = list["executions"].as_array().unwrap().iter();
+    all.map(|one| (word(&one["state"]), word(&one["result"]["ending"])))
+        .collect()
+}
+
+async fn until_killed(remote: &Remote) {
+    let killed = ("ended".to_owned(), "killed".to_owned());
+    for _ in 0..500 {
+        if phases(remote).await == [killed.clone()] {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("{:?}", phases(remote).await);
+}
+
+/// A follower that gives up does not leave the program behind.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_gives_up_kills() {
+    let remote = remote().await;
+    // One event is more than this wire lets through; an answer of the server is not.
+    let (address, relaying) = brittle(remote.address.clone(), 2000).await;
+    let options = signing().with_retries(2);
+    let machine = RemoteMachine::connect(&format!("http://{address}"), options)
+        .await
+        .unwrap();
+    let work = open(&machine).await;
+    let line = "head -c 6000 /dev/zero | tr '\\0' x; sleep 600";
+    let execution = work.start(ExecRequest::shell(line)).await.unwrap();
+    assert_eq!(execution.wait().await.unwrap_err().code(), "unreachable");
+    until_killed(&remote).await;
+    relaying.abort();
+}
+
+/// Who stops waiting for the start does not leave the program behind either.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_does_not_wait_for_the_start_kills() {
+    let remote = remote().await;
+    let work = open(&remote).await;
+    let mut starting = work.start(ExecRequest::new(["sleep", "600"]));
+    tokio::select! {
+        biased;
+        _ = &mut starting => panic!("it takes a while"),
+        () = std::future::ready(()) => {}
+    }
+    drop(starting);
+    until_killed(&remote).await;
+}
+
+/// However often an answer is lost, a change happens once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_whose_answer_is_lost_happens_once() {
+    let remote = remote().await;
+    let (address, relaying) = brittle(remote.address.clone(), 1100).await;
+    let options = signing().with_retries(8);
+    let machine = RemoteMachine::connect(&format!("http://{address}"), options)
+        .await
+        .unwrap();
+    let work = open(&machine).await;
+    let path = |n: u32| RelPath::parse(&format!("f{n}")).unwrap();
+    work.write(&path(0), aion_machine::WriteRequest::new("x"))
+        .await
+        .unwrap();
+    for n in 0..40 {
+        work.rename(&path(n), &path(n + 1), Default::default())
+            .await
+            .unwrap();
+    }
+    assert_eq!(open(&remote).await.stat(&path(40)).await.unwrap().size_bytes, 1);
+    relaying.abort();
 }

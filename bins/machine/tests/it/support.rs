@@ -79,10 +79,15 @@ impl Server {
         Self { dir, router }
     }
 
+    /// Ends the service; its directory.
+    pub(crate) fn close(self) -> TempDir {
+        drop(self.router);
+        self.dir
+    }
+
     /// Ends the service and serves the same directory again.
     pub(crate) fn restart(self) -> Self {
-        drop(self.router);
-        Self::over(self.dir)
+        Self::over(self.close())
     }
 
     pub(crate) fn file(&self, name: &str) -> PathBuf {
@@ -105,6 +110,17 @@ impl Server {
             request = request.header("x-task-state", task);
         }
         self.answer(request.body(Body::empty()).unwrap()).await
+    }
+
+    /// What an operator sends.
+    pub(crate) async fn operate(&self, path: &str, key: &str) -> (StatusCode, Value) {
+        let request = Request::get(path).header("x-operator-key", key);
+        self.answer(request.body(Body::empty()).unwrap()).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> (StatusCode, Value) {
+        self.answer(Request::delete(path).body(Body::empty()).unwrap())
+            .await
     }
 
     async fn answer(&self, request: Request<Body>) -> (StatusCode, Value) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use aion_machine::{RelPath, TaskKeys};
-use aion_machine_server::Unsigned;
+use aion_machine_server::{ExecutionOptions, Unsigned};
 use serde_json::{Value, json};
 
 use crate::support::{Server, call, options};
@@ -132,7 +132,7 @@ async fn what_was_asked_allowed_and_denied_can_be_read_and_verified() {
         ("exec", "asked", ""),
         ("exec", "done", ""),
         ("exec", "denied", "env_denied"),
-        ("request", "denied", "http_422"),
+        ("request", "denied", "invalid_body"),
         ("task_state", "denied", "task_state_unknown_key"),
     ] {
         assert!(seen.contains(&expected), "{expected:?} in {seen:?}");
@@ -186,4 +186,101 @@ async fn the_log_is_outside_and_can_be_off() {
         aion_machine_server::service(inside),
         Err(aion_machine_server::OpenError::AuditInside { .. })
     ));
+}
+
+/// Whatever is asked has a row, wherever it is answered; only reading the log has none.
+#[tokio::test]
+async fn every_request_has_its_row() {
+    let dir = tempfile::tempdir().unwrap();
+    let few = ExecutionOptions::default().with_max_per_task(1);
+    let options = options(&dir)
+        .with_audit(dir.path().join("audit"))
+        .with_executions(few);
+    let server = Server::of(dir, options);
+    let task = r#"{"task_id": "t1", "cwd": "."}"#;
+    let mut after = 0;
+    let mut rows = async || {
+        let (_, page) = server.get(&format!("/v1/audit?after={after}"), None).await;
+        after = page["last"].as_u64().unwrap();
+        let rows = page["rows"].as_array().unwrap().clone();
+        let word = |value: &Value| value.as_str().unwrap_or("").to_owned();
+        rows.iter()
+            .map(|row| {
+                let words = ["op", "outcome", "code", "task"].map(|name| word(&row[name]));
+                words.join(" ").trim_end().to_owned()
+            })
+            .collect::<Vec<_>>()
+    };
+    let sleep = || call("executions", json!({"argv": ["sleep", "600"]})).task(task);
+    let (_, started) = server.send(sleep().key("k")).await;
+    assert_eq!(rows().await, ["exec asked  t1"]);
+    server.send(sleep().key("k")).await;
+    assert_eq!(rows().await, ["request done  t1"], "answered by the key");
+    let other = json!({"argv": ["true"]});
+    server
+        .send(call("executions", other.clone()).key("k").task(task))
+        .await;
+    server.send(call("executions", other.clone()).task(task)).await;
+    server.send(call("exec", other).task(task)).await;
+    let long = json!({"argv": ["true"], "limits": {"wall_ms": 99_000_000}});
+    server.send(call("executions", long).task(task)).await;
+    let refused = [
+        "request denied idempotency_key_reused t1",
+        "request denied task_busy t1",
+        "request denied task_busy t1",
+        "request denied invalid_request t1",
+    ];
+    assert_eq!(rows().await, refused);
+    let path = format!("/v1/executions/{}", started["id"].as_str().unwrap());
+    server.get(&path, Some(task)).await;
+    server.get("/v1/executions", Some(task)).await;
+    server.get("/v1/executions/none", Some(task)).await;
+    let reads = [
+        "request done  t1",
+        "request done  t1",
+        "request denied unknown_execution t1",
+    ];
+    assert_eq!(rows().await, reads);
+    server.delete(&path).await;
+    server.get(&format!("{path}/events"), None).await;
+    let mut seen = rows().await;
+    seen.sort();
+    assert_eq!(seen, ["exec done  t1", "kill asked", "kill done", "request done"]);
+    server.get("/v1/enforcement", None).await;
+    assert_eq!(rows().await, ["probe asked", "probe done"]);
+    assert_eq!(rows().await, [""; 0]);
+}
+
+/// Where tasks are told apart, what all of them do is the operator's.
+#[tokio::test]
+async fn the_log_and_the_probe_are_the_operators() {
+    let key = "an operator's own key";
+    let api_key = || aion_service::ApiKey::new(&key.into()).unwrap();
+    let paths = ["/v1/audit", "/v1/enforcement"];
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("audit");
+    let signed_only = options(&dir).with_task_keys(keys(KEYS)).with_audit(&log);
+    let server = Server::of(dir, signed_only.clone());
+    for path in paths {
+        let (status, body) = server.operate(path, key).await;
+        assert_eq!((status.as_u16(), &body["code"]), (403, &json!("operator_only")));
+    }
+    let dir = server.close();
+    let server = Server::of(dir, signed_only.with_operator_key(api_key()));
+    for path in paths {
+        assert_eq!(server.get(path, None).await.0.as_u16(), 403);
+        assert_eq!(
+            server.operate(path, "an operator's old key").await.0.as_u16(),
+            403
+        );
+        assert_eq!(server.operate(path, key).await.0.as_u16(), 200);
+    }
+    let (_, page) = server.operate("/v1/audit", key).await;
+    let denied = page["rows"].as_array().unwrap().iter();
+    assert_eq!(denied.filter(|row| row["code"] == "operator_only").count(), 6);
+    let dir = tempfile::tempdir().unwrap();
+    let named = options(&dir).with_operator_key(api_key());
+    let server = Server::of(dir, named);
+    assert_eq!(server.get("/v1/enforcement", None).await.0.as_u16(), 403);
+    assert_eq!(server.get("/v1/machine", None).await.0.as_u16(), 200);
 }
