@@ -160,6 +160,12 @@ impl ModelConfig {
         self.n_head_kv * self.head_dim
     }
 
+    /// Bytes of the keys and values of so many positions in 32-bit floats.
+    pub(crate) fn cache_bytes(&self, positions: usize) -> usize {
+        let position = 2 * self.n_layer * self.kv_width() * size_of::<f32>();
+        position.saturating_mul(positions)
+    }
+
     fn checked(self) -> Result<Self> {
         let sizes = [
             ("layers", self.n_layer),

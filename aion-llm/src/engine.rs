@@ -2,9 +2,9 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, OnceLock};
 
-use aion_types::{Clock, Reference};
+use aion_types::{Clock, PersistenceSummary, Reference};
 use serde_json::Value as Json;
 
 use crate::chat::{ChatMessage, ChatTemplate, Guard};
@@ -12,22 +12,27 @@ use crate::checkpoint::{Checkpoint, GgufCheckpoint};
 use crate::config::ModelConfig;
 use crate::device::Chosen;
 use crate::error::{Error, Result};
-use crate::generation::Generation;
+use crate::generation::{Generation, Parts};
 use crate::gguf::Gguf;
 use crate::grammar::{Constraint, GrammarFactory};
+use crate::memory;
 use crate::model::Model;
 use crate::options::{EngineOptions, ModelSource};
 use crate::reference::CodeLength;
-use crate::request::{Completion, GenerateRequest, OutputFormat, Prompt, StreamEvent, TokenScore};
+use crate::request::{
+    Completion, FinishReason, GenerateRequest, OutputFormat, Prompt, StreamEvent, TokenScore,
+};
 use crate::safetensors::HubCheckpoint;
-use crate::surprise::Prediction;
+use crate::scheduler::{Bounds, Job, Member, Passes, Scheduler, Scoring, Summing, Work};
+use crate::stats::EngineStats;
+use crate::ticket::{Outlet, Progress, Ticket, channel};
 use crate::tokenizer::{Specials, Tokenizer};
-use crate::worker::Worker;
 
-/// A model ready to run. Cloning is cheap, and clones share the weights and the one key-value cache.
+/// A model ready to run. Cloning is cheap, and clones share the weights and the memory for keys and values.
 ///
-/// Calls block the thread they are made on and run one after the other; an async caller uses a blocking thread
-/// (`tokio::task::spawn_blocking`).
+/// Calls block the thread they are made on, from as many threads as there are: all that run share each pass over the
+/// weights. An async caller uses [`Engine::start`] on a blocking thread (`tokio::task::spawn_blocking`) and awaits the
+/// [`Ticket`].
 ///
 /// ```no_run
 /// use aion_llm::{ChatMessage, Engine, EngineOptions, GenerateRequest, ModelSource, Prompt};
@@ -45,11 +50,9 @@ struct Inner {
     info: EngineInfo,
     tokenizer: Arc<Tokenizer>,
     template: Option<ChatTemplate>,
-    reference: CodeLength,
+    parts: Parts,
     grammar: OnceLock<Result<GrammarFactory, String>>,
-    pool: rayon::ThreadPool,
-    worker: Mutex<Worker>,
-    clock: Arc<dyn Clock>,
+    scheduler: Scheduler,
 }
 
 /// What was loaded.
@@ -77,7 +80,7 @@ impl Engine {
     ///
     /// # Errors
     /// Every [`Error`] that a damaged, unknown or contradictory checkpoint gives, [`Error::TokenizerMismatch`], and
-    /// [`Error::Device`].
+    /// [`Error::Device`]; [`Error::OutOfMemory`] before anything large is read.
     pub fn load(source: &ModelSource, options: EngineOptions) -> Result<Self> {
         let device = options.device.open()?;
         let pool = thread_pool(options.threads)?;
@@ -142,27 +145,51 @@ impl Engine {
         let counts = source.unigram_path();
         let reference = CodeLength::choose(options.reference, counts.as_deref(), config.vocab_size)?;
         let template = chat_template(template, &tokenizer, options.clock.clone())?;
-        let model = Arc::new(Model::load(checkpoint, device)?);
+        let context_length = options
+            .context_length
+            .unwrap_or(usize::MAX)
+            .min(config.context_length);
+        let cache_bytes = memory::cache_budget(
+            memory::stored_bytes(source),
+            options.cache_bytes,
+            config
+                .cache_bytes(context_length)
+                .saturating_mul(options.sequences),
+            memory::available(),
+        )?;
+        let bounds = Bounds {
+            cache_bytes,
+            sequences: options.sequences,
+            chunk: options.prefill_chunk,
+            reuse: options.prefix_reuse,
+            vocab: config.vocab_size,
+        };
         let info = EngineInfo {
             name: options.name.clone().unwrap_or_else(|| source.name()),
-            context_length: options
-                .context_length
-                .unwrap_or(usize::MAX)
-                .min(config.context_length),
+            context_length,
             device: device.name.clone(),
             threads: pool.current_num_threads(),
             reference: reference.kind(),
             config,
         };
+        let tokenizer = Arc::new(tokenizer);
+        let parts = Parts {
+            tokenizer: Arc::clone(&tokenizer),
+            reference: Arc::new(reference),
+            clock: options.clock,
+        };
+        let passes = Passes {
+            model: Model::load(checkpoint, device)?,
+            #[cfg(feature = "testkit")]
+            faults: options.faults,
+        };
         Ok(Self(Arc::new(Inner {
             info,
-            tokenizer: Arc::new(tokenizer),
+            tokenizer,
             template,
-            reference,
+            scheduler: Scheduler::start(passes, bounds, options.queue, parts.clone(), pool)?,
+            parts,
             grammar: OnceLock::new(),
-            pool,
-            worker: Mutex::new(Worker::new(model, options.prefill_chunk, options.prefix_reuse)),
-            clock: options.clock,
         })))
     }
 
@@ -178,20 +205,86 @@ impl Engine {
         &self.0.tokenizer
     }
 
-    /// Makes a completion, telling `on_event` of each step; a [`ControlFlow::Break`] from it ends the completion
-    /// with [`FinishReason::Cancelled`](crate::FinishReason::Cancelled).
+    /// What was done, and what is being done.
+    #[must_use]
+    pub fn stats(&self) -> EngineStats {
+        self.0.scheduler.stats()
+    }
+
+    /// Whether a request would be let in now: for those who want to know before they prepare one.
     ///
     /// # Errors
-    /// [`Error::Request`], [`Error::ContextFull`], [`Error::Template`] and [`Error::Schema`] for what the request asks,
-    /// [`Error::Numeric`] for a broken model.
+    /// [`Error::Busy`].
+    pub fn check_room(&self) -> Result<()> {
+        self.0.scheduler.check_room()
+    }
+
+    /// Sets how many requests may wait beside those for whom there is a place; for all clones.
+    pub fn limit_queue(&self, requests: usize) {
+        self.0.scheduler.limit_queue(requests);
+    }
+
+    /// Asks for a completion and returns at once. The prompt is tokenized and a schema compiled on this thread.
+    ///
+    /// # Errors
+    /// [`Error::Request`], [`Error::ContextFull`], [`Error::CacheFull`], [`Error::Template`] and [`Error::Schema`] for
+    /// what the request asks; [`Error::Busy`] when too many requests wait.
+    pub fn start(&self, request: &GenerateRequest) -> Result<Ticket> {
+        self.start_many(request, 1)?.pop().ok_or(Error::Closed)
+    }
+
+    /// Asks for `n` completions of one prompt, which is read once. The seeds are the request's and those after it.
+    ///
+    /// # Errors
+    /// As [`Engine::start`]; [`Error::Request`] for 0 and for more than run at once.
+    pub fn start_many(&self, request: &GenerateRequest, n: usize) -> Result<Vec<Ticket>> {
+        let scheduler = &self.0.scheduler;
+        self.check_room()?;
+        let most = scheduler.most_sequences();
+        if n == 0 || n > most {
+            return Err(Error::Request {
+                field: "n",
+                reason: format!("it must be from 1 to {most}"),
+            });
+        }
+        let tokens = self.prompt_tokens(&request.prompt)?;
+        let room = self.room(tokens.len(), request.max_tokens, n)?;
+        let (mut members, mut tickets) = (Vec::new(), Vec::new());
+        for choice in 0..n as u64 {
+            let constraint = self.constraint(&request.format)?;
+            let parts = self.0.parts.clone();
+            let generation = Generation::new(request, tokens.len(), room, choice, constraint, parts)?;
+            let (outlet, ticket) = channel();
+            members.push(Member { generation, outlet });
+            tickets.push(ticket);
+        }
+        let work = Work::Read(members);
+        scheduler.submit(&request.client, Job { tokens, work })?;
+        Ok(tickets)
+    }
+
+    /// Makes a completion, telling `on_event` of each step; a [`ControlFlow::Break`] from it ends the completion
+    /// with [`FinishReason::Cancelled`] and what was heard so far.
+    ///
+    /// # Errors
+    /// As [`Engine::start`]; [`Error::Numeric`] and [`Error::Panicked`] for a broken model.
     pub fn generate(&self, request: &GenerateRequest, on_event: &mut OnEvent<'_>) -> Result<Completion> {
-        let prompt = self.prompt_tokens(&request.prompt)?;
-        let room = self.room(prompt.len())?;
-        let constraint = self.constraint(&request.format)?;
-        let generation = Generation::new(request, prompt, room, constraint, self.parts())?;
-        let inner = &*self.0;
-        let worker = &mut *inner.worker();
-        inner.pool.install(|| generation.run(worker, on_event))
+        let mut ticket = self.start(request)?;
+        let mut heard = Heard::default();
+        while let Some(progress) = ticket.recv() {
+            match progress {
+                Progress::Done(completion) => return Ok(completion),
+                Progress::Failed(error) => return Err(error),
+                Progress::Event(event) => {
+                    heard.note(&event);
+                    if on_event(event).is_break() {
+                        ticket.cancel();
+                        return heard.cut(ticket.wait()?, self.0.info.reference);
+                    }
+                }
+            }
+        }
+        Err(Error::Closed)
     }
 
     /// Makes a completion without hearing of its steps.
@@ -202,28 +295,53 @@ impl Engine {
         self.generate(request, &mut |_| ControlFlow::Continue(()))
     }
 
+    /// Makes `n` completions of one prompt, as [`Engine::start_many`].
+    ///
+    /// # Errors
+    /// As [`Engine::start_many`], and the first error of a completion.
+    pub fn complete_many(&self, request: &GenerateRequest, n: usize) -> Result<Vec<Completion>> {
+        let tickets = self.start_many(request, n)?;
+        tickets.into_iter().map(Ticket::wait).collect()
+    }
+
     /// What the model says of each token of a text but the first, given all tokens before it (teacher forcing).
     ///
     /// # Errors
     /// [`Error::Request`] for an id outside the vocabulary, [`Error::ContextFull`] for a text that is too long.
     pub fn score(&self, tokens: &[u32], top_logprobs: usize) -> Result<Vec<TokenScore>> {
+        self.start_score(tokens, top_logprobs)?.wait()
+    }
+
+    /// [`Engine::score`] that returns at once.
+    ///
+    /// # Errors
+    /// As [`Engine::score`]; [`Error::Busy`].
+    pub fn start_score(&self, tokens: &[u32], top_logprobs: usize) -> Result<Ticket<Vec<TokenScore>>> {
         self.check_tokens(tokens)?;
-        let inner = &*self.0;
-        let vocab = inner.info.config.vocab_size;
-        let mut scores = Vec::with_capacity(tokens.len());
-        let worker = &mut *inner.worker();
-        inner.pool.install(|| {
-            worker.each_logits(tokens, |start, logits| {
-                for (row, token) in logits
-                    .chunks_exact(vocab)
-                    .zip(&tokens[(start + 1).min(tokens.len())..])
-                {
-                    scores.push(inner.token_score(row, *token, top_logprobs)?);
-                }
-                Ok(())
+        self.submit(tokens.to_vec(), |outlet| {
+            Work::Score(Scoring {
+                outlet,
+                scores: Vec::new(),
+                top_logprobs,
             })
-        })?;
-        Ok(scores)
+        })
+    }
+
+    fn submit<T>(&self, tokens: Vec<u32>, work: impl FnOnce(Outlet<T>) -> Work) -> Result<Ticket<T>> {
+        let (outlet, ticket) = channel();
+        let work = work(outlet);
+        self.0.scheduler.submit(&Arc::from(""), Job { tokens, work })?;
+        Ok(ticket)
+    }
+
+    /// The tokens of a text to score: special tokens spelled out, after the token that begins every text, if any.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`], and [`Error::Request`] for a text that is too long.
+    pub fn text_tokens(&self, text: &str) -> Result<Vec<u32>> {
+        let prefix = self.0.tokenizer.prefix();
+        let tokens = self.0.tokenizer.encode(text, Specials::AsText)?;
+        Ok(prefix.into_iter().chain(tokens).collect())
     }
 
     /// [`Engine::score`] of a text, special tokens spelled out.
@@ -231,9 +349,7 @@ impl Engine {
     /// # Errors
     /// As [`Engine::score`].
     pub fn score_text(&self, text: &str) -> Result<Vec<TokenScore>> {
-        let prefix = self.0.tokenizer.prefix();
-        let tokens = self.0.tokenizer.encode(text, Specials::AsText)?;
-        self.score(&prefix.into_iter().chain(tokens).collect::<Vec<_>>(), 0)
+        self.score(&self.text_tokens(text)?, 0)
     }
 
     /// The mean of the last hidden states of a text, scaled to length 1; `[n_embd]`.
@@ -241,14 +357,22 @@ impl Engine {
     /// # Errors
     /// [`Error::Request`] for an empty text, [`Error::ContextFull`] for one that is too long.
     pub fn embed(&self, text: &str) -> Result<Vec<f32>> {
+        self.start_embed(text)?.wait()
+    }
+
+    /// [`Engine::embed`] that returns at once.
+    ///
+    /// # Errors
+    /// As [`Engine::embed`]; [`Error::Busy`].
+    pub fn start_embed(&self, text: &str) -> Result<Ticket<Vec<f32>>> {
         let tokens = self.0.tokenizer.encode(text, Specials::AsText)?;
         self.check_tokens(&tokens)?;
-        let worker = &mut *self.0.worker();
-        let mut sum = self.0.pool.install(|| worker.hidden_sum(&tokens))?;
-        let norm = sum.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
-        sum.iter_mut()
-            .for_each(|x| *x = (f64::from(*x) / norm.max(f64::MIN_POSITIVE)) as f32);
-        Ok(sum)
+        self.submit(tokens, |outlet| {
+            Work::Embed(Summing {
+                outlet,
+                sum: Vec::new(),
+            })
+        })
     }
 
     /// The prompt of a conversation as text, for people to read.
@@ -351,52 +475,50 @@ impl Engine {
         }
     }
 
-    /// Tokens that can follow a prompt.
-    fn room(&self, prompt: usize) -> Result<usize> {
+    /// Tokens that can follow a prompt, each of `n` times; no more than the memory holds unless more are asked for.
+    fn room(&self, prompt: usize, max_tokens: Option<usize>, n: usize) -> Result<usize> {
         let context = self.0.info.context_length;
-        context
+        let room = context
             .checked_sub(prompt)
             .filter(|room| *room > 0)
-            .ok_or(Error::ContextFull { prompt, context })
+            .ok_or(Error::ContextFull { prompt, context })?;
+        Ok(match max_tokens {
+            Some(_) => room,
+            None => {
+                let held = self.0.scheduler.most_positions(context, n);
+                room.min(held.saturating_sub(prompt).max(1))
+            }
+        })
     }
+}
 
-    fn parts(&self) -> Parts<'_> {
-        Parts {
-            tokenizer: &self.0.tokenizer,
-            reference: &self.0.reference,
-            clock: &*self.0.clock,
+/// What a listener has heard of a completion.
+#[derive(Debug, Default)]
+struct Heard {
+    text: String,
+    ratios: Vec<f64>,
+}
+
+impl Heard {
+    fn note(&mut self, event: &StreamEvent) {
+        match event {
+            StreamEvent::Prefill { .. } => {}
+            StreamEvent::Token(token) => {
+                self.text.push_str(&token.text);
+                self.ratios.push(token.persistence);
+            }
+            StreamEvent::Tail(text) => self.text.push_str(text),
         }
     }
-}
 
-/// What a generation reads of the engine.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Parts<'a> {
-    pub(crate) tokenizer: &'a Tokenizer,
-    pub(crate) reference: &'a CodeLength,
-    pub(crate) clock: &'a dyn Clock,
-}
-
-impl Inner {
-    /// The worker; one whose last user panicked starts over with an empty cache.
-    fn worker(&self) -> MutexGuard<'_, Worker> {
-        self.worker.lock().unwrap_or_else(|poisoned| {
-            self.worker.clear_poison();
-            let mut worker = poisoned.into_inner();
-            worker.reset();
-            worker
-        })
-    }
-
-    fn token_score(&self, logits: &[f32], token: u32, top_logprobs: usize) -> Result<TokenScore> {
-        let prediction = Prediction::new(logits)?;
-        Ok(TokenScore {
-            token,
-            surprise_nats: prediction.surprise_nats(token),
-            entropy_nats: prediction.entropy_nats(),
-            persistence: self.reference.persistence(&prediction, token)?,
-            top: prediction.top(top_logprobs),
-        })
+    /// The completion without what came after the listener had enough.
+    fn cut(self, mut completion: Completion, reference: Reference) -> Result<Completion> {
+        completion.tokens.truncate(self.ratios.len());
+        completion.text = self.text;
+        completion.finish = FinishReason::Cancelled;
+        completion.persistence = PersistenceSummary::of(&self.ratios, reference)
+            .map_err(|error| Error::Numeric(error.to_string()))?;
+        Ok(completion)
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::memory::mib;
+
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -91,6 +93,44 @@ pub enum Error {
     /// The model produced a value that is not a number.
     #[error("the model produced {0}")]
     Numeric(String),
+    /// Too many requests wait already.
+    #[error("{waiting} requests wait already; try again in {retry_after_s} s")]
+    Busy {
+        /// How many wait.
+        waiting: usize,
+        /// When there will probably be room, in seconds.
+        retry_after_s: u32,
+    },
+    /// The request can never fit the memory for keys and values.
+    #[error("it may need {} of keys and values, the limit is {}", mib(*needed), mib(*limit))]
+    CacheFull {
+        /// What it may come to need, in bytes.
+        needed: usize,
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// The model does not fit the memory; said before it is loaded.
+    #[error(
+        "not enough memory: about {} for weights and {} for keys and values, {} are available",
+        mib(*weights), mib(*cache), mib(*available)
+    )]
+    OutOfMemory {
+        /// Bytes of the stored weights.
+        weights: usize,
+        /// Bytes of keys and values that were asked for.
+        cache: usize,
+        /// Bytes available.
+        available: usize,
+    },
+    /// A step of the model panicked; the sequences of that pass are lost, and the engine works on.
+    #[error("a step of the model failed: {0}")]
+    Panicked(String),
+    /// The caller asked to stop.
+    #[error("the request was cancelled")]
+    Cancelled,
+    /// The engine ended before the request did.
+    #[error("the engine has ended")]
+    Closed,
 }
 
 impl Error {
@@ -104,7 +144,11 @@ impl Error {
     pub fn is_bad_request(&self) -> bool {
         matches!(
             self,
-            Self::Request { .. } | Self::ContextFull { .. } | Self::Schema(_) | Self::Template(_)
+            Self::Request { .. }
+                | Self::ContextFull { .. }
+                | Self::CacheFull { .. }
+                | Self::Schema(_)
+                | Self::Template(_)
         )
     }
 

@@ -1,23 +1,33 @@
-//! One completion from prompt to end.
+//! One completion from prompt to end, fed with logits by whoever runs the model.
 
-use std::ops::ControlFlow;
+use std::sync::Arc;
 
-use aion_types::PersistenceMeter;
+use aion_types::{Clock, PersistenceMeter, Timestamp};
 use toktrie::SimpleVob;
 
-use crate::engine::{OnEvent, Parts};
 use crate::error::{Error, Result};
 use crate::grammar::Constraint;
+use crate::reference::CodeLength;
 use crate::request::{Completion, EndOfText, FinishReason, GenerateRequest, StreamEvent, TokenEvent};
 use crate::sampling::Sampler;
 use crate::stop::StopBuffer;
 use crate::surprise::Prediction;
-use crate::worker::Worker;
+use crate::ticket::Outlet;
+use crate::tokenizer::Tokenizer;
+
+/// What a generation reads of the engine.
+#[derive(Debug, Clone)]
+pub(crate) struct Parts {
+    pub(crate) tokenizer: Arc<Tokenizer>,
+    pub(crate) reference: Arc<CodeLength>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
 
 #[derive(Debug)]
-pub(crate) struct Generation<'a> {
-    parts: Parts<'a>,
-    prompt: Vec<u32>,
+pub(crate) struct Generation {
+    parts: Parts,
+    prompt_tokens: usize,
+    cached_tokens: usize,
     max_tokens: usize,
     top_logprobs: usize,
     end_of_text: EndOfText,
@@ -27,16 +37,20 @@ pub(crate) struct Generation<'a> {
     meter: PersistenceMeter,
     text: String,
     tokens: Vec<u32>,
+    asked: Timestamp,
+    begun: Timestamp,
+    read: Option<Timestamp>,
 }
 
-impl<'a> Generation<'a> {
-    /// `room` is how many tokens fit after the prompt.
+impl Generation {
+    /// `room` is how many tokens fit after the prompt; `choice` is added to the seed.
     pub(crate) fn new(
         request: &GenerateRequest,
-        prompt: Vec<u32>,
+        prompt_tokens: usize,
         room: usize,
+        choice: u64,
         constraint: Option<Constraint>,
-        parts: Parts<'a>,
+        parts: Parts,
     ) -> Result<Self> {
         if request.max_tokens == Some(0) {
             return Err(Error::Request {
@@ -44,71 +58,90 @@ impl<'a> Generation<'a> {
                 reason: "it must be at least 1".into(),
             });
         }
+        let asked = parts.clock.now();
         Ok(Self {
-            parts,
-            prompt,
+            prompt_tokens,
+            cached_tokens: 0,
             max_tokens: request.max_tokens.map_or(room, |max| max.min(room)),
             top_logprobs: request.top_logprobs,
             end_of_text: request.end_of_text,
             constraint,
-            sampler: Sampler::new(request.sampling),
+            sampler: Sampler::new(
+                request
+                    .sampling
+                    .with_seed(request.sampling.seed().wrapping_add(choice)),
+            ),
             stops: StopBuffer::new(&request.stop)?,
             meter: PersistenceMeter::new(parts.reference.kind()),
             text: String::new(),
             tokens: Vec::new(),
+            asked,
+            begun: asked,
+            read: None,
+            parts,
         })
     }
 
-    pub(crate) fn run(mut self, worker: &mut Worker, on_event: &mut OnEvent<'_>) -> Result<Completion> {
-        let started = self.parts.clock.now();
-        let total = self.prompt.len();
-        let prefilled = worker.prefill(&self.prompt, &mut |done| {
-            on_event(StreamEvent::Prefill { done, total })
-        })?;
-        let read = self.parts.clock.now();
-        let finish = match prefilled.logits {
-            Some(logits) => self.decode(logits, worker, on_event)?,
-            None => FinishReason::Cancelled,
-        };
-        self.release_tail(on_event);
-        Ok(Completion {
+    /// Tokens made so far.
+    pub(crate) fn made(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Tokens that it may come to hold, the prompt's included.
+    pub(crate) fn most_tokens(&self) -> usize {
+        self.prompt_tokens + self.max_tokens
+    }
+
+    /// Its turn has come; `cached` tokens of the prompt are there already.
+    pub(crate) fn begin(&mut self, cached: usize) {
+        self.cached_tokens = cached;
+        self.begun = self.parts.clock.now();
+    }
+
+    /// Takes the logits after the last token: chooses the next one and tells of it. What it is, or why there is none.
+    pub(crate) fn take(&mut self, logits: &[f32], outlet: &Outlet<Completion>) -> Result<Next> {
+        if self.read.is_none() {
+            self.read = Some(self.parts.clock.now());
+        }
+        let prediction = Prediction::new(logits)?;
+        let token = self.choose(logits)?;
+        if self.parts.tokenizer.is_stop(token) {
+            return Ok(Next::End(FinishReason::Stop));
+        }
+        let whole = self
+            .constraint
+            .as_mut()
+            .map_or(Ok(false), |constraint| constraint.accept(token))?;
+        let (event, stopped) = self.record(token, &prediction)?;
+        outlet.event(StreamEvent::Token(event));
+        if stopped || whole {
+            return Ok(Next::End(FinishReason::Stop));
+        }
+        if self.tokens.len() >= self.max_tokens {
+            return Ok(Next::End(FinishReason::Length));
+        }
+        Ok(Next::Token(token))
+    }
+
+    /// The completion as far as it came.
+    pub(crate) fn finish(mut self, finish: FinishReason, outlet: &Outlet<Completion>) -> Completion {
+        let tail = self.stops.finish();
+        if !tail.is_empty() {
+            self.text.push_str(&tail);
+            outlet.event(StreamEvent::Tail(tail));
+        }
+        let now = self.parts.clock.now();
+        let read = self.read.unwrap_or(now);
+        Completion {
             text: self.text,
             tokens: self.tokens,
             finish,
-            prompt_tokens: total,
-            cached_tokens: prefilled.cached,
+            prompt_tokens: self.prompt_tokens,
+            cached_tokens: self.cached_tokens,
             persistence: self.meter.summary(),
-            prefill_ms: read.since_ms(started),
-            decode_ms: self.parts.clock.now().since_ms(read),
-        })
-    }
-
-    fn decode(
-        &mut self,
-        mut logits: Vec<f32>,
-        worker: &mut Worker,
-        on_event: &mut OnEvent<'_>,
-    ) -> Result<FinishReason> {
-        loop {
-            let token = self.choose(&logits)?;
-            if self.parts.tokenizer.is_stop(token) {
-                return Ok(FinishReason::Stop);
-            }
-            let whole = self
-                .constraint
-                .as_mut()
-                .map_or(Ok(false), |constraint| constraint.accept(token))?;
-            let (event, stopped) = self.record(token, &logits)?;
-            if on_event(StreamEvent::Token(event)).is_break() {
-                return Ok(FinishReason::Cancelled);
-            }
-            if stopped || whole {
-                return Ok(FinishReason::Stop);
-            }
-            if self.tokens.len() >= self.max_tokens {
-                return Ok(FinishReason::Length);
-            }
-            logits = worker.step(token)?;
+            queued_ms: self.begun.since_ms(self.asked),
+            prefill_ms: read.since_ms(self.begun),
+            decode_ms: now.since_ms(read),
         }
     }
 
@@ -116,7 +149,7 @@ impl<'a> Generation<'a> {
     fn choose(&mut self, logits: &[f32]) -> Result<u32> {
         let mask: Option<SimpleVob> = self.constraint.as_mut().map(Constraint::allowed).transpose()?;
         let banned = self.end_of_text == EndOfText::Banned;
-        let tokenizer = self.parts.tokenizer;
+        let tokenizer = &*self.parts.tokenizer;
         let allowed = |token: u32| {
             mask.as_ref().is_none_or(|mask| mask.is_allowed(token)) && !(banned && tokenizer.is_stop(token))
         };
@@ -126,9 +159,8 @@ impl<'a> Generation<'a> {
     }
 
     /// Notes a chosen token; also whether it completed a stop string.
-    fn record(&mut self, token: u32, logits: &[f32]) -> Result<(TokenEvent, bool)> {
-        let prediction = Prediction::new(logits)?;
-        let persistence = self.parts.reference.persistence(&prediction, token)?;
+    fn record(&mut self, token: u32, prediction: &Prediction<'_>) -> Result<(TokenEvent, bool)> {
+        let persistence = self.parts.reference.persistence(prediction, token)?;
         self.meter
             .push(persistence)
             .map_err(|error| Error::Numeric(error.to_string()))?;
@@ -146,14 +178,13 @@ impl<'a> Generation<'a> {
         self.tokens.push(token);
         Ok((event, released.stopped))
     }
+}
 
-    fn release_tail(&mut self, on_event: &mut OnEvent<'_>) {
-        let tail = self.stops.finish();
-        if tail.is_empty() {
-            return;
-        }
-        self.text.push_str(&tail);
-        // The completion has ended; there is nothing left to stop.
-        let (ControlFlow::Continue(()) | ControlFlow::Break(())) = on_event(StreamEvent::Tail(tail));
-    }
+/// How a generation goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// This token runs next.
+    Token(u32),
+    /// It has ended.
+    End(FinishReason),
 }

@@ -41,13 +41,16 @@
 //! # Reading order
 //!
 //! 1. [`Engine`]: load, complete, score, embed.
-//! 2. [`GenerateRequest`], [`Sampling`], [`OutputFormat`]: what can be asked; [`StreamEvent`], [`Completion`]: the answer.
-//! 3. [`Prediction`] and [`StopBuffer`]: the two pieces that are useful on their own.
-//! 4. [`gguf`]: the file format.
+//! 2. [`Ticket`] and [`Progress`]: a request under way; [`EngineStats`]: what all of them do.
+//! 3. [`GenerateRequest`], [`Sampling`], [`OutputFormat`]: what can be asked; [`StreamEvent`], [`Completion`]: the answer.
+//! 4. [`Prediction`] and [`StopBuffer`]: the two pieces that are useful on their own.
+//! 5. [`gguf`]: the file format.
 //!
 //! # Threads
 //!
-//! All calls block and use the processor fully: call them from a blocking thread, never from an async task.
+//! The model runs on a thread of the engine's own, for all requests at once (`docs/llm.md`). The calls of [`Engine`]
+//! block, [`Engine::start`] only while it reads the prompt's text and schema: make them on a blocking thread, never in
+//! an async task. A [`Ticket`] can be awaited anywhere.
 
 mod chat;
 mod checkpoint;
@@ -59,18 +62,22 @@ mod generation;
 pub mod gguf;
 mod grammar;
 mod mapped;
+mod memory;
 mod model;
 mod options;
 mod reference;
 mod request;
 mod safetensors;
 mod sampling;
+mod scheduler;
+mod softmax;
+mod stats;
 mod stop;
 mod surprise;
 #[cfg(feature = "testkit")]
 pub mod testkit;
+mod ticket;
 mod tokenizer;
-mod worker;
 
 pub use chat::{ChatMessage, ChatTemplate};
 pub use config::{FeedForward, Head, ModelConfig};
@@ -84,6 +91,8 @@ pub use request::{
     TokenScore,
 };
 pub use sampling::Sampling;
+pub use stats::{CacheStats, EngineStats, PrefixStats};
 pub use stop::{Released, StopBuffer};
 pub use surprise::Prediction;
+pub use ticket::{Progress, Ticket};
 pub use tokenizer::{MAX_TEXT_BYTES, Specials, Tokenizer};

@@ -57,7 +57,7 @@ impl ModelSource {
     }
 }
 
-/// How much of the last prompt's work is used again for a prompt that begins the same.
+/// How much of earlier prompts' work is used again for a prompt that begins the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PrefixReuse {
     /// Whole prefill chunks of an earlier prompt: the result is bit for bit what it is without reuse.
@@ -80,6 +80,11 @@ pub struct EngineOptions {
     pub(crate) prefix_reuse: PrefixReuse,
     pub(crate) reference: Option<Reference>,
     pub(crate) name: Option<String>,
+    pub(crate) cache_bytes: Option<usize>,
+    pub(crate) sequences: usize,
+    pub(crate) queue: usize,
+    #[cfg(feature = "testkit")]
+    pub(crate) faults: Option<Arc<crate::testkit::Faults>>,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -93,6 +98,11 @@ impl Default for EngineOptions {
             prefix_reuse: PrefixReuse::Exact,
             reference: None,
             name: None,
+            cache_bytes: None,
+            sequences: 16,
+            queue: 256,
+            #[cfg(feature = "testkit")]
+            faults: None,
             clock: Arc::new(SystemClock),
         }
     }
@@ -145,6 +155,37 @@ impl EngineOptions {
     #[must_use]
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
+        self
+    }
+
+    /// Most bytes of keys and values, of running sequences and of kept prefixes together. The default is half of the
+    /// memory that the weights leave, and no more than all sequences with a full context would take.
+    #[must_use]
+    pub fn with_cache_bytes(mut self, bytes: usize) -> Self {
+        self.cache_bytes = Some(bytes);
+        self
+    }
+
+    /// Sequences that run at once, at least one; the default is 16.
+    #[must_use]
+    pub fn with_sequences(mut self, sequences: usize) -> Self {
+        self.sequences = sequences.max(1);
+        self
+    }
+
+    /// Requests that may wait beside those for whom there is a place; more are refused with
+    /// [`Error::Busy`](crate::Error::Busy). The default is 256.
+    #[must_use]
+    pub fn with_queue(mut self, requests: usize) -> Self {
+        self.queue = requests;
+        self
+    }
+
+    /// Faults to suffer, for tests.
+    #[cfg(feature = "testkit")]
+    #[must_use]
+    pub fn with_faults(mut self, faults: Arc<crate::testkit::Faults>) -> Self {
+        self.faults = Some(faults);
         self
     }
 

@@ -1,5 +1,7 @@
 //! What is asked of the model, and what it answers.
 
+use std::sync::Arc;
+
 use aion_types::PersistenceSummary;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -67,6 +69,7 @@ pub struct GenerateRequest {
     pub(crate) format: OutputFormat,
     pub(crate) top_logprobs: usize,
     pub(crate) end_of_text: EndOfText,
+    pub(crate) client: Arc<str>,
 }
 
 impl GenerateRequest {
@@ -81,6 +84,7 @@ impl GenerateRequest {
             format: OutputFormat::Text,
             top_logprobs: 0,
             end_of_text: EndOfText::Stops,
+            client: Arc::from(""),
         }
     }
 
@@ -123,6 +127,13 @@ impl GenerateRequest {
     #[must_use]
     pub fn with_end_of_text(mut self, end: EndOfText) -> Self {
         self.end_of_text = end;
+        self
+    }
+
+    /// Who asks: clients that wait get places in turn, so that one with many requests does not keep out the others.
+    #[must_use]
+    pub fn with_client(mut self, client: impl Into<Arc<str>>) -> Self {
+        self.client = client.into();
         self
     }
 }
@@ -189,7 +200,9 @@ pub struct Completion {
     pub cached_tokens: usize,
     /// `usage.persistence`; none when no token was made.
     pub persistence: Option<PersistenceSummary>,
-    /// Milliseconds until the prompt was read.
+    /// Milliseconds until its turn came.
+    pub queued_ms: i64,
+    /// Milliseconds from then until the prompt was read.
     pub prefill_ms: i64,
     /// Milliseconds from then to the end.
     pub decode_ms: i64,

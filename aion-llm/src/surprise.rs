@@ -1,6 +1,7 @@
 //! What one row of raw logits says: surprise, entropy, the best tokens.
 
 use crate::error::{Error, Result};
+use crate::softmax;
 
 /// A distribution over the vocabulary given by raw logits, normalised in `f64`.
 ///
@@ -26,23 +27,14 @@ impl<'a> Prediction<'a> {
     /// # Errors
     /// [`Error::Numeric`] when the row is empty, or a logit is not a number or is plus infinity.
     pub fn new(logits: &'a [f32]) -> Result<Self> {
-        let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        if !max.is_finite() || logits.iter().any(|logit| logit.is_nan()) {
-            return Err(Error::Numeric("logits that are not numbers".into()));
-        }
-        let max = f64::from(max);
-        let (mut sum, mut weighted) = (0.0, 0.0);
-        for logit in logits {
-            let shifted = f64::from(*logit) - max;
-            let weight = shifted.exp();
-            sum += weight;
-            // exp(-inf) is 0, and 0 * -inf would be no number.
-            weighted += if weight > 0.0 { weight * shifted } else { 0.0 };
-        }
+        let max = softmax::max(logits)
+            .filter(|max| max.is_finite())
+            .ok_or_else(|| Error::Numeric("logits that are not numbers".into()))?;
+        let (sum, weighted) = softmax::sums(logits, max);
         let log_sum = sum.ln();
         Ok(Self {
             logits,
-            max,
+            max: f64::from(max),
             log_sum,
             entropy: (log_sum - weighted / sum).max(0.0),
         })

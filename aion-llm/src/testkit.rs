@@ -9,6 +9,8 @@
 //! # Ok::<(), aion_llm::Error>(())
 //! ```
 
+mod faults;
+
 use std::collections::BTreeMap;
 
 use crate::checkpoint::Part;
@@ -17,6 +19,7 @@ use crate::gguf::{Array, Gguf, TensorType, Value};
 use crate::options::ModelSource;
 use crate::sampling::SplitMix;
 use crate::tokenizer::{char_of_byte, gguf_document};
+pub use faults::Faults;
 
 /// Writes GGUF files of version 3.
 #[derive(Debug, Clone, Default)]

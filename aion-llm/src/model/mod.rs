@@ -79,10 +79,6 @@ impl Model {
     }
 
     /// Bytes of a cache that holds so many positions.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for those who bound the memory of many caches")
-    )]
     pub(crate) fn cache_bytes(&self, positions: usize) -> usize {
         match self {
             Self::Burn(decoder) => decoder.cache_bytes(positions),
@@ -114,7 +110,6 @@ fn one_by_one(decoder: &Decoder, step: &mut Step<'_>) -> Result<Output> {
 
 impl KvCache {
     /// Positions held.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for those who keep many caches"))]
     pub(crate) fn len(&self) -> usize {
         match &self.0 {
             Kept::Burn(cache) => cache.len(),
@@ -129,7 +124,6 @@ impl KvCache {
     }
 
     /// Bytes allocated.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for those who keep many caches"))]
     pub(crate) fn bytes(&self) -> usize {
         match &self.0 {
             Kept::Burn(cache) => cache.bytes(),
@@ -137,7 +131,6 @@ impl KvCache {
     }
 
     /// A cache of its own with the first `len` positions of this one.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for those who share prefixes"))]
     pub(crate) fn fork(&self, len: usize) -> Self {
         match &self.0 {
             Kept::Burn(cache) => Self(Kept::Burn(cache.fork(len))),
@@ -216,7 +209,8 @@ mod tests {
         let other = run_alone(&model, &mut branch, &[20, 21], Want::LastLogits);
         let kept = run_alone(&model, &mut trunk, &[9], Want::LastLogits);
         let mut fresh = model.new_cache();
-        run_alone(&model, &mut fresh, &[5, 6], Want::Nothing);
+        run_alone(&model, &mut fresh, &[5, 6, 7, 8], Want::Nothing);
+        fresh.truncate(2);
         assert_eq!(other, run_alone(&model, &mut fresh, &[20, 21], Want::LastLogits));
         let mut fresh = model.new_cache();
         run_alone(&model, &mut fresh, &[5, 6, 7, 8], Want::Nothing);

@@ -5,6 +5,7 @@ mod damage;
 mod generate;
 mod import;
 mod real;
+mod share;
 
 use aion_llm::testkit::TinyModel;
 use aion_llm::{Engine, EngineOptions};

@@ -1,0 +1,237 @@
+//! Many requests, one model: who waits, who has a place, and what each pass over the weights does.
+//!
+//! A thread of its own runs the passes. Between two of them new requests get places, and whoever is cancelled, has
+//! ended or has failed leaves. A request gets a place when the most that it may come to need fits the memory for keys
+//! and values; so a request that runs never fails for want of memory, and no two can wait for each other. Kept
+//! prefixes fill what the running sequences leave, and give way to them.
+
+mod plan;
+mod prefixes;
+mod queue;
+mod sequence;
+mod turns;
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use crate::error::{Error, Result};
+use crate::generation::Parts;
+use crate::model::{Model, Output, Step};
+use crate::options::PrefixReuse;
+use crate::stats::EngineStats;
+#[cfg(feature = "testkit")]
+use crate::testkit::Faults;
+use queue::Queue;
+pub(crate) use sequence::{Job, Member, Scoring, Summing, Work};
+use turns::Turns;
+
+/// What bounds the work.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// Bytes of keys and values, those of kept prefixes included.
+    pub(crate) cache_bytes: usize,
+    /// Sequences that run at once.
+    pub(crate) sequences: usize,
+    /// Prompt tokens of one pass.
+    pub(crate) chunk: usize,
+    pub(crate) reuse: PrefixReuse,
+    /// Numbers of a row of logits.
+    pub(crate) vocab: usize,
+}
+
+/// The model as the passes run it.
+#[derive(Debug)]
+pub(crate) struct Passes {
+    pub(crate) model: Model,
+    #[cfg(feature = "testkit")]
+    pub(crate) faults: Option<Arc<Faults>>,
+}
+
+impl Passes {
+    #[cfg(not(feature = "testkit"))]
+    fn run(&self, steps: &mut [Step<'_>]) -> Result<Vec<Output>> {
+        self.model.run(steps)
+    }
+
+    #[cfg(feature = "testkit")]
+    fn run(&self, steps: &mut [Step<'_>]) -> Result<Vec<Output>> {
+        let Some(faults) = &self.faults else {
+            return self.model.run(steps);
+        };
+        let tokens: Vec<&[u32]> = steps.iter().map(|step| step.tokens).collect();
+        faults.before(&tokens);
+        let mut outputs = self.model.run(steps)?;
+        for (tokens, output) in tokens.iter().zip(&mut outputs) {
+            faults.after(tokens, &mut output.values);
+        }
+        Ok(outputs)
+    }
+}
+
+/// The way to the thread that runs the model.
+#[derive(Debug)]
+pub(crate) struct Scheduler {
+    inbox: Arc<Inbox>,
+    passes: Arc<Passes>,
+    bounds: Bounds,
+}
+
+#[derive(Debug)]
+struct Inbox {
+    waiting: Mutex<Waiting>,
+    arrived: Condvar,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    queue: Queue<Request>,
+    /// How many may wait beside those for whom there is a place.
+    limit: usize,
+    /// No engine is left to ask.
+    closed: bool,
+    /// How long a request took lately, from its place to its end, in milliseconds.
+    pace_ms: f64,
+    stats: EngineStats,
+}
+
+/// A job with what it needs.
+#[derive(Debug)]
+struct Request {
+    job: Job,
+    bytes: usize,
+    places: usize,
+}
+
+impl Inbox {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiting {
+    /// An error when there is no room to wait.
+    fn check(&mut self, sequences: usize) -> Result<()> {
+        let running = self.stats.reading + self.stats.writing;
+        let waiting = self.queue.len();
+        if waiting < self.limit.saturating_add(sequences.saturating_sub(running)) {
+            return Ok(());
+        }
+        self.stats.refused += 1;
+        let seconds = self.pace_ms * (waiting + 1) as f64 / running.max(1) as f64 / 1000.0;
+        Err(Error::Busy {
+            waiting,
+            retry_after_s: seconds.ceil().clamp(1.0, 60.0) as u32,
+        })
+    }
+}
+
+impl Scheduler {
+    /// Starts the thread. `pool` is what the model computes with.
+    pub(crate) fn start(
+        passes: Passes,
+        bounds: Bounds,
+        queue: usize,
+        parts: Parts,
+        pool: rayon::ThreadPool,
+    ) -> Result<Self> {
+        let passes = Arc::new(passes);
+        let stats = EngineStats {
+            cache: crate::stats::CacheStats {
+                limit: bounds.cache_bytes,
+                ..Default::default()
+            },
+            ..Default::default()
+        };
+        let waiting = Waiting {
+            queue: Queue::default(),
+            limit: queue,
+            closed: false,
+            pace_ms: 0.0,
+            stats,
+        };
+        let inbox = Arc::new(Inbox {
+            waiting: Mutex::new(waiting),
+            arrived: Condvar::new(),
+        });
+        let turns = Turns::new(Arc::clone(&passes), Arc::clone(&inbox), bounds, parts);
+        std::thread::Builder::new()
+            .name("aion-llm".into())
+            .spawn(move || pool.install(|| turns.run()))
+            .map_err(|error| Error::Device {
+                device: "cpu".into(),
+                reason: format!("no thread: {error}"),
+            })?;
+        Ok(Self {
+            inbox,
+            passes,
+            bounds,
+        })
+    }
+
+    /// An error when a request would be refused now.
+    pub(crate) fn check_room(&self) -> Result<()> {
+        self.inbox.lock().check(self.bounds.sequences)
+    }
+
+    /// Lets a job wait for its place.
+    pub(crate) fn submit(&self, client: &Arc<str>, job: Job) -> Result<()> {
+        let (positions, places) = job.need();
+        let bytes = self.passes.model.cache_bytes(positions).saturating_mul(places);
+        if bytes > self.bounds.cache_bytes {
+            return Err(Error::CacheFull {
+                needed: bytes,
+                limit: self.bounds.cache_bytes,
+            });
+        }
+        let mut waiting = self.inbox.lock();
+        waiting.check(self.bounds.sequences)?;
+        waiting.stats.requests += 1;
+        waiting.queue.push(client, Request { job, bytes, places });
+        drop(waiting);
+        self.inbox.arrived.notify_one();
+        Ok(())
+    }
+
+    /// Sequences that run at once.
+    pub(crate) fn most_sequences(&self) -> usize {
+        self.bounds.sequences
+    }
+
+    /// The most positions that each of so many sequences can have.
+    pub(crate) fn most_positions(&self, context: usize, sequences: usize) -> usize {
+        let share = self.bounds.cache_bytes / sequences.max(1);
+        let fits = |positions: &usize| self.passes.model.cache_bytes(*positions) <= share;
+        if fits(&context) {
+            return context;
+        }
+        let (mut low, mut high) = (0, context);
+        while low + 1 < high {
+            let middle = low.midpoint(high);
+            if fits(&middle) {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
+
+    /// Sets how many requests may wait beside those for whom there is a place.
+    pub(crate) fn limit_queue(&self, requests: usize) {
+        self.inbox.lock().limit = requests;
+    }
+
+    pub(crate) fn stats(&self) -> EngineStats {
+        let waiting = self.inbox.lock();
+        EngineStats {
+            waiting: waiting.queue.len(),
+            ..waiting.stats
+        }
+    }
+}
+
+impl Drop for Scheduler {
+    fn drop(&mut self) {
+        self.inbox.lock().closed = true;
+        self.inbox.arrived.notify_one();
+    }
+}
