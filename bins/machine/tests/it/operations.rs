@@ -194,6 +194,65 @@ async fn bad_requests_are_problems_with_codes() {
     assert_eq!(std::fs::read_to_string(server.file("t")).unwrap(), "aa");
 }
 
+/// What is no path, no text and no patch is said to be so, and nothing is half-written.
+#[tokio::test]
+async fn what_cannot_be_said_or_does_not_fit_is_refused() {
+    let server = Server::new();
+    let paths = [
+        "a/".repeat(3000),
+        "n".repeat(256),
+        "a\u{202E}txt.exe".to_owned(),
+        "a\nb".to_owned(),
+        "a/../../b".to_owned(),
+    ];
+    for path in paths {
+        for (operation, body) in [
+            ("write_file", json!({"path": path, "content": "x"})),
+            ("workspace/write", json!({"path": path, "content": {"text": "x"}})),
+            ("workspace/remove", json!({"path": path, "mode": "tree"})),
+        ] {
+            let refused = server.problem(call(operation, body)).await;
+            assert_eq!(refused, (422, "invalid_body".to_owned()), "{operation} {path:?}");
+        }
+    }
+    let raw = b"{\"path\": \"a\xC3\", \"content\": \"x\"}".to_vec();
+    let request = axum::http::Request::post("/v1/write_file")
+        .header("content-type", "application/json")
+        .body(axum::body::Body::from(raw))
+        .unwrap();
+    let answer = tower::ServiceExt::oneshot(server.router.clone(), request)
+        .await
+        .unwrap();
+    assert_eq!(answer.status().as_u16(), 400);
+    server
+        .ok(call("write_file", json!({"path": "t", "content": "a\nb\n"})))
+        .await;
+    let patch = |text: &str| call("workspace/patch", json!({"path": "t", "patch": text}));
+    for (text, code) in [
+        ("@@ -1,2 +1,2 @@\n a\n-x\n+y\n", "patch_rejected"),
+        ("@@ -1 +1 @@\n-a\n+1\n@@ -9 +9 @@\n-z\n+2\n", "patch_rejected"),
+        ("no patch", "invalid_patch"),
+    ] {
+        assert_eq!(
+            server.problem(patch(text)).await,
+            (422, code.to_owned()),
+            "{text}"
+        );
+    }
+    assert_eq!(std::fs::read_to_string(server.file("t")).unwrap(), "a\nb\n");
+    assert_eq!(std::fs::read_dir(server.file("")).unwrap().count(), 1);
+    let huge = json!({"pattern": "((a{1000}){1000}){1000}"});
+    assert_eq!(
+        server.problem(call("grep", huge)).await,
+        (422, "invalid_pattern".to_owned())
+    );
+    for name in 0..1200 {
+        std::fs::write(server.file(&format!("f{name}")), "").unwrap();
+    }
+    let found = server.ok(call("glob", json!({"pattern": "**"}))).await;
+    assert_eq!(found["truncated"], true);
+}
+
 #[tokio::test]
 async fn the_header_chooses_the_directory() {
     let server = Server::new();
