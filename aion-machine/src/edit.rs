@@ -123,6 +123,30 @@ mod tests {
     proptest! {
         #![proptest_config(cases())]
 
+        /// Edits together are as if made one by one, stop at the first that cannot be, and keep to the limit.
+        #[test]
+        fn together_is_one_by_one(
+            text in "[abé]{0,12}",
+            edits in prop::collection::vec(("[abé]{0,3}", "[abé]{0,9}", any::<bool>()), 1..5),
+            max_bytes in 0u64..40,
+        ) {
+            let path = RelPath::parse("t").unwrap();
+            let edits: Vec<_> = edits
+                .into_iter()
+                .map(|(old, new, every)| {
+                    let which = if every { Occurrences::Every } else { Occurrences::One };
+                    Edit::new(old, new).with_occurrences(which)
+                })
+                .collect();
+            let code = |error: Error| error.code();
+            let together = apply_edits(&path, &text, &edits, max_bytes).map_err(code);
+            let one_by_one = edits.iter().try_fold(text, |text, edit| {
+                apply_edits(&path, &text, std::slice::from_ref(edit), max_bytes)
+            });
+            prop_assert_eq!(&together, &one_by_one.map_err(code));
+            prop_assert!(together.is_err() || together.is_ok_and(|new| new.len() as u64 <= max_bytes));
+        }
+
         /// An edit of the only place is the edit of every place; anything else is refused.
         #[test]
         fn one_is_every_where_there_is_one(text in "[abé]{0,12}", old in "[abé]{1,3}") {

@@ -73,6 +73,36 @@ fn a_path_that_is_none_says_why() {
 proptest! {
     #![proptest_config(cases(1024))]
 
+    /// Whatever bytes come, what is accepted names something below, alone and below another path, and what has
+    /// nothing wrong with it is accepted.
+    #[test]
+    fn bytes_are_a_path_below_or_none(bytes in prop::collection::vec(prop_oneof![
+        Just(b'.'), Just(b'/'), Just(b'a'), any::<u8>(),
+    ], 0..24)) {
+        use std::path::{Component, Path};
+        let is_below = |path: &RelPath| {
+            Path::new(path.as_str()).components().all(|part| matches!(part, Component::Normal(_)))
+        };
+        match RelPath::from_bytes(&bytes) {
+            Ok(path) => {
+                let top = RelPath::parse("top").unwrap();
+                prop_assert!(is_below(&path) && is_below(&top.join(&path).unwrap()));
+                prop_assert!(top.join(&path).unwrap().as_str().starts_with("top"));
+            }
+            Err(PathError::NotUtf8) => prop_assert!(std::str::from_utf8(&bytes).is_err()),
+            Err(PathError::Absolute) => prop_assert_eq!(bytes[0], b'/'),
+            Err(PathError::ParentDir) => {
+                prop_assert!(bytes.split(|b| *b == b'/').any(|part| part == b".."));
+            }
+            Err(PathError::Nul) => prop_assert!(bytes.contains(&0)),
+            Err(PathError::Invisible { code }) => {
+                let text = std::str::from_utf8(&bytes).unwrap();
+                prop_assert!(text.chars().any(|c| u32::from(c) == code));
+            }
+            Err(other) => prop_assert!(false, "{:?}", other),
+        }
+    }
+
     /// Whatever is accepted is relative, has no `..`, and parses to itself.
     #[test]
     fn accepted_paths_are_normal(text in "[a-c./\\x00-\\x20\u{200b}-\u{2030}]{0,24}") {
