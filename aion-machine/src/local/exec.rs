@@ -1,18 +1,17 @@
 //! The service's side of an execution: start a supervisor, hand it the plan, collect what comes back.
 //!
-//! The supervisor is started by `posix_spawn`, so the size of the service does not matter, and nothing
-//! runs between fork and exec in the service. One socket joins the two. If our direction of it closes,
+//! The supervisor is a copy of the workspace's warden, or started by `posix_spawn`, so the size of the service does not
+//! matter, and nothing runs between fork and exec in the service. One socket joins the two. If our direction of it closes,
 //! because the execution was killed or dropped or the service died, the supervisor kills everything and ends.
 
-use std::os::fd::OwnedFd;
-use std::path::Path;
-use std::process::Stdio;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader, Lines, Take};
 use tokio::net::UnixStream;
-use tokio::net::unix::OwnedWriteHalf;
+use tokio::net::unix::{OwnedWriteHalf, pipe};
 use tokio::process::{Child, Command};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -21,17 +20,20 @@ use super::cgroup::Group;
 use super::env;
 use super::root::Root;
 use super::trial::{Bait, Tried};
+use super::warden::{Entrusted, Parts, Warden};
 use super::{LocalOptions, Shared, Supervisor};
 use crate::exec::{MAX_GRACE_MS, MAX_OUTPUT_BYTES, MAX_REPLAY_BYTES, MAX_WALL_MS};
 use crate::network::Proxy;
 use crate::supervisor::{self, Outlet, Plan, Report, Surroundings, word};
 use crate::{
-    Error, ExecFeed, ExecLimits, ExecRequest, ExecStatus, Execution, KillReason, Namespaces, NetworkPolicy,
-    NetworkRequest, OutputStream, RelPath, Result, Tier,
+    Error, ExecFeed, ExecLimits, ExecRequest, ExecStatus, Execution, KillReason, Namespaces, NetworkDecision,
+    NetworkPolicy, NetworkRequest, OutputStream, RelPath, Result, Tier,
 };
 
 /// How long outputs are read after everything has ended, and how long a late supervisor may take to end.
 const DRAIN_GRACE: Duration = Duration::from_secs(2);
+/// How many wardens are tried for one execution.
+const WARDENS_TRIED: u32 = 2;
 const MAX_ARGV: usize = 1024;
 const MAX_ARG_BYTES: usize = 128 << 10;
 const MAX_STDIN_BYTES: usize = 16 << 20;
@@ -172,43 +174,111 @@ enum Attempt {
     NoNamespaces,
 }
 
+/// A supervisor is had from the warden of the workspace, or started anew if there is none. One that said nothing before
+/// it was gone has started nothing, so another can be tried.
 async fn attempt(shared: &Shared, plan: &Plan, request: &ExecRequest, feed: &ExecFeed) -> Result<Attempt> {
+    for _ in 0..WARDENS_TRIED {
+        let Some(started) = entrust(shared, plan).await else {
+            break;
+        };
+        let (warden, heard) = match started {
+            (warden, Ok(started)) => (warden, supervised(shared, plan, request, feed, started).await?),
+            (warden, Err(_)) => (warden, Heard::nothing()),
+        };
+        if !heard.is_nothing() {
+            return conclude(shared, request, heard);
+        }
+        shared.wardens.forget(&warden);
+    }
+    let started = spawn(&shared.options, plan)?;
+    let heard = supervised(shared, plan, request, feed, started).await?;
+    conclude(shared, request, heard)
+}
+
+/// What was heard of a supervisor until everything was over.
+struct Heard {
+    reports: Vec<Report>,
+    outputs: Outputs,
+    network: Vec<NetworkDecision>,
+    /// Whether it was cut off before it could say more.
+    cut_off: CutOff,
+}
+
+/// Whether the service asked for the end of an execution.
+#[derive(PartialEq, Eq)]
+enum CutOff {
+    Yes,
+    No,
+}
+
+impl Heard {
+    fn nothing() -> Self {
+        Self {
+            reports: Vec::new(),
+            outputs: Outputs::Closed,
+            network: Vec::new(),
+            cut_off: CutOff::No,
+        }
+    }
+
+    fn is_nothing(&self) -> bool {
+        self.reports.is_empty() && self.cut_off == CutOff::No
+    }
+}
+
+/// Talks to a supervisor, and collects the outputs, until nothing of it is left.
+async fn supervised(
+    shared: &Shared,
+    plan: &Plan,
+    request: &ExecRequest,
+    feed: &ExecFeed,
+    started: Started,
+) -> Result<Heard> {
     let options = &shared.options;
-    let (mut child, socket) = spawn(options, plan)?;
-    let pipes = (child.stdout.take(), child.stderr.take());
-    let (Some(out), Some(err)) = pipes else {
-        return Err(Error::supervisor("it has no output pipes"));
-    };
+    let Started { ours, mut supervisor } = started;
     let limits = &request.limits;
     let time =
         Duration::from_millis(limits.wall_ms + limits.grace_ms).saturating_add(options.supervisor_grace);
     let grace = Duration::from_millis(limits.grace_ms).saturating_add(options.supervisor_grace);
     let proxy = proxy(options, request);
     let talk = async {
-        let mut line = Line::new(socket, feed, time, grace, proxy.clone());
+        let mut line = Line::new(ours.socket, feed, time, grace, proxy.clone());
         let reports = line.converse(plan, &request.stdin).await;
         if let Some(bridge) = line.bridge.take() {
             bridge.end().await;
         }
-        // It is closed here; a supervisor that has not ended yet kills everything now.
-        drop(line);
-        wait_for_end(&mut child).await;
-        reports
+        let cut_off = match line.orders {
+            Some(_) => CutOff::No,
+            None => CutOff::Yes,
+        };
+        // Our direction is closed here; a supervisor that has not ended yet kills everything now.
+        let rest = line.hang_up();
+        supervisor.wait_for_end(rest).await;
+        reports.map(|reports| (reports, cut_off))
     };
     let (stdout, stderr) = (OutputStream::Stdout, OutputStream::Stderr);
+    let (out, err) = (ours.stdout, ours.stderr);
     let outputs = async { tokio::join!(drain(out, feed, stdout), drain(err, feed, stderr)) };
-    let (reports, outputs) = finish_together(talk, outputs).await;
-    let reports = reports?;
-    if let Some(Report::NoNamespaces { reason }) = reports.first() {
+    let (talked, outputs) = finish_together(talk, outputs).await;
+    let (reports, cut_off) = talked?;
+    Ok(Heard {
+        reports,
+        outputs,
+        network: proxy.map_or(Vec::new(), |proxy| proxy.take_decisions()),
+        cut_off,
+    })
+}
+
+fn conclude(shared: &Shared, request: &ExecRequest, heard: Heard) -> Result<Attempt> {
+    if let Some(Report::NoNamespaces { reason }) = heard.reports.first() {
         shared.no_namespaces.get_or_init(|| reason.clone());
         return Ok(Attempt::NoNamespaces);
     }
-    let network = proxy.map_or(Vec::new(), |proxy| proxy.take_decisions());
-    let mut status = judge(request, reports)?;
-    if outputs == Outputs::Open {
+    let mut status = judge(request, heard.reports)?;
+    if heard.outputs == Outputs::Open {
         status.enforcement.gaps.push(SURVIVED.to_owned());
     }
-    Ok(Attempt::Ended(status.with_network(network)))
+    Ok(Attempt::Ended(status.with_network(heard.network)))
 }
 
 /// Reads an output to its end, or until reading fails.
@@ -241,15 +311,47 @@ async fn finish_together<T>(talk: impl Future<Output = T>, outputs: impl Future)
     }
 }
 
-/// Waits for a supervisor whose line is closed, which asks it to kill everything. One that does not even do
-/// that is killed, and what it started for itself is killed by the kernel with it.
-async fn wait_for_end(child: &mut Child) {
+/// Who supervises an execution.
+enum Supervising {
+    /// A process of ours.
+    Child(Child),
+    /// A copy of a warden.
+    Copy(Entrusted),
+}
+
+impl Supervising {
+    /// Waits for a supervisor whose line is closed, which asks it to kill everything. One that does not even do that is
+    /// killed, and what it started for itself is killed by the kernel with it.
+    async fn wait_for_end(&mut self, rest: Reports) {
+        match self {
+            Self::Child(child) => wait_for_child(child).await,
+            Self::Copy(copy) => wait_for_copy(copy, rest).await,
+        }
+    }
+}
+
+async fn wait_for_child(child: &mut Child) {
     if tokio::time::timeout(DRAIN_GRACE, child.wait()).await.is_ok() {
         return;
     }
     let killed = tokio::time::timeout(DRAIN_GRACE, child.kill()).await;
     if !matches!(killed, Ok(Ok(()))) {
         tracing::warn!(pid = child.id(), "a late supervisor could not be killed");
+    }
+}
+
+/// Its end of the line closes when it ends.
+async fn wait_for_copy(copy: &Entrusted, mut rest: Reports) {
+    let mut closed = async || {
+        let all = async { while let Ok(Some(_)) = rest.next_line().await {} };
+        tokio::time::timeout(DRAIN_GRACE, all).await.is_ok()
+    };
+    if closed().await {
+        return;
+    }
+    copy.kill();
+    if !closed().await {
+        tracing::warn!("a late supervisor could not be killed");
     }
 }
 
@@ -335,6 +437,15 @@ fn proxy(options: &LocalOptions, request: &ExecRequest) -> Option<Arc<Proxy>> {
     }
 }
 
+/// The program that can be a supervisor.
+fn supervisor_program(options: &LocalOptions) -> Result<PathBuf> {
+    match &options.supervisor {
+        Supervisor::Program(path) => Ok(path.clone()),
+        Supervisor::Ourselves if supervisor::is_installed() => Ok("/proc/self/exe".into()),
+        Supervisor::Ourselves => Err(Error::NoSupervisor),
+    }
+}
+
 /// The command that becomes the supervisor.
 fn supervisor_command(options: &LocalOptions, plan: &Plan) -> Result<Command> {
     if let Some(bubblewrap) = &options.bubblewrap {
@@ -342,35 +453,92 @@ fn supervisor_command(options: &LocalOptions, plan: &Plan) -> Result<Command> {
         command.args(bubblewrap.arguments(&plan.root, plan.limits.tmp_bytes));
         return Ok(command);
     }
-    let program = match &options.supervisor {
-        Supervisor::Program(path) => path.clone(),
-        Supervisor::Ourselves if supervisor::is_installed() => "/proc/self/exe".into(),
-        Supervisor::Ourselves => return Err(Error::NoSupervisor),
-    };
-    let mut command = Command::new(program);
+    let mut command = Command::new(supervisor_program(options)?);
     command.arg(supervisor::ARGUMENT);
     Ok(command)
 }
 
-fn spawn(options: &LocalOptions, plan: &Plan) -> Result<(Child, UnixStream)> {
+/// A supervisor, and our ends of what joins us to it.
+struct Started {
+    ours: Ours,
+    supervisor: Supervising,
+}
+
+struct Ours {
+    socket: UnixStream,
+    stdout: pipe::Receiver,
+    stderr: pipe::Receiver,
+}
+
+struct Theirs {
+    control: OwnedFd,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+}
+
+/// A socket and two pipes.
+fn join() -> std::io::Result<(Ours, Theirs)> {
+    let (ours, control) = std::os::unix::net::UnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    let output = || -> std::io::Result<_> {
+        let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+        Ok((pipe::Receiver::from_owned_fd(read)?, write))
+    };
+    let ((stdout, their_stdout), (stderr, their_stderr)) = (output()?, output()?);
+    let ours = Ours {
+        socket: UnixStream::from_std(ours)?,
+        stdout,
+        stderr,
+    };
+    let theirs = Theirs {
+        control: control.into(),
+        stdout: their_stdout,
+        stderr: their_stderr,
+    };
+    Ok((ours, theirs))
+}
+
+/// Has the warden of the workspace supervise, where there is one.
+async fn entrust(shared: &Shared, plan: &Plan) -> Option<(Arc<Warden>, std::io::Result<Started>)> {
+    if plan.surroundings != Surroundings::Host || plan.namespaces == Namespaces::Never {
+        return None;
+    }
+    let program = supervisor_program(&shared.options).ok()?;
+    let warden = shared.wardens.of(plan, &program).await?;
+    let started = join().and_then(|(ours, theirs)| {
+        let parts = Parts {
+            control: theirs.control.as_fd(),
+            stdout: theirs.stdout.as_fd(),
+            stderr: theirs.stderr.as_fd(),
+        };
+        let copy = warden.entrust(plan, &parts)?;
+        let supervisor = Supervising::Copy(copy);
+        Ok(Started { ours, supervisor })
+    });
+    Some((warden, started))
+}
+
+fn spawn(options: &LocalOptions, plan: &Plan) -> Result<Started> {
     let fail = |e: std::io::Error| Error::supervisor(format!("it cannot be started: {e}"));
     let mut command = supervisor_command(options, plan)?;
-    let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(fail)?;
-    ours.set_nonblocking(true).map_err(fail)?;
+    let (ours, theirs) = join().map_err(fail)?;
     // No environment: the first process of bubblewrap would keep it, for the program to read.
     command.env_clear().current_dir("/").process_group(0);
     command
-        .stdin(OwnedFd::from(theirs))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    // The command owns our copy of their end; it is closed here, so that the end can be seen.
-    let child = command.spawn().map_err(fail)?;
-    Ok((child, UnixStream::from_std(ours).map_err(fail)?))
+        .stdin(theirs.control)
+        .stdout(theirs.stdout)
+        .stderr(theirs.stderr);
+    // The command owns our copies of their ends; they are closed here, so that the end can be seen.
+    let supervisor = Supervising::Child(command.spawn().map_err(fail)?);
+    Ok(Started { ours, supervisor })
 }
+
+/// What a supervisor says, line by line.
+type Reports = Lines<BufReader<Take<Receiving>>>;
 
 /// The line to a supervisor.
 struct Line<'f> {
-    reports: Lines<BufReader<Take<Receiving>>>,
+    reports: Reports,
     /// Absent once the end was asked for.
     orders: Option<OwnedWriteHalf>,
     /// Kept open while the program has its moment to end by itself.
@@ -420,6 +588,11 @@ impl<'f> Line<'f> {
             }
         }
         Ok(reports)
+    }
+
+    /// Closes our direction; what is still said can be read.
+    fn hang_up(self) -> Reports {
+        self.reports
     }
 
     /// Accepts on the listener that came.

@@ -14,6 +14,7 @@ mod search;
 mod tree;
 mod trial;
 mod walk;
+mod warden;
 mod watch;
 
 use std::path::{Path, PathBuf};
@@ -91,6 +92,8 @@ pub struct LocalOptions {
     pub allowed_env: Vec<String>,
     /// How many executions run at once.
     pub max_executions: usize,
+    /// For how many workspaces a supervisor is kept ready, which makes an execution cheaper; 0 for none.
+    pub max_wardens: usize,
     /// How long after the end of an execution's time its supervisor may still be about to clean up.
     pub supervisor_grace: Duration,
     /// Larger files are neither written nor edited, in bytes.
@@ -121,6 +124,7 @@ impl Default for LocalOptions {
             cgroups: Cgroups::Delegated,
             allowed_env: Vec::new(),
             max_executions: 8,
+            max_wardens: 8,
             supervisor_grace: Duration::from_secs(10),
             max_file_bytes: 10 << 20,
             max_diff_bytes: crate::diff::MAX_DIFF_BYTES,
@@ -197,6 +201,13 @@ impl LocalOptions {
         self
     }
 
+    /// Keeps a supervisor ready for at most this many workspaces.
+    #[must_use]
+    pub fn with_max_wardens(mut self, max_wardens: usize) -> Self {
+        self.max_wardens = max_wardens;
+        self
+    }
+
     /// Ends a supervisor that is later than this after the end of its execution's time.
     #[must_use]
     pub fn with_supervisor_grace(mut self, supervisor_grace: Duration) -> Self {
@@ -263,6 +274,7 @@ struct Shared {
     executions: Arc<Semaphore>,
     watches: Arc<Semaphore>,
     no_namespaces: exec::NoNamespaces,
+    wardens: Arc<warden::Wardens>,
     /// What came of attacking our own walls.
     tried: OnceCell<trial::Tried>,
     /// Where groups are made.
@@ -283,6 +295,7 @@ impl LocalMachine {
             Cgroups::Off => None,
         };
         groups.iter().for_each(|base| cgroup::sweep(base));
+        let wardens = warden::Wardens::new(options.max_wardens);
         let executions = Arc::new(Semaphore::new(options.max_executions.min(Semaphore::MAX_PERMITS)));
         Ok(Self {
             shared: Arc::new(Shared {
@@ -293,6 +306,7 @@ impl LocalMachine {
                 executions,
                 watches: Arc::new(Semaphore::new(watch::MAX_WATCHES)),
                 no_namespaces: exec::NoNamespaces::new(),
+                wardens,
                 tried: OnceCell::new(),
                 groups,
             }),

@@ -35,6 +35,7 @@ mod target;
 mod trial;
 mod usage;
 mod vigil;
+mod warden;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -44,20 +45,26 @@ pub use self::plan::{Namespaces, RunAs};
 pub(crate) use self::trial::Trial;
 #[cfg(test)]
 pub(crate) use self::trial::got;
+pub(crate) use self::warden::order;
 
 /// The argument by which a program knows that it is to be a supervisor.
 pub(crate) const ARGUMENT: &str = "--aion-machine-supervisor";
+/// The argument by which it knows that it is to be a warden, who has a supervisor ready for each execution.
+pub(crate) const WARDEN: &str = "--aion-machine-warden";
 
 static INSTALLED: AtomicBool = AtomicBool::new(false);
 
-/// Becomes the supervisor, and never returns, if this process was started as one.
+/// Becomes the supervisor, or the warden of a workspace, and never returns, if this process was started as one.
 ///
 /// Call it first in `main`, before any thread is started. Otherwise it only notes that this program
 /// can be its own supervisor, which [`LocalMachine`](crate::LocalMachine) relies on.
 pub fn run_if_requested() {
     let mut arguments = std::env::args_os().skip(1);
-    if arguments.next().is_some_and(|a| a == ARGUMENT) && arguments.next().is_none() {
-        std::process::exit(run::supervise());
+    let only = arguments.next().filter(|_| arguments.next().is_none());
+    match only.as_ref().and_then(|argument| argument.to_str()) {
+        Some(ARGUMENT) => std::process::exit(run::supervise()),
+        Some(WARDEN) => std::process::exit(warden::stand_by()),
+        _ => {}
     }
     INSTALLED.store(true, Ordering::Relaxed);
 }

@@ -74,8 +74,17 @@ pub(super) enum Source {
     File(OwnedFd),
 }
 
+/// How much of a file system is built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Interior {
+    /// All that a program sees.
+    Whole,
+    /// What all executions in a workspace see alike; the rest is for [`furnish`].
+    Shared,
+}
+
 /// Moves this process into its own file system. Returns what could not be had.
-pub(super) fn enter(plan: &Plan, kept: Kept) -> io::Result<Vec<String>> {
+pub(super) fn enter(plan: &Plan, kept: Kept, interior: Interior) -> io::Result<Vec<String>> {
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
     let workspace = match kept.workspace {
         Some(mapped) => mapped,
@@ -89,13 +98,30 @@ pub(super) fn enter(plan: &Plan, kept: Kept) -> io::Result<Vec<String>> {
         MountFlags::NOSUID | MountFlags::NODEV,
         c"size=1m,mode=755",
     )?;
-    let built = build(plan, &workspace, places);
+    let built = build(plan, &workspace, places, interior);
     if built.is_err() {
         let _ = rustix::process::chdir("/");
         let _ = unmount(BASE, UnmountFlags::DETACH);
     }
     built
 }
+
+/// What one execution has for itself in a file system that is there already: its processes in sight, room for
+/// temporary files, and what it may not change. Returns what could not be had.
+///
+/// What is hidden by these mounts stays hidden: in a user namespace of its own nobody can take them down.
+pub(super) fn furnish(plan: &Plan) -> io::Result<Vec<String>> {
+    rustix::process::chdir("/")?;
+    let gaps = protect_all(plan)?;
+    temporaries(plan)?;
+    mount("proc", "proc", "proc", PROC, None)?;
+    Ok(gaps)
+}
+
+const PROC: MountFlags = MountFlags::RDONLY
+    .union(MountFlags::NOSUID)
+    .union(MountFlags::NODEV)
+    .union(MountFlags::NOEXEC);
 
 /// The workspace, if it is still the directory that the service holds.
 pub(super) fn workspace(plan: &Plan) -> io::Result<OwnedFd> {
@@ -163,7 +189,12 @@ fn take(path: &Path, attributes: u64) -> io::Result<OwnedFd> {
     Ok(tree)
 }
 
-fn build(plan: &Plan, workspace: &OwnedFd, places: Vec<(PathBuf, Source)>) -> io::Result<Vec<String>> {
+fn build(
+    plan: &Plan,
+    workspace: &OwnedFd,
+    places: Vec<(PathBuf, Source)>,
+    interior: Interior,
+) -> io::Result<Vec<String>> {
     let mut gaps = Vec::new();
     rustix::process::chdir(BASE)?;
     for dir in [
@@ -180,17 +211,11 @@ fn build(plan: &Plan, workspace: &OwnedFd, places: Vec<(PathBuf, Source)>) -> io
         fs::create_dir(dir)?;
     }
     hang(workspace, Path::new("workspace"))?;
-    let mut parents = HashSet::new();
-    for path in &plan.protected {
-        gaps.extend(protect(path, &mut parents)?);
+    if interior == Interior::Whole {
+        gaps.extend(protect_all(plan)?);
+        // First, so that what is to be seen below them is not hidden by them.
+        temporaries(plan)?;
     }
-    // First, so that what is to be seen below them is not hidden by them.
-    let size = format!("size={},mode=1777\0", plan.limits.tmp_bytes);
-    temporary(
-        "tmp",
-        CStr::from_bytes_with_nul(size.as_bytes()).map_err(io::Error::other)?,
-    )?;
-    temporary("dev/shm", c"size=16m,mode=1777")?;
     for (path, source) in places {
         place(path.strip_prefix("/").unwrap_or(&path), source)?;
     }
@@ -203,9 +228,14 @@ fn build(plan: &Plan, workspace: &OwnedFd, places: Vec<(PathBuf, Source)>) -> io
         symlink(to, Path::new("dev").join(name))?;
     }
     symlink("/tmp", "var/tmp")?;
-    let proc_flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    if let Err(e) = mount("proc", "proc", "proc", proc_flags, None) {
-        gaps.push(format!("mounts: there is no /proc ({e})"));
+    match interior {
+        // In which users are mapped, and beside which the kernel allows another one.
+        Interior::Shared => mount("proc", "proc", "proc", PROC - MountFlags::RDONLY, None)?,
+        Interior::Whole => {
+            if let Err(e) = mount("proc", "proc", "proc", PROC, None) {
+                gaps.push(format!("mounts: there is no /proc ({e})"));
+            }
+        }
     }
     become_root()?;
     Ok(gaps)
@@ -278,6 +308,23 @@ fn hang(tree: &OwnedFd, path: &Path) -> io::Result<()> {
         path,
         MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
     )?)
+}
+
+/// Everything of the plan that is to be protected.
+fn protect_all(plan: &Plan) -> io::Result<Vec<String>> {
+    let mut parents = HashSet::new();
+    let protected = plan.protected.iter().map(|path| protect(path, &mut parents));
+    protected.filter_map(Result::transpose).collect()
+}
+
+/// Room for temporary files and shared memory.
+fn temporaries(plan: &Plan) -> io::Result<()> {
+    let size = format!("size={},mode=1777\0", plan.limits.tmp_bytes);
+    temporary(
+        "tmp",
+        CStr::from_bytes_with_nul(size.as_bytes()).map_err(io::Error::other)?,
+    )?;
+    temporary("dev/shm", c"size=16m,mode=1777")
 }
 
 fn temporary(path: &str, data: &CStr) -> io::Result<()> {

@@ -11,6 +11,7 @@ use rustix::thread::UnshareFlags;
 
 use super::confine::{Shell, confine};
 use super::identity::{self, Kept};
+use super::mounts::Interior;
 use super::plan::{Cgroup, Namespaces, Outlet, Plan, Report, Surroundings};
 use super::reaper::{self, Status};
 use super::sys::{self, Fork};
@@ -21,6 +22,9 @@ use crate::{Ending, ExecLimits};
 
 /// A plan or an input above this is not read.
 const MAX_MESSAGE_BYTES: u32 = 64 << 20;
+
+/// What a program sees as the name of its host.
+pub(super) const HOST_NAME: &[u8] = b"aion";
 
 /// How many times its limit a program can grow before the supervisor looks.
 const BURST: u64 = 4;
@@ -38,6 +42,29 @@ pub(super) struct Context {
     pub(super) kept: Kept,
     /// Where the processes of the cgroup are listed.
     pub(super) group: Option<File>,
+    /// What stood already when the plan came.
+    pub(super) walls: Walls,
+}
+
+/// What stands around a supervisor before it does anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Walls {
+    /// Nothing, or what bubblewrap has built.
+    None,
+    /// The file system and the host name of a warden.
+    Warden {
+        /// Where the network comes from.
+        network: Network,
+    },
+}
+
+/// Whose network a program has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Network {
+    /// A new one.
+    New,
+    /// One that the warden lends to one execution at a time.
+    Lent,
 }
 
 impl Context {
@@ -75,20 +102,31 @@ impl Context {
 
 /// The whole life of the supervisor; returns its exit code.
 pub(super) fn supervise() -> i32 {
+    let context = sys::close_from(3)
+        .and_then(|()| Ok(rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3)?))
+        .and_then(|control| listen(control, Walls::None));
     // If not: the service ended before it had said what to do, or this is not a service at all.
-    let Ok(mut context) = listen() else { return 2 };
-    match watch_over(&mut context) {
-        Ok(Some(end)) => context.report(&end),
-        Ok(None) => {}
-        Err(e) => context.failed("the supervisor", &e),
-    }
+    let Ok(mut context) = context else { return 2 };
+    let watched = watch_over(&mut context);
+    let _ = conclude(&context, watched);
     0
 }
 
-/// Reads the plan from standard input, which is a socket.
-fn listen() -> io::Result<Context> {
-    sys::close_from(3)?;
-    let control = rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3)?;
+/// Says how it ended. Whether it came to an end at all.
+pub(super) fn conclude(context: &Context, watched: io::Result<Option<Report>>) -> io::Result<()> {
+    match watched {
+        Ok(Some(end)) => context.report(&end),
+        Ok(None) => {}
+        Err(e) => {
+            context.failed("the supervisor", &e);
+            return Err(e);
+        }
+    }
+    Ok(())
+}
+
+/// Reads the plan from the line to the service.
+pub(super) fn listen(control: OwnedFd, walls: Walls) -> io::Result<Context> {
     let mut from = File::from(control.try_clone()?);
     let mut lengths = [0; 8];
     from.read_exact(&mut lengths)?;
@@ -108,6 +146,7 @@ fn listen() -> io::Result<Context> {
         gaps: Vec::new(),
         kept: Kept::default(),
         group: None,
+        walls,
     })
 }
 
@@ -168,27 +207,15 @@ fn open_group(plan: &Plan) -> io::Result<Option<File>> {
 
 /// Leaves the host's namespaces, all of them or none.
 fn enter_namespaces(context: &mut Context) -> io::Result<bool> {
-    let (uid, gid) = (
-        rustix::process::getuid().as_raw(),
-        rustix::process::getgid().as_raw(),
-    );
-    let flags = UnshareFlags::NEWUSER
-        | UnshareFlags::NEWPID
-        | UnshareFlags::NEWNS
-        | UnshareFlags::NEWNET
-        | UnshareFlags::NEWIPC
-        | UnshareFlags::NEWUTS
-        | UnshareFlags::NEWCGROUP;
-    if let Err(e) = sys::unshare(flags) {
+    let ourselves = Ourselves::now();
+    if let Err(e) = sys::unshare(EVERYTHING) {
         context
             .gaps
             .push(format!("namespaces: the kernel does not allow them here ({e})"));
         return Ok(false);
     }
-    let mapped = std::fs::write("/proc/self/setgroups", "deny")
-        .and_then(|()| std::fs::write("/proc/self/uid_map", format!("{uid} {uid} 1")))
-        .and_then(|()| std::fs::write("/proc/self/gid_map", format!("{gid} {gid} 1")));
-    if let Err(e) = mapped {
+    let denied = std::fs::write("/proc/self/setgroups", "deny");
+    if let Err(e) = denied.and_then(|()| ourselves.map()) {
         // Some systems let everybody make a user namespace, and then no use of it.
         let reason = format!("namespaces: users cannot be mapped in them here ({e})");
         context.report(&Report::NoNamespaces { reason });
@@ -197,8 +224,40 @@ fn enter_namespaces(context: &mut Context) -> io::Result<bool> {
     Ok(true)
 }
 
+/// All namespaces that a program is to have for itself.
+pub(super) const EVERYTHING: UnshareFlags = UnshareFlags::NEWUSER
+    .union(UnshareFlags::NEWPID)
+    .union(UnshareFlags::NEWNS)
+    .union(UnshareFlags::NEWNET)
+    .union(UnshareFlags::NEWIPC)
+    .union(UnshareFlags::NEWUTS)
+    .union(UnshareFlags::NEWCGROUP);
+
+/// The user and group of this process, as they are before it leaves its user namespace.
+pub(super) struct Ourselves {
+    uid: u32,
+    gid: u32,
+}
+
+impl Ourselves {
+    pub(super) fn now() -> Self {
+        let (uid, gid) = (rustix::process::getuid(), rustix::process::getgid());
+        Self {
+            uid: uid.as_raw(),
+            gid: gid.as_raw(),
+        }
+    }
+
+    /// The same in a new user namespace.
+    pub(super) fn map(&self) -> io::Result<()> {
+        let Self { uid, gid } = self;
+        std::fs::write("/proc/self/uid_map", format!("{uid} {uid} 1"))?;
+        std::fs::write("/proc/self/gid_map", format!("{gid} {gid} 1"))
+    }
+}
+
 /// The program lives in a process namespace, whose first process is a copy of this one.
-fn in_namespace(context: &mut Context, deadline: Instant) -> io::Result<Option<Report>> {
+pub(super) fn in_namespace(context: &mut Context, deadline: Instant) -> io::Result<Option<Report>> {
     let (go_read, go_write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     let (status_read, status_write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     let written = sys::shared_counter()?;
@@ -275,18 +334,21 @@ fn first_process(context: &mut Context, go: OwnedFd, status: OwnedFd, written: &
         isolated: true,
         ..Shell::default()
     };
-    let kept = std::mem::take(&mut context.kept);
-    match mounts::enter(&context.plan, kept) {
-        Ok(gaps) => {
-            shell.own_root = true;
-            context.gaps.extend(gaps);
-        }
-        Err(e) => context
+    match furnish(context) {
+        Ok(()) => shell.own_root = true,
+        // Without walls of a warden the host's root is still there, and Landlock.
+        Err(e) if context.walls == Walls::None => context
             .gaps
             .push(format!("mounts: the host's file system stays in sight ({e})")),
+        Err(e) => {
+            context.failed("the file system of the program", &e);
+            return 1;
+        }
     }
-    let _ = rustix::system::sethostname(b"aion");
-    if sys::loopback_up().is_err() {
+    let lent = Walls::Warden {
+        network: Network::Lent,
+    };
+    if context.walls != lent && sys::loopback_up().is_err() {
         context
             .gaps
             .push("loopback: the program cannot talk to itself over TCP".to_owned());
@@ -312,6 +374,19 @@ fn first_process(context: &mut Context, go: OwnedFd, status: OwnedFd, written: &
             i32::from(File::from(status).write_all(words.as_bytes()).is_err())
         }
     }
+}
+
+/// Builds the file system of the program, or what it has for itself in that of a warden.
+fn furnish(context: &mut Context) -> io::Result<()> {
+    let gaps = match context.walls {
+        Walls::Warden { .. } => mounts::furnish(&context.plan)?,
+        Walls::None => {
+            let _ = rustix::system::sethostname(HOST_NAME);
+            mounts::enter(&context.plan, std::mem::take(&mut context.kept), Interior::Whole)?
+        }
+    };
+    context.gaps.extend(gaps);
+    Ok(())
 }
 
 /// Dies with the parent. The byte says that it still lived after that was arranged.
