@@ -37,8 +37,6 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_secs(60);
 /// How often it is looked whether the host's directories are still those that a warden has.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// What programs have for themselves, and what could therefore not be seen below it.
-const PRIVATE: [&str; 3] = ["/tmp", "/dev", "/proc"];
 
 /// Those of one machine.
 #[derive(Debug)]
@@ -171,8 +169,8 @@ impl Wardens {
 
 /// Whether what a plan wants can be built once for all.
 fn suits(plan: &Plan) -> bool {
-    let hidden = |path: &PathBuf| path == Path::new("/") || PRIVATE.iter().any(|p| path.starts_with(p));
-    !plan.read_only.iter().any(hidden)
+    let of_processes = |path: &PathBuf| path == Path::new("/") || path.starts_with("/proc");
+    !plan.read_only.iter().any(of_processes)
 }
 
 /// What all executions in a workspace have in common: nothing of a request.

@@ -113,9 +113,21 @@ pub(super) fn enter(plan: &Plan, kept: Kept, interior: Interior) -> io::Result<V
 pub(super) fn furnish(plan: &Plan) -> io::Result<Vec<String>> {
     rustix::process::chdir("/")?;
     let gaps = protect_all(plan)?;
+    let mut hidden = Vec::new();
+    for path in plan.read_only.iter().filter(|path| is_private(path)) {
+        hidden.extend(read_only(path)?.map(|source| (path, source)));
+    }
     temporaries(plan)?;
+    for (path, source) in hidden {
+        place(path.strip_prefix("/").unwrap_or(path), source)?;
+    }
     mount("proc", "proc", "proc", PROC, None)?;
     Ok(gaps)
+}
+
+/// Whether the room that an execution has for itself would hide a path.
+fn is_private(path: &Path) -> bool {
+    ["/tmp", "/dev/shm"].iter().any(|room| path.starts_with(room))
 }
 
 const PROC: MountFlags = MountFlags::RDONLY

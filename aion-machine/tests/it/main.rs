@@ -13,3 +13,4 @@ mod limits;
 mod network;
 mod race;
 mod search;
+mod warden;

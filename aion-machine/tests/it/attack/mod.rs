@@ -7,6 +7,7 @@
 
 mod acts;
 mod greed;
+mod leavings;
 
 use std::os::fd::{AsRawFd, IntoRawFd};
 use std::os::linux::net::SocketAddrExt;
@@ -217,6 +218,7 @@ fn attacker() {
     let named = ATTACKS.iter().map(|(name, act, ..)| (*name, *act));
     let (_, act) = named
         .chain(GREED.iter().copied())
+        .chain(leavings::ACTS.iter().copied())
         .find(|(known, _)| *known == name)
         .unwrap();
     let said = match act(&know) {
