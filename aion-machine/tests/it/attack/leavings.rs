@@ -147,12 +147,11 @@ fn find_port(_: &Knowledge) -> io::Result<()> {
     TcpStream::connect(("127.0.0.1", port)).map(drop)
 }
 
-/// One with our arguments that is neither this one nor its parent.
+/// One with our arguments that is not this one.
 fn find_process(know: &Knowledge) -> io::Result<()> {
-    let others = processes_with(&know.name)
-        .into_iter()
-        .filter(|pid| *pid != std::process::id() as i32);
-    others.last().map(drop).ok_or(io::ErrorKind::NotFound.into())
+    let ourselves = std::process::id() as i32;
+    let is_other = processes_with(&know.name).iter().any(|pid| *pid != ourselves);
+    is_other.then_some(()).ok_or(io::ErrorKind::NotFound.into())
 }
 
 impl Target {
