@@ -12,6 +12,10 @@
 //! | `score_forecasters` | a leaderboard of proper scores, its diagram, and trust that follows |
 //! | `calibrate` | what a forecast stands for, learned and tried on tasks that it has not seen |
 //! | `chat_cpu` | the local model, and the persistence of what it says |
+//! | `stream_with_persistence` | tokens as they come, coloured by how well the model foresaw them |
+//! | `embed` | sentences as vectors, several at once |
+//! | `score_text` | what the model says of each token of a given text |
+//! | `serve_in_your_app` | the model server in your own program, on an engine that both use |
 //! | `agent_loop_scripted` | the loop with a scripted model and a service of your own |
 //! | `sandbox_exec` | a program shut in, and what holds it |
 //! | `remote_machine` | one function on this host's machine and on another's |

@@ -13,6 +13,7 @@ use super::{Bounds, Inbox, Passes, Request, Waiting};
 use crate::error::{Error, Result};
 use crate::generation::Parts;
 use crate::model::{KvCache, Output, Step};
+use crate::request::FinishReason;
 use crate::stats::EngineStats;
 
 impl Kept for KvCache {
@@ -126,10 +127,12 @@ impl Turns {
                 .unwrap_or_else(PoisonError::into_inner);
         }
         drop(waiting);
-        for request in gone {
-            self.counts.cancelled += request.job.work.callers();
-            request.job.work.cancel();
-        }
+        let gone = gone
+            .into_iter()
+            .map(|request| (request.job.work, Departure::Cancelled));
+        let gone: Vec<_> = gone.collect();
+        self.counts.cancelled += gone.iter().map(|(work, _)| work.callers()).sum::<u64>();
+        self.hand_over(gone);
         true
     }
 
@@ -186,34 +189,23 @@ impl Turns {
 
     /// Takes the places of those for whom nobody waits any more.
     fn let_go(&mut self) {
+        let mut leaving = Vec::new();
         for running in &mut self.running {
             if let Work::Read(members) = &mut running.sequence.work {
                 let some_stay = members.iter().any(|member| !member.outlet.is_cancelled());
                 let leaves = |member: &mut super::Member| some_stay && member.outlet.is_cancelled();
-                for member in members.extract_if(.., leaves) {
-                    self.counts.cancelled += 1;
-                    Work::Write(Box::new(member)).cancel();
-                }
+                let members = members.extract_if(.., leaves).map(Box::new).map(Work::Write);
+                leaving.extend(members.map(|work| (work, Departure::Cancelled)));
             }
         }
         let gone = self
             .running
             .extract_if(.., |running| running.sequence.is_cancelled());
         for running in gone.collect::<Vec<_>>() {
-            self.counts.cancelled += running.sequence.work.callers();
-            let keeps = matches!(running.sequence.work, Work::Read(_) | Work::Write(_));
-            let Sequence {
-                work,
-                tokens,
-                cache,
-                exact,
-                ..
-            } = running.sequence;
-            work.cancel();
-            if keeps {
-                self.keep(tokens, exact, cache);
-            }
+            leaving.push((self.keep(running.sequence), Departure::Cancelled));
         }
+        self.counts.cancelled += leaving.iter().map(|(work, _)| work.callers()).sum::<u64>();
+        self.hand_over(leaving);
     }
 
     /// What everyone wants of the next pass. Who begins to read first takes over what others have read already, or
@@ -380,11 +372,12 @@ impl Turns {
         self.counts.written_tokens += (made(&busy) - before) as u64;
     }
 
-    /// Those that have ended hand over their results and leave.
+    /// Those that have ended leave.
     fn settle(&mut self) {
         let ended = self
             .running
             .extract_if(.., |running| running.sequence.ending.is_some());
+        let mut leaving = Vec::new();
         for running in ended.collect::<Vec<_>>() {
             let took = self.parts.clock.now().since_ms(running.since).max(0) as f64;
             self.pace_ms = if self.pace_ms == 0.0 {
@@ -392,47 +385,61 @@ impl Turns {
             } else {
                 0.8 * self.pace_ms + 0.2 * took
             };
-            let callers = running.sequence.work.callers();
-            let Sequence {
-                work,
-                tokens,
-                cache,
-                exact,
-                ending,
-                ..
-            } = running.sequence;
-            match ending {
+            match running.sequence.ending {
                 Some(Ending::Broken(error)) => {
-                    self.counts.failed += callers;
-                    let mut error = Some(error);
-                    let text = error.as_ref().map(ToString::to_string).unwrap_or_default();
-                    let mut next = || error.take().unwrap_or_else(|| Error::Panicked(text.clone()));
-                    work.fail(&mut next);
+                    self.counts.failed += running.sequence.work.callers();
+                    leaving.push((running.sequence.work, Departure::Failed(error)));
                 }
                 Some(Ending::Whole(finish)) => {
-                    self.counts.completed += callers;
-                    let keeps = matches!(work, Work::Read(_) | Work::Write(_));
-                    work.end(finish);
-                    if keeps {
-                        self.keep(tokens, exact, cache);
-                    }
+                    self.counts.completed += running.sequence.work.callers();
+                    let work = self.keep(running.sequence);
+                    leaving.push((work, Departure::Ended(finish)));
                 }
                 None => {}
             }
         }
+        self.hand_over(leaving);
     }
 
-    /// Keeps what a sequence read for prompts that begin the same, in the memory that nobody else needs.
-    fn keep(&mut self, mut tokens: Vec<u32>, exact: usize, cache: KvCache) {
+    /// Tells those that leave how it ended. The engine's numbers know of it first.
+    fn hand_over(&self, leaving: Vec<(Work, Departure)>) {
+        if leaving.is_empty() {
+            return;
+        }
+        self.publish(&mut self.inbox.lock());
+        for (work, departure) in leaving {
+            match departure {
+                Departure::Ended(finish) => work.end(finish),
+                Departure::Cancelled => work.cancel(),
+                Departure::Failed(error) => {
+                    let text = error.to_string();
+                    let mut error = Some(error);
+                    work.fail(|| error.take().unwrap_or_else(|| Error::Panicked(text.clone())));
+                }
+            }
+        }
+    }
+
+    /// Keeps what a sequence read for prompts that begin the same, in the memory that nobody else needs. Gives back the
+    /// rest of it.
+    fn keep(&mut self, sequence: Sequence) -> Work {
+        let Sequence {
+            work,
+            mut tokens,
+            cache,
+            exact,
+            ..
+        } = sequence;
         tokens.truncate(cache.len());
         let worth = self.rule.worth(tokens.len(), exact);
-        if worth == 0 {
-            return;
+        if worth == 0 || !matches!(work, Work::Read(_) | Work::Write(_)) {
+            return work;
         }
         let snug = cache.bytes() <= 2 * self.passes.model.cache_bytes(worth);
         let cache = if snug { cache } else { cache.fork(worth) };
         let limit = self.bounds.cache_bytes - self.reserved();
         self.prefixes.keep(tokens, exact, cache, limit);
+        work
     }
 }
 
@@ -452,6 +459,14 @@ impl Running {
         let parts = self.sequence.split(|cache| cache.fork(cache.len())).into_iter();
         parts.map(|sequence| Self { since, sequence }).collect()
     }
+}
+
+/// How a sequence leaves.
+#[derive(Debug)]
+enum Departure {
+    Ended(FinishReason),
+    Cancelled,
+    Failed(Error),
 }
 
 /// Why a pass gave nothing.

@@ -49,11 +49,15 @@ impl From<Problem> for ApiError {
 
 impl From<ModelError> for ApiError {
     fn from(error: ModelError) -> Self {
+        if let ModelError::Busy { retry_after_s, .. } = error {
+            return Self(Problem::too_many("queue_full", error.to_string(), retry_after_s));
+        }
         if !error.is_bad_request() {
             return Self(Problem::internal(error));
         }
         let (code, pointer) = match &error {
             ModelError::ContextFull { .. } => ("context_length_exceeded", "/messages"),
+            ModelError::CacheFull { .. } => ("cache_memory_exceeded", "/max_tokens"),
             ModelError::Schema(_) => ("invalid_schema", "/response_format"),
             ModelError::Template(_) => ("invalid_messages", "/messages"),
             ModelError::Request { field, .. } => ("invalid_value", *field),

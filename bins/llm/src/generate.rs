@@ -1,18 +1,18 @@
 //! From a request to a stream of what the model does.
 
-use std::ops::ControlFlow;
+use std::future::Future as _;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
 
-use aion_llm::{Completion, Engine, GenerateRequest, StreamEvent, TokenEvent};
+use aion_llm::{Completion, Error as ModelError, GenerateRequest, Progress, StreamEvent, Ticket, TokenEvent};
 use aion_service::Problem;
 use aion_types::{Clock, SystemClock};
-use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::error::{ApiError, ApiResult};
-use crate::model::{Meter, Model};
-
-/// Events that may wait for a slow client before the model waits for it.
-const BUFFER: usize = 64;
+use crate::measure;
+use crate::model::Model;
 
 /// A step of a running generation.
 #[derive(Debug)]
@@ -32,18 +32,63 @@ pub(crate) enum Step {
 /// A running generation; dropping it stops the model.
 #[derive(Debug)]
 pub(crate) struct Running {
-    steps: mpsc::Receiver<Step>,
+    stage: Stage,
+    begun: bool,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// The prompt is tokenized and the schema compiled, on a thread that may block.
+    Starting(JoinHandle<Result<Ticket, ModelError>>),
+    /// The engine has it.
+    Going(Ticket),
+    /// Nothing more comes.
+    Ended,
 }
 
 impl Running {
     /// The next step; none after the last.
     pub(crate) async fn next(&mut self) -> Option<Step> {
-        self.steps.recv().await
+        std::future::poll_fn(|context| self.poll_next(context)).await
+    }
+
+    /// The same for whoever waits for several.
+    pub(crate) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Step>> {
+        loop {
+            let step = match &mut self.stage {
+                Stage::Ended => return Poll::Ready(None),
+                Stage::Starting(starting) => match ready!(Pin::new(starting).poll(context)) {
+                    Ok(Ok(ticket)) => {
+                        self.stage = Stage::Going(ticket);
+                        continue;
+                    }
+                    Ok(Err(error)) => Step::Failed(error.into()),
+                    Err(error) => Step::Failed(ApiError(Problem::internal(error))),
+                },
+                Stage::Going(ticket) => match ready!(ticket.poll_next(context)) {
+                    Some(Progress::Event(StreamEvent::Prefill { .. })) if self.begun => continue,
+                    Some(Progress::Event(StreamEvent::Prefill { .. })) => Step::Begun,
+                    Some(Progress::Event(StreamEvent::Token(token))) => Step::Token(token),
+                    Some(Progress::Event(StreamEvent::Tail(text))) => Step::Tail(text),
+                    Some(Progress::Done(completion)) => {
+                        measure::completed(&completion);
+                        Step::Done(Box::new(completion))
+                    }
+                    Some(Progress::Failed(error)) => Step::Failed(error.into()),
+                    None => Step::Failed(ApiError(Problem::internal("the model failed"))),
+                },
+            };
+            self.begun = true;
+            if matches!(step, Step::Done(_) | Step::Failed(_)) {
+                self.stage = Stage::Ended;
+            }
+            return Poll::Ready(Some(step));
+        }
     }
 
     /// Waits until the model works on the prompt, so that a bad request gets its own status.
     pub(crate) async fn begun(mut self) -> ApiResult<Self> {
-        match self.steps.recv().await {
+        match self.next().await {
             Some(Step::Failed(error)) => Err(error),
             Some(_) => Ok(self),
             None => Err(ApiError(Problem::internal("the model failed"))),
@@ -53,7 +98,7 @@ impl Running {
     /// Waits for the end and hands over all tokens on the way.
     pub(crate) async fn finish(mut self) -> ApiResult<(Vec<TokenEvent>, Completion)> {
         let mut tokens = Vec::new();
-        while let Some(step) = self.steps.recv().await {
+        while let Some(step) = self.next().await {
             match step {
                 Step::Begun | Step::Tail(_) => {}
                 Step::Token(token) => tokens.push(token),
@@ -65,62 +110,15 @@ impl Running {
     }
 }
 
-/// Queues a request.
+/// Asks for a completion.
 pub(crate) fn start(model: &Model, request: GenerateRequest) -> ApiResult<Running> {
-    let (sender, steps) = mpsc::channel(BUFFER);
-    let meter = model.meter.clone();
-    model.submit(move |engine| generate(engine, &request, &sender, &meter))?;
-    Ok(Running { steps })
-}
-
-/// Runs on the model's thread. A client that went away closes the channel, and that stops the model.
-fn generate(engine: &Engine, request: &GenerateRequest, steps: &mpsc::Sender<Step>, meter: &Meter) {
-    if steps.is_closed() {
-        return;
-    }
-    let mut begun = false;
-    let result = engine.generate(request, &mut |event| {
-        let step = match event {
-            StreamEvent::Prefill { .. } if begun => return alive(steps),
-            StreamEvent::Prefill { .. } => Step::Begun,
-            StreamEvent::Token(token) => Step::Token(token),
-            StreamEvent::Tail(text) => Step::Tail(text),
-        };
-        begun = true;
-        if steps.blocking_send(step).is_err() {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
-    });
-    let last = match result {
-        Ok(completion) => {
-            count(meter, &completion);
-            Step::Done(Box::new(completion))
-        }
-        Err(error) => Step::Failed(error.into()),
-    };
-    drop(steps.blocking_send(last));
-}
-
-fn alive(steps: &mpsc::Sender<Step>) -> ControlFlow<()> {
-    if steps.is_closed() {
-        ControlFlow::Break(())
-    } else {
-        ControlFlow::Continue(())
-    }
-}
-
-fn count(meter: &Meter, completion: &Completion) {
-    meter.requests.fetch_add(1, Ordering::Relaxed);
-    meter
-        .prompt_tokens
-        .fetch_add(completion.prompt_tokens as u64, Ordering::Relaxed);
-    meter
-        .completion_tokens
-        .fetch_add(completion.tokens.len() as u64, Ordering::Relaxed);
-    metrics::counter!("aion_llm_prompt_tokens_total").increment(completion.prompt_tokens as u64);
-    metrics::counter!("aion_llm_completion_tokens_total").increment(completion.tokens.len() as u64);
+    let engine = model.engine()?.clone();
+    engine.check_room()?;
+    let starting = spawn_blocking(move || engine.start(&request));
+    Ok(Running {
+        stage: Stage::Starting(starting),
+        begun: false,
+    })
 }
 
 /// Seconds since the Unix epoch.

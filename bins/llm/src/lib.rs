@@ -19,13 +19,16 @@
 //! | `POST /v1/embeddings` | texts as vectors |
 //! | `POST /v1/score` | the persistence of every token of a given text |
 //! | `GET /v1/models` | the one model |
+//! | `GET /dashboard` | a page with the load, the tokens by persistence and a chat box |
 //!
 //! Every completion carries `usage.persistence`. Errors are RFC 9457 problems with OpenAI's `error` object beside.
-//! One thread runs the model; requests wait in a bounded queue (429 when it is full), and a client that goes away
-//! stops its generation.
+//! All requests share the passes over the weights; more than there are places for wait in a bounded queue (429 with
+//! `Retry-After` when it is full), and a client that goes away stops its generation.
 
+mod dashboard;
 mod error;
 mod generate;
+mod measure;
 mod model;
 mod options;
 mod service;

@@ -26,7 +26,13 @@ struct Cli {
     /// Positions of the context window; the model's own by default
     #[arg(long, env = "AION_LLM_CONTEXT")]
     context: Option<usize>,
-    /// Requests that wait while one runs
+    /// Sequences that run at once; 16 by default
+    #[arg(long, env = "AION_LLM_SEQUENCES")]
+    sequences: Option<usize>,
+    /// Mebibytes of keys and values; by default half of what the weights leave of the memory
+    #[arg(long, env = "AION_LLM_CACHE_MIB", value_name = "MIB")]
+    cache_mib: Option<usize>,
+    /// Requests that wait beside those that run
     #[arg(long, env = "AION_LLM_QUEUE", default_value_t = 16)]
     queue: usize,
     #[command(flatten)]
@@ -41,6 +47,12 @@ impl Cli {
         }
         if let Some(positions) = self.context {
             options = options.with_context_length(positions);
+        }
+        if let Some(sequences) = self.sequences {
+            options = options.with_sequences(sequences);
+        }
+        if let Some(mib) = self.cache_mib {
+            options = options.with_cache_bytes(mib.saturating_mul(1 << 20));
         }
         if let Some(name) = &self.name {
             options = options.with_name(name);

@@ -20,7 +20,7 @@ impl Default for LlmOptions {
 }
 
 impl LlmOptions {
-    /// Requests that may wait while one runs, at least one; more get 429.
+    /// Requests that may wait beside those for whom the engine has a place, at least one; more get 429.
     #[must_use]
     pub fn with_queue(mut self, requests: usize) -> Self {
         self.queue = requests.max(1);

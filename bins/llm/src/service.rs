@@ -7,6 +7,7 @@ use aion_service::{PathLimits, Service};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::dashboard;
 use crate::model::Model;
 use crate::options::LlmOptions;
 use crate::state::ModelState;
@@ -31,7 +32,7 @@ pub fn service(engine: Engine, options: LlmOptions) -> Service {
     service_loading(move || Ok(engine), options)
 }
 
-/// The service around an engine that `load` gives, on the model's own thread. Until it is there, `/readyz` and the
+/// The service around an engine that `load` gives, on a thread of its own. Until it is there, `/readyz` and the
 /// model's endpoints answer 503; an error of `load` stays there as their answer.
 #[must_use]
 pub fn service_loading(
@@ -64,6 +65,7 @@ fn assemble(shared: Shared) -> Service {
         .routes(routes!(score::score_text))
         .routes(routes!(models::list_models))
         .routes(routes!(models::get_model))
+        .routes(routes!(dashboard::dashboard))
         .with_state(shared);
     let slow = [
         "/v1/chat/completions",

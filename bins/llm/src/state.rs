@@ -1,11 +1,10 @@
 //! What the service says about itself.
 
-use std::sync::atomic::Ordering;
-
 use aion_service::{Problem, StateQuery, StateSource};
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
+use crate::measure;
 use crate::model::Model;
 
 /// `{"llm": {...}}`: the model and how busy it is.
@@ -15,23 +14,32 @@ pub(crate) struct ModelState(pub(crate) Model);
 #[async_trait]
 impl StateSource for ModelState {
     async fn state(&self, _query: &StateQuery) -> Result<Value, Problem> {
-        let meter = &self.0.meter;
-        let model = self.0.engine().ok().map(|engine| {
+        let engine = self.0.engine().ok();
+        let model = engine.map(|engine| {
             let info = engine.info();
             json!({
                 "name": info.name,
                 "parameters": info.config.n_parameters(),
                 "context_length": info.context_length,
                 "device": info.device,
+                "threads": info.threads,
                 "reference": info.reference,
             })
         });
+        let stats = engine.map(aion_llm::Engine::stats).unwrap_or_default();
         Ok(json!({"llm": {
             "model": model,
-            "waiting": meter.waiting.load(Ordering::Relaxed),
-            "requests": meter.requests.load(Ordering::Relaxed),
-            "prompt_tokens": meter.prompt_tokens.load(Ordering::Relaxed),
-            "completion_tokens": meter.completion_tokens.load(Ordering::Relaxed),
+            "waiting": stats.waiting,
+            "reading": stats.reading,
+            "writing": stats.writing,
+            "requests": stats.completed,
+            "cancelled": stats.cancelled,
+            "failed": stats.failed,
+            "refused": stats.refused,
+            "prompt_tokens": stats.read_tokens + stats.prefix.reused_tokens,
+            "completion_tokens": stats.written_tokens,
+            "cache_bytes": stats.cache,
+            "prefix_cache": stats.prefix,
         }}))
     }
 
@@ -40,5 +48,11 @@ impl StateSource for ModelState {
             .engine()
             .map(drop)
             .map_err(|error| error.0.detail().to_owned())
+    }
+
+    async fn measure(&self) {
+        if let Ok(engine) = self.0.engine() {
+            measure::publish(&engine.stats());
+        }
     }
 }

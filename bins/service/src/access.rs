@@ -78,7 +78,8 @@ fn parse_hash(digits: &str) -> Option<[u8; 32]> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Access {
-    /// `Authorization: Bearer KEY` on everything except `/healthz`.
+    /// `Authorization: Bearer KEY` on everything except `/healthz` and `/dashboard`, a page without data that asks
+    /// for the key.
     Key(ApiKey),
     /// No key, for loopback only. The `Host`, and the `Origin` if there is one, must be local names, so
     /// that a web page can neither rebind its name to this port nor post to it.
@@ -100,7 +101,7 @@ async fn check(State(access): State<Arc<Access>>, mut request: Request, next: Ne
 
 fn verdict(access: &Access, request: &Request) -> Result<(), Problem> {
     match access {
-        Access::Key(_) if request.uri().path() == "/healthz" => Ok(()),
+        Access::Key(_) if matches!(request.uri().path(), "/healthz" | "/dashboard") => Ok(()),
         Access::Key(key) => match bearer(request.headers()) {
             Some(offered) if key.matches(offered) => Ok(()),
             _ => Err(Problem::unauthorized()),

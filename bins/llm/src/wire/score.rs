@@ -1,5 +1,6 @@
 //! `POST /v1/score`: what the model says of a given text, token by token.
 
+use aion_llm::Engine;
 use aion_types::PersistenceSummary;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
@@ -58,23 +59,21 @@ pub(crate) async fn score_text(
     State(shared): State<Shared>,
     ApiJson(wire): ApiJson<ScoreRequest>,
 ) -> ApiResult<axum::Json<ScoreReply>> {
-    let reply = shared.model.call(move |engine| {
-        let scores = engine.score_text(&wire.input)?;
-        let ratios: Vec<f64> = scores.iter().map(|score| score.persistence).collect();
-        let persistence = PersistenceSummary::of(&ratios, engine.info().reference);
-        let persistence = persistence.map_err(aion_service::Problem::internal)?;
-        let tokens = scores.into_iter().map(|score| ScoredToken {
-            text: engine.tokenizer().decode(&[score.token]),
-            token: score.token,
-            surprise_nats: score.surprise_nats,
-            entropy_nats: score.entropy_nats,
-            persistence: score.persistence,
-        });
-        Ok(ScoreReply {
-            model: engine.info().name.clone(),
-            tokens: tokens.collect(),
-            persistence,
-        })
+    let start = move |engine: &Engine| engine.start_score(&engine.text_tokens(&wire.input)?, 0);
+    let scores = shared.model.ask(start).await?;
+    let engine = shared.model.engine()?;
+    let ratios: Vec<f64> = scores.iter().map(|score| score.persistence).collect();
+    let persistence = PersistenceSummary::of(&ratios, engine.info().reference);
+    let tokens = scores.into_iter().map(|score| ScoredToken {
+        text: engine.tokenizer().decode(&[score.token]),
+        token: score.token,
+        surprise_nats: score.surprise_nats,
+        entropy_nats: score.entropy_nats,
+        persistence: score.persistence,
     });
-    reply.await.map(axum::Json)
+    Ok(axum::Json(ScoreReply {
+        model: engine.info().name.clone(),
+        tokens: tokens.collect(),
+        persistence: persistence.map_err(aion_service::Problem::internal)?,
+    }))
 }

@@ -1,14 +1,11 @@
 //! What cannot be done, and how it is said.
 
-use std::time::Duration;
-
 use aion_llm_server::{LlmOptions, service_loading};
 use aion_service::Limits;
 use http::{Method, StatusCode};
-use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 
-use crate::{endless, engine, post, ready, send, text, wait_until_ready};
+use crate::{engine, post, ready, send, wait_until_ready};
 
 const CHAT: &str = "/v1/chat/completions";
 
@@ -108,39 +105,6 @@ async fn other_endpoints_refuse_too() {
     );
 }
 
-/// A client that does not read holds the model; the queue fills, the next request is turned away, and when the client
-/// goes the others are served.
-#[tokio::test]
-async fn a_full_queue_says_when_to_come_back() {
-    let router = endless(LlmOptions::default().with_queue(1));
-    wait_until_ready(&router).await;
-    let (path, hello) = ("/v1/completions", json!({"prompt": "the inn", "max_tokens": 4}));
-    // Every token is an event, and more of them than the service holds for a slow client.
-    let slow = json!({"prompt": "the inn", "max_tokens": 400, "stream": true, "logprobs": 0});
-    let mut held = send(&router, Method::POST, path, &slow).await;
-    assert!(held.body_mut().frame().await.is_some());
-    let waiting = tokio::spawn({
-        let (router, hello) = (router.clone(), hello.clone());
-        async move { post(&router, path, &hello).await.0 }
-    });
-    while waiting_requests(&router).await == 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    let turned_away = send(&router, Method::POST, path, &hello).await;
-    assert_eq!(turned_away.status(), StatusCode::TOO_MANY_REQUESTS);
-    assert_eq!(turned_away.headers()["retry-after"], "1");
-    let problem: Value = serde_json::from_str(&text(turned_away).await).unwrap();
-    assert_eq!(problem["error"]["type"], "rate_limit_error");
-    drop(held);
-    assert_eq!(waiting.await.unwrap(), StatusCode::OK);
-}
-
-async fn waiting_requests(router: &axum::Router) -> u64 {
-    let state = text(send(router, Method::GET, "/state", &Value::Null).await).await;
-    let state: Value = serde_json::from_str(&state).unwrap();
-    state["llm"]["waiting"].as_u64().unwrap()
-}
-
 #[tokio::test]
 async fn a_model_that_is_being_loaded_says_so() {
     let (open, gate) = std::sync::mpsc::channel::<()>();
@@ -171,7 +135,7 @@ async fn a_model_that_cannot_be_loaded_says_why() {
         if problem["code"] != "model_loading" {
             break problem;
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     };
     assert_eq!(problem["code"], "model_missing");
     assert!(problem["detail"].as_str().unwrap().contains("the file is gone"));

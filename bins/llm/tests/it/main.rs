@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod errors;
+mod load;
 mod protocol;
 
 use aion_llm::testkit::TinyModel;
@@ -23,13 +24,6 @@ fn engine() -> Engine {
 
 fn router(options: LlmOptions) -> Router {
     service(engine(), options).into_router(&Limits::default())
-}
-
-/// A router whose model never ends a text by itself.
-fn endless(options: LlmOptions) -> Router {
-    let source = TinyModel::random(1).endless().source();
-    let engine = Engine::load(&source, EngineOptions::default().with_threads(1)).unwrap();
-    service(engine, options).into_router(&Limits::default())
 }
 
 /// A router whose model is loaded.

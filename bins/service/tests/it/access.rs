@@ -40,6 +40,12 @@ async fn a_key_is_needed_for_everything_but_healthz() {
         send(&with_key(), crate::sample::get("/healthz")).await.status(),
         200
     );
+    let page = send(&with_key(), crate::sample::get("/dashboard")).await;
+    assert_eq!(
+        page.status(),
+        404,
+        "a page may be there, and this service has none"
+    );
     for path in [
         "/state",
         "/readyz",
