@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::config::ModelConfig;
+use crate::config::{FeedForward, Head, ModelConfig};
 use crate::error::{Error, Result};
 use crate::gguf::{Gguf, TensorType, dequantize, dequantize_into};
 
@@ -176,6 +176,30 @@ pub(crate) fn same_shape(name: &str, expected: &[usize], found: &[usize]) -> Res
 }
 
 impl Part {
+    /// Every part of a model but the embedding, with its shape.
+    pub(crate) fn all(c: &ModelConfig) -> Vec<(Self, Vec<usize>)> {
+        let (d, ff, q, kv) = (c.n_embd, c.n_ff, c.q_width(), c.kv_width());
+        let mut parts = vec![(Self::OutputNorm, vec![d])];
+        if c.head == Head::Untied {
+            parts.push((Self::Output, vec![c.vocab_size, d]));
+        }
+        for i in 0..c.n_layer {
+            parts.extend([
+                (Self::AttnNorm(i), vec![d]),
+                (Self::Query(i), vec![q, d]),
+                (Self::Key(i), vec![kv, d]),
+                (Self::Value(i), vec![kv, d]),
+                (Self::AttnOutput(i), vec![d, q]),
+                (Self::FfnNorm(i), vec![d]),
+            ]);
+            if c.feed_forward == FeedForward::SwiGlu {
+                parts.push((Self::Gate(i), vec![ff, d]));
+            }
+            parts.extend([(Self::Up(i), vec![ff, d]), (Self::Down(i), vec![d, ff])]);
+        }
+        parts
+    }
+
     pub(crate) fn gguf_name(self) -> String {
         match self {
             Self::OutputNorm => "output_norm.weight".into(),

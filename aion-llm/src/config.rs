@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::gguf::{Gguf, Value};
+use crate::options::ModelSource;
+use crate::rotary_scaling::RotaryScaling;
 
 /// The feed-forward half of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,7 +128,7 @@ impl ModelConfig {
             n_ff: wire.intermediate_size,
             vocab_size: wire.vocab_size,
             context_length: wire.max_position_embeddings,
-            rope_base: wire.rope_theta.unwrap_or(10_000.0),
+            rope_base: wire.rope_base(),
             norm_eps: wire.rms_norm_eps,
             feed_forward: feed_forward(&wire.hidden_act)?,
             head: if wire.tie_word_embeddings {
@@ -136,6 +138,38 @@ impl ModelConfig {
             },
         }
         .checked()
+    }
+
+    /// The shape of a model, without its weights.
+    ///
+    /// # Errors
+    /// As [`ModelConfig::from_gguf`] and [`ModelConfig::from_json`].
+    pub fn of(source: &ModelSource) -> Result<Self> {
+        match source {
+            ModelSource::Gguf(path) => Self::from_gguf(&Gguf::open(path)?),
+            ModelSource::GgufBytes(bytes) => Self::from_gguf(&Gguf::from_bytes(bytes.clone())?),
+            ModelSource::HubDir(dir) => {
+                let path = dir.join("config.json");
+                let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+                Self::from_json(&text)
+            }
+        }
+    }
+
+    /// The `config.json` that says the same.
+    pub(crate) fn to_hub_json(&self) -> serde_json::Value {
+        let act = match self.feed_forward {
+            FeedForward::SwiGlu => "silu",
+            FeedForward::ReluSquared => "relu2",
+        };
+        serde_json::json!({
+            "architectures": ["LlamaForCausalLM"], "model_type": "llama",
+            "hidden_size": self.n_embd, "num_hidden_layers": self.n_layer,
+            "num_attention_heads": self.n_head, "num_key_value_heads": self.n_head_kv, "head_dim": self.head_dim,
+            "intermediate_size": self.n_ff, "vocab_size": self.vocab_size,
+            "max_position_embeddings": self.context_length, "rms_norm_eps": self.norm_eps,
+            "rope_theta": self.rope_base, "hidden_act": act, "tie_word_embeddings": self.head == Head::Tied,
+        })
     }
 
     /// Weights, the embedding counted once.
@@ -150,6 +184,15 @@ impl ModelConfig {
         let block = attention + matrices * self.n_embd * self.n_ff + 2 * self.n_embd;
         let heads = if self.head == Head::Untied { 2 } else { 1 };
         self.n_layer * block + self.n_embd + heads * self.n_embd * self.vocab_size
+    }
+
+    /// Divisors of the rotary frequencies that a `config.json` asks for.
+    pub(crate) fn rotary_divisors(&self, text: &str) -> Result<Option<Vec<f32>>> {
+        let wire: serde_json::Value =
+            serde_json::from_str(text).map_err(|error| Error::Config(format!("config.json: {error}")))?;
+        let scaling = [&wire["rope_parameters"], &wire["rope_scaling"]];
+        let scaling = RotaryScaling::of(scaling.into_iter().find(|value| !value.is_null()))?;
+        Ok(scaling.divisors(self.rope_base, self.head_dim))
     }
 
     pub(crate) fn q_width(&self) -> usize {
@@ -271,6 +314,9 @@ struct HubConfig {
     mlp_bias: bool,
     #[serde(default)]
     rope_scaling: Option<serde_json::Value>,
+    /// Newer files have base and scaling in one place.
+    #[serde(default)]
+    rope_parameters: Option<serde_json::Value>,
 }
 
 fn silu() -> String {
@@ -278,6 +324,14 @@ fn silu() -> String {
 }
 
 impl HubConfig {
+    fn rope_base(&self) -> f64 {
+        let newer = self
+            .rope_parameters
+            .as_ref()
+            .and_then(|p| p["rope_theta"].as_f64());
+        newer.or(self.rope_theta).unwrap_or(10_000.0)
+    }
+
     fn refuse_unknown(&self) -> Result<()> {
         let reason = match self {
             Self { model_type, .. } if model_type != "llama" => {
@@ -287,11 +341,10 @@ impl HubConfig {
                 attention_bias: true, ..
             }
             | Self { mlp_bias: true, .. } => "biases".to_owned(),
-            Self {
-                rope_scaling: Some(scaling),
-                ..
-            } => format!("rotary scaling {scaling}"),
-            _ => return Ok(()),
+            _ => {
+                return RotaryScaling::of(self.rope_parameters.as_ref().or(self.rope_scaling.as_ref()))
+                    .map(drop);
+            }
         };
         Err(Error::Unsupported(reason))
     }

@@ -25,6 +25,7 @@ use crate::request::{
 use crate::safetensors::HubCheckpoint;
 use crate::scheduler::{Bounds, Job, Member, Passes, Scheduler, Scoring, Summing, Work};
 use crate::stats::EngineStats;
+use crate::teacher::Teacher;
 use crate::ticket::{Outlet, Progress, Ticket, channel};
 use crate::tokenizer::{Specials, Tokenizer};
 
@@ -143,12 +144,18 @@ impl Engine {
             });
         }
         let counts = source.unigram_path();
-        let reference = CodeLength::choose(options.reference, counts.as_deref(), config.vocab_size)?;
+        let teacher = options
+            .teacher
+            .as_ref()
+            .map(|teacher| load_teacher(teacher, device, &config));
+        let (teacher, teacher_context) = teacher.transpose()?.unzip();
+        let reference = CodeLength::choose(options.reference, counts.as_deref(), teacher, config.vocab_size)?;
         let template = chat_template(template, &tokenizer, options.clock.clone())?;
         let context_length = options
             .context_length
             .unwrap_or(usize::MAX)
-            .min(config.context_length);
+            .min(config.context_length)
+            .min(teacher_context.unwrap_or(usize::MAX));
         let cache_bytes = memory::cache_budget(
             memory::stored_bytes(source),
             options.cache_bytes,
@@ -531,6 +538,25 @@ fn thread_pool(threads: Option<usize>) -> Result<rayon::ThreadPool> {
     })
 }
 
+/// A teacher for a model of this shape, and the positions that it can read.
+fn load_teacher(source: &ModelSource, device: &Chosen, config: &ModelConfig) -> Result<(Teacher, usize)> {
+    let build = |checkpoint: &dyn Checkpoint| {
+        let (found, wanted) = (checkpoint.config().vocab_size, config.vocab_size);
+        if found != wanted {
+            return Err(Error::Config(format!(
+                "the teacher has {found} tokens, the model {wanted}"
+            )));
+        }
+        let model = Model::load(checkpoint, device)?;
+        Ok((Teacher::new(model), checkpoint.config().context_length))
+    };
+    match source {
+        ModelSource::Gguf(path) => build(&GgufCheckpoint::new(&Gguf::open(path)?)?),
+        ModelSource::GgufBytes(bytes) => build(&GgufCheckpoint::new(&Gguf::from_bytes(bytes.clone())?)?),
+        ModelSource::HubDir(dir) => build(&HubCheckpoint::open(dir)?),
+    }
+}
+
 fn chat_template(
     source: Option<String>,
     tokenizer: &Tokenizer,
@@ -552,7 +578,7 @@ fn chat_template(
 }
 
 /// `chat_template.jinja`, or the template inside `tokenizer_config.json` (the one named `default` of several).
-fn hub_template(dir: &Path) -> Option<String> {
+pub(crate) fn hub_template(dir: &Path) -> Option<String> {
     if let Ok(text) = std::fs::read_to_string(dir.join("chat_template.jinja")) {
         return Some(text);
     }

@@ -90,6 +90,17 @@ pub enum Error {
         /// Tokens that fit.
         context: usize,
     },
+    /// A file that must not be replaced is there.
+    #[error("{} is there already", .0.display())]
+    Exists(PathBuf),
+    /// A directory differs from its manifest.
+    #[error("`{file}` is not what the checkpoint's manifest says: {reason}")]
+    Manifest {
+        /// The file.
+        file: String,
+        /// What differs.
+        reason: String,
+    },
     /// The model produced a value that is not a number.
     #[error("the model produced {0}")]
     Numeric(String),
@@ -126,7 +137,7 @@ pub enum Error {
     #[error("a step of the model failed: {0}")]
     Panicked(String),
     /// The caller asked to stop.
-    #[error("the request was cancelled")]
+    #[error("it was cancelled")]
     Cancelled,
     /// The engine ended before the request did.
     #[error("the engine has ended")]

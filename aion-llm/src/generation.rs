@@ -98,8 +98,13 @@ impl Generation {
         self.begun = self.parts.clock.now();
     }
 
-    /// Takes the logits after the last token: chooses the next one and tells of it. What it is, or why there is none.
-    pub(crate) fn take(&mut self, logits: &[f32], outlet: &Outlet<Completion>) -> Result<Next> {
+    /// Takes the logits after the last token of `context`: chooses the next one and tells of it. What it is, or why there is none.
+    pub(crate) fn take(
+        &mut self,
+        context: &[u32],
+        logits: &[f32],
+        outlet: &Outlet<Completion>,
+    ) -> Result<Next> {
         if self.read.is_none() {
             self.read = Some(self.parts.clock.now());
         }
@@ -112,7 +117,7 @@ impl Generation {
             .constraint
             .as_mut()
             .map_or(Ok(false), |constraint| constraint.accept(token))?;
-        let (event, stopped) = self.record(token, &prediction)?;
+        let (event, stopped) = self.record(token, &prediction, context)?;
         outlet.event(StreamEvent::Token(event));
         if stopped || whole {
             return Ok(Next::End(FinishReason::Stop));
@@ -159,8 +164,13 @@ impl Generation {
     }
 
     /// Notes a chosen token; also whether it completed a stop string.
-    fn record(&mut self, token: u32, prediction: &Prediction<'_>) -> Result<(TokenEvent, bool)> {
-        let persistence = self.parts.reference.persistence(prediction, token)?;
+    fn record(
+        &mut self,
+        token: u32,
+        prediction: &Prediction<'_>,
+        context: &[u32],
+    ) -> Result<(TokenEvent, bool)> {
+        let persistence = self.parts.reference.persistence(prediction, token, context)?;
         self.meter
             .push(persistence)
             .map_err(|error| Error::Numeric(error.to_string()))?;

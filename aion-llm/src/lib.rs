@@ -44,7 +44,7 @@
 //! 2. [`Ticket`] and [`Progress`]: a request under way; [`EngineStats`]: what all of them do.
 //! 3. [`GenerateRequest`], [`Sampling`], [`OutputFormat`]: what can be asked; [`StreamEvent`], [`Completion`]: the answer.
 //! 4. [`Prediction`] and [`StopBuffer`]: the two pieces that are useful on their own.
-//! 5. [`gguf`]: the file format.
+//! 5. [`gguf`]: the file format; [`quantize`], [`save_checkpoint`], [`UnigramCounts`]: models out.
 //!
 //! # Threads
 //!
@@ -55,18 +55,22 @@
 mod chat;
 mod checkpoint;
 mod config;
+mod convert;
 mod device;
 mod engine;
 mod error;
+mod fresh_file;
 mod generation;
 pub mod gguf;
 mod grammar;
+mod loss;
 mod mapped;
 mod memory;
 mod model;
 mod options;
 mod reference;
 mod request;
+mod rotary_scaling;
 mod safetensors;
 mod sampling;
 mod scheduler;
@@ -74,17 +78,25 @@ mod softmax;
 mod stats;
 mod stop;
 mod surprise;
+mod teacher;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 mod ticket;
 mod tokenizer;
+mod unigram;
 
 pub use chat::{ChatMessage, ChatTemplate};
 pub use config::{FeedForward, Head, ModelConfig};
+pub use convert::{
+    CHECKPOINT_FORMAT, CheckpointManifest, ManifestEntry, Quantization, QuantizeReport, QuantizeStep,
+    quantize, save_checkpoint, verify_checkpoint,
+};
 pub use device::DeviceSpec;
 pub use engine::{Engine, EngineInfo, OnEvent};
 pub use error::{Error, Result};
+pub use fresh_file::Overwrite;
 pub use grammar::{MAX_SCHEMA_BYTES, MAX_SCHEMA_DEPTH};
+pub use loss::bits_per_byte;
 pub use options::{EngineOptions, ModelSource, PrefixReuse};
 pub use request::{
     Completion, EndOfText, FinishReason, GenerateRequest, OutputFormat, Prompt, StreamEvent, TokenEvent,
@@ -96,3 +108,4 @@ pub use stop::{Released, StopBuffer};
 pub use surprise::Prediction;
 pub use ticket::{Progress, Ticket};
 pub use tokenizer::{MAX_TEXT_BYTES, Specials, Tokenizer};
+pub use unigram::UnigramCounts;

@@ -45,16 +45,28 @@ impl ModelSource {
         name.unwrap_or_else(|| "model".into())
     }
 
-    /// The file of unigram counts that belongs to the checkpoint: `unigram.json` in its directory, or
-    /// `NAME.gguf.unigram.json` beside its file.
-    pub(crate) fn unigram_path(&self) -> Option<PathBuf> {
-        let path = match self {
-            Self::Gguf(path) => PathBuf::from(format!("{}.unigram.json", path.display())),
-            Self::HubDir(path) => path.join("unigram.json"),
-            Self::GgufBytes(_) => return None,
-        };
-        path.exists().then_some(path)
+    /// The file of unigram counts that belongs to the checkpoint, whether it is there or not: `unigram.json` in its
+    /// directory, or `NAME.gguf.unigram.json` beside its file. None for a model in memory.
+    #[must_use]
+    pub fn unigram_file(&self) -> Option<PathBuf> {
+        match self {
+            Self::Gguf(path) => Some(unigram_beside(path)),
+            Self::HubDir(path) => Some(path.join("unigram.json")),
+            Self::GgufBytes(_) => None,
+        }
     }
+
+    /// [`ModelSource::unigram_file`] if it is there.
+    pub(crate) fn unigram_path(&self) -> Option<PathBuf> {
+        self.unigram_file().filter(|path| path.exists())
+    }
+}
+
+/// The counts' file of a GGUF file.
+pub(crate) fn unigram_beside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".unigram.json");
+    name.into()
 }
 
 /// How much of earlier prompts' work is used again for a prompt that begins the same.
@@ -79,6 +91,7 @@ pub struct EngineOptions {
     pub(crate) prefill_chunk: usize,
     pub(crate) prefix_reuse: PrefixReuse,
     pub(crate) reference: Option<Reference>,
+    pub(crate) teacher: Option<ModelSource>,
     pub(crate) name: Option<String>,
     pub(crate) cache_bytes: Option<usize>,
     pub(crate) sequences: usize,
@@ -97,6 +110,7 @@ impl Default for EngineOptions {
             prefill_chunk: 128,
             prefix_reuse: PrefixReuse::Exact,
             reference: None,
+            teacher: None,
             name: None,
             cache_bytes: None,
             sequences: 16,
@@ -149,6 +163,14 @@ impl EngineOptions {
     pub fn with_reference(mut self, reference: Reference) -> Self {
         self.reference = Some(reference);
         self
+    }
+
+    /// Measures surprise against that of another model with the same vocabulary, which reads along on the same device:
+    /// [`Reference::Teacher`]. Its context window bounds the engine's.
+    #[must_use]
+    pub fn with_teacher(mut self, teacher: ModelSource) -> Self {
+        self.teacher = Some(teacher);
+        self.with_reference(Reference::Teacher)
     }
 
     /// The name that the model answers to; the default comes from the file.

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use crate::checkpoint::{Checkpoint, Embedding, Part, RotaryPairs, Stored, same_shape};
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
-use crate::gguf::TensorType;
+use crate::gguf::{TensorType, dequantize};
 
 const MAX_HEADER_BYTES: u64 = 64 << 20;
 const MAX_SHARDS: usize = 1024;
@@ -26,6 +26,7 @@ const INDEX: &str = "model.safetensors.index.json";
 #[derive(Debug)]
 pub(crate) struct HubCheckpoint {
     config: ModelConfig,
+    divisors: Option<Vec<f32>>,
     tensors: BTreeMap<String, Entry>,
 }
 
@@ -50,6 +51,7 @@ struct WireIndex {
 
 impl HubCheckpoint {
     pub(crate) fn open(dir: &Path) -> Result<Self> {
+        crate::convert::check_sizes(dir)?;
         let path = dir.join("config.json");
         let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
         let config = ModelConfig::from_json(&text)?;
@@ -57,7 +59,23 @@ impl HubCheckpoint {
         for shard in shards(dir)? {
             tensors.extend(read_shard(&shard)?);
         }
-        Ok(Self { config, tensors })
+        let mut checkpoint = Self {
+            divisors: config.rotary_divisors(&text)?,
+            config,
+            tensors,
+        };
+        checkpoint.read_divisors()?;
+        Ok(checkpoint)
+    }
+
+    /// Directories of ours have the divisors as a tensor.
+    fn read_divisors(&mut self) -> Result<()> {
+        const NAME: &str = "rope_freqs.weight";
+        if self.tensors.contains_key(NAME) {
+            let entry = self.entry(NAME, &[self.config.head_dim / 2])?;
+            self.divisors = Some(dequantize(entry.kind, &entry.bytes)?);
+        }
+        Ok(())
     }
 
     fn entry(&self, name: &str, shape: &[usize]) -> Result<&Entry> {
@@ -95,6 +113,10 @@ impl Checkpoint for HubCheckpoint {
 
     fn rotary_pairs(&self) -> RotaryPairs {
         RotaryPairs::Halves
+    }
+
+    fn rotary_divisors(&self) -> Result<Option<Vec<f32>>> {
+        Ok(self.divisors.clone())
     }
 }
 

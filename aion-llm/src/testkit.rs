@@ -154,6 +154,24 @@ impl TinyModel {
             feed_forward,
             head,
         };
+        Self::with_config(seed, config)
+    }
+
+    /// Every width is a multiple of 32, so that every matrix can be quantised.
+    #[must_use]
+    pub fn in_blocks(seed: u64) -> Self {
+        let config = ModelConfig {
+            n_embd: 64,
+            n_head: 8,
+            n_ff: 96,
+            ..Self::random(seed).config
+        };
+        Self::with_config(seed, config)
+    }
+
+    /// With a shape of the caller's, whose vocabulary must be that of the other models.
+    #[must_use]
+    pub fn with_config(seed: u64, config: ModelConfig) -> Self {
         Self {
             weights: random_weights(&config, &mut SplitMix(seed)),
             config,
@@ -184,7 +202,7 @@ impl TinyModel {
     #[must_use]
     pub fn gguf(&self) -> GgufWriter {
         let mut writer = self.gguf_metadata();
-        let parts = parts(&self.config);
+        let parts = Part::all(&self.config);
         let names = parts
             .iter()
             .map(|(part, _)| (part.gguf_name(), part.hub_name(), *part));
@@ -273,20 +291,7 @@ impl TinyModel {
     /// `config.json` of the same model.
     #[must_use]
     pub fn hub_config(&self) -> String {
-        let c = &self.config;
-        let act = if c.feed_forward == FeedForward::SwiGlu {
-            "silu"
-        } else {
-            "relu2"
-        };
-        serde_json::json!({
-            "model_type": "llama", "hidden_size": c.n_embd, "num_hidden_layers": c.n_layer,
-            "num_attention_heads": c.n_head, "num_key_value_heads": c.n_head_kv, "head_dim": c.head_dim,
-            "intermediate_size": c.n_ff, "vocab_size": c.vocab_size, "max_position_embeddings": c.context_length,
-            "rms_norm_eps": c.norm_eps, "rope_theta": c.rope_base, "hidden_act": act,
-            "tie_word_embeddings": c.head == Head::Tied,
-        })
-        .to_string()
+        self.config.to_hub_json().to_string()
     }
 
     /// `tokenizer.json` of the same model.
@@ -303,32 +308,6 @@ fn f32_bytes(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }
 
-/// The parts of a model without the embedding, with their shapes.
-fn parts(c: &ModelConfig) -> Vec<(Part, Vec<usize>)> {
-    let (d, ff, q, kv) = (c.n_embd, c.n_ff, c.q_width(), c.kv_width());
-    let mut parts = vec![(Part::OutputNorm, vec![d])];
-    if c.head == Head::Untied {
-        parts.push((Part::Output, vec![c.vocab_size, d]));
-    }
-    for i in 0..c.n_layer {
-        parts.extend([
-            (Part::AttnNorm(i), vec![d]),
-            (Part::Query(i), vec![q, d]),
-            (Part::Key(i), vec![kv, d]),
-        ]);
-        parts.extend([
-            (Part::Value(i), vec![kv, d]),
-            (Part::AttnOutput(i), vec![d, q]),
-            (Part::FfnNorm(i), vec![d]),
-        ]);
-        if c.feed_forward == FeedForward::SwiGlu {
-            parts.push((Part::Gate(i), vec![ff, d]));
-        }
-        parts.extend([(Part::Up(i), vec![ff, d]), (Part::Down(i), vec![d, ff])]);
-    }
-    parts
-}
-
 fn random_weights(config: &ModelConfig, random: &mut SplitMix) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
     let mut tensor = |shape: Vec<usize>, spread: f64, centre: f64| {
         let n = shape.iter().product();
@@ -338,7 +317,7 @@ fn random_weights(config: &ModelConfig, random: &mut SplitMix) -> BTreeMap<Strin
         (shape, values)
     };
     let mut weights = BTreeMap::new();
-    for (part, shape) in parts(config) {
+    for (part, shape) in Part::all(config) {
         // Norms lie around one; a matrix keeps the size of its input.
         let (spread, centre) = match shape.last().copied() {
             Some(width) if shape.len() == 2 => ((3.0 / width as f64).sqrt(), 0.0),

@@ -7,6 +7,7 @@ use serde_json::{Value as Json, json};
 
 use crate::error::{Error, Result};
 use crate::gguf::{Gguf, Value};
+use crate::options::ModelSource;
 
 /// The longest text that is tokenised in one call, in bytes.
 pub const MAX_TEXT_BYTES: usize = 8 << 20;
@@ -73,6 +74,18 @@ impl Tokenizer {
             .and_then(Value::as_bool)
             .unwrap_or(false);
         Self::from_document(&document)?.with_ids(id("bos"), [id("eos"), id("eot")], adds_bos)
+    }
+
+    /// The tokenizer of a model, without its weights.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::from_gguf`] and [`Tokenizer::from_dir`].
+    pub fn of(source: &ModelSource) -> Result<Self> {
+        match source {
+            ModelSource::Gguf(path) => Self::from_gguf(&Gguf::open(path)?),
+            ModelSource::GgufBytes(bytes) => Self::from_gguf(&Gguf::from_bytes(bytes.clone())?),
+            ModelSource::HubDir(dir) => Self::from_dir(dir),
+        }
     }
 
     /// Reads `tokenizer.json`, and beside it `tokenizer_config.json` and `generation_config.json` when they are there.
@@ -261,6 +274,14 @@ impl Tokenizer {
         self.stop.iter().copied()
     }
 
+    pub(crate) fn bos(&self) -> Option<u32> {
+        self.bos
+    }
+
+    pub(crate) fn eos(&self) -> Option<u32> {
+        self.eos
+    }
+
     pub(crate) fn special_texts(&self) -> &[String] {
         &self.special_texts
     }
@@ -432,6 +453,39 @@ fn pre_tokenizer(name: &str) -> Result<(Json, bool)> {
             "pre-tokenizer `{other}`; known are smollm, gpt-2, llama-bpe, qwen2"
         ))),
     }
+}
+
+/// The names that [`pre_tokenizer`] knows, one for each way.
+const PRE_TOKENIZERS: [&str; 4] = ["smollm", "gpt-2", "llama-bpe", "qwen2"];
+
+/// The name in `tokenizer.ggml.pre` of how a `tokenizer.json` cuts text.
+pub(crate) fn pre_tokenizer_name(document: &Json) -> Result<&'static str> {
+    let wanted = plain_steps(&document["pre_tokenizer"]);
+    let same = |name: &&str| pre_tokenizer(name).is_ok_and(|(steps, _)| plain_steps(&steps) == wanted);
+    PRE_TOKENIZERS.into_iter().find(same).ok_or_else(|| {
+        let shown: String = document["pre_tokenizer"].to_string().chars().take(200).collect();
+        Error::Unsupported(format!(
+            "the pre-tokenizer {shown} has no name in GGUF that is known here"
+        ))
+    })
+}
+
+/// The steps of a pre-tokenizer without what does not change its pieces.
+fn plain_steps(steps: &Json) -> Vec<Json> {
+    let list = match steps["pretokenizers"].as_array() {
+        Some(list) => list.clone(),
+        None => vec![steps.clone()],
+    };
+    let plain = |mut step: Json| {
+        if let Some(fields) = step.as_object_mut() {
+            fields.remove("trim_offsets");
+            if fields.get("type").is_some_and(|kind| kind == "ByteLevel") {
+                fields.entry("use_regex").or_insert(Json::Bool(true));
+            }
+        }
+        step
+    };
+    list.into_iter().map(plain).collect()
 }
 
 fn read_json(path: &Path) -> Json {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::ops::Range;
 
 use super::GgufLimits;
 use super::block::TensorType;
@@ -111,12 +112,23 @@ pub struct TensorInfo {
     pub size_bytes: u64,
 }
 
-pub(super) type Header = (BTreeMap<String, Value>, BTreeMap<String, TensorInfo>);
+/// What stands before the tensors' bytes.
+pub(super) struct Header {
+    pub(super) metadata: BTreeMap<String, Value>,
+    /// Where each pair (key, type, value) lies in the file.
+    pub(super) pairs: BTreeMap<String, Range<u64>>,
+    pub(super) tensors: BTreeMap<String, TensorInfo>,
+}
 
 pub(super) fn parse(reader: impl Read, len: u64, limits: GgufLimits) -> Result<Header> {
     let mut r = Counted::new(reader, len);
     let (n_tensors, n_metadata) = preamble(&mut r, limits)?;
-    let metadata = (0..n_metadata).try_fold(BTreeMap::new(), |map, _| pair(&mut r, limits, map))?;
+    let (mut metadata, mut pairs) = (BTreeMap::new(), BTreeMap::new());
+    for _ in 0..n_metadata {
+        let start = r.offset;
+        let key = pair(&mut r, limits, &mut metadata)?;
+        pairs.insert(key, start..r.offset);
+    }
     let alignment = alignment(&r, &metadata)?;
     let rows = (0..n_tensors)
         .map(|_| row(&mut r, limits))
@@ -126,7 +138,11 @@ pub(super) fn parse(reader: impl Read, len: u64, limits: GgufLimits) -> Result<H
         .into_iter()
         .try_fold(BTreeMap::new(), |map, row| place(row, start, alignment, len, map))?;
     apart(&tensors)?;
-    Ok((metadata, tensors))
+    Ok(Header {
+        metadata,
+        pairs,
+        tensors,
+    })
 }
 
 /// Tensors share no byte: a small file cannot stand for a large model.
@@ -187,11 +203,12 @@ fn count<R: Read>(r: &mut Counted<R>, max: u64, what: &str) -> Result<u64> {
     }
 }
 
+/// Reads one pair into the map and gives its key.
 fn pair<R: Read>(
     r: &mut Counted<R>,
     limits: GgufLimits,
-    mut map: BTreeMap<String, Value>,
-) -> Result<BTreeMap<String, Value>> {
+    map: &mut BTreeMap<String, Value>,
+) -> Result<String> {
     let at = r.offset;
     let key = r.string(limits.max_string_bytes)?;
     let kind = r.u32()?;
@@ -202,7 +219,7 @@ fn pair<R: Read>(
             reason: format!("key `{key}` is there twice"),
         });
     }
-    Ok(map)
+    Ok(key)
 }
 
 fn value<R: Read>(r: &mut Counted<R>, kind: u32, limits: GgufLimits) -> Result<Value> {

@@ -8,12 +8,16 @@
 //! The GGUF specification (ggml project, versions 2 and 3).
 
 mod block;
+mod encode;
 mod header;
 mod read;
+mod write;
 
 pub(crate) use block::dequantize_into;
 pub use block::{TensorType, dequantize};
+pub(crate) use encode::encode;
 pub use header::{Array, TensorInfo, Value};
+pub(crate) use write::{Draft, Planned};
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -50,6 +54,7 @@ impl Default for GgufLimits {
 #[derive(Debug)]
 pub struct Gguf {
     metadata: BTreeMap<String, Value>,
+    pairs: BTreeMap<String, std::ops::Range<u64>>,
     tensors: BTreeMap<String, TensorInfo>,
     bytes: Bytes,
 }
@@ -80,10 +85,11 @@ impl Gguf {
     }
 
     fn read(bytes: Bytes) -> Result<Self> {
-        let (metadata, tensors) = header::parse(&bytes[..], bytes.len() as u64, GgufLimits::default())?;
+        let header = header::parse(&bytes[..], bytes.len() as u64, GgufLimits::default())?;
         Ok(Self {
-            metadata,
-            tensors,
+            metadata: header.metadata,
+            pairs: header.pairs,
+            tensors: header.tensors,
             bytes,
         })
     }
@@ -129,6 +135,14 @@ impl Gguf {
     /// [`Gguf::tensor_bytes`] that keep the mapping alive.
     pub(crate) fn tensor_slice(&self, name: &str) -> Result<Bytes> {
         self.place(name).map(|place| self.bytes.slice(place))
+    }
+
+    /// Every pair as it is encoded in the file, by its key.
+    pub(crate) fn encoded_pairs(&self) -> impl Iterator<Item = (&str, Bytes)> {
+        let slice = |range: &std::ops::Range<u64>| self.bytes.slice(range.start as usize..range.end as usize);
+        self.pairs
+            .iter()
+            .map(move |(key, range)| (key.as_str(), slice(range)))
     }
 
     /// Where a tensor lies; the header was refused if that is not inside the file.

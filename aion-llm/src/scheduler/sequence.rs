@@ -265,7 +265,7 @@ impl Sequence {
         let total = self.tokens.len();
         match &mut self.work {
             Work::Read(_) => Ok(None),
-            Work::Write(member) => match member.generation.take(values, &member.outlet)? {
+            Work::Write(member) => match member.generation.take(&self.tokens, values, &member.outlet)? {
                 Next::End(finish) => Ok(Some(finish)),
                 Next::Token(token) => {
                     self.tokens.push(token);
@@ -273,11 +273,11 @@ impl Sequence {
                 }
             },
             Work::Score(scoring) => {
-                let follow = &self.tokens[(start + 1).min(total)..];
-                for (row, token) in values.chunks_exact(width).zip(follow) {
+                for (row, at) in values.chunks_exact(width).zip(start + 1..total) {
+                    let (context, token) = (&self.tokens[..at], self.tokens[at]);
                     scoring
                         .scores
-                        .push(token_score(parts, row, *token, scoring.top_logprobs)?);
+                        .push(token_score(parts, row, token, context, scoring.top_logprobs)?);
                 }
                 Ok(self.whole())
             }
@@ -322,13 +322,19 @@ fn unit(sum: &[f64]) -> Vec<f32> {
         .collect()
 }
 
-fn token_score(parts: &Parts, logits: &[f32], token: u32, top_logprobs: usize) -> Result<TokenScore> {
+fn token_score(
+    parts: &Parts,
+    logits: &[f32],
+    token: u32,
+    context: &[u32],
+    top_logprobs: usize,
+) -> Result<TokenScore> {
     let prediction = Prediction::new(logits)?;
     Ok(TokenScore {
         token,
         surprise_nats: prediction.surprise_nats(token),
         entropy_nats: prediction.entropy_nats(),
-        persistence: parts.reference.persistence(&prediction, token)?,
+        persistence: parts.reference.persistence(&prediction, token, context)?,
         top: prediction.top(top_logprobs),
     })
 }

@@ -1,9 +1,15 @@
 //! One binary for all integration tests: tiny models for every path, and SmolLM2 for what only real weights can show.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod convert;
 mod damage;
+mod devices;
+mod fuzz;
 mod generate;
+mod golden;
 mod import;
+mod persistence;
+mod plain;
 mod real;
 mod share;
 

@@ -4,12 +4,13 @@
 //! these tests; `AION_SKIP_MODEL_TESTS=1` skips them, in words.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use aion_llm::{
     ChatMessage, EndOfText, Engine, EngineOptions, FinishReason, GenerateRequest, ModelSource, OutputFormat,
-    Prompt, Specials, TokenScore,
+    Overwrite, Prompt, Quantization, Specials, TokenScore, bits_per_byte, quantize,
 };
 use aion_types::PersistenceSummary;
 use serde::Deserialize;
@@ -212,4 +213,37 @@ fn broken_text_has_less_persistence() {
     let (clean, broken) = (summary(&words), summary(&broken));
     assert!(clean.r_harm > 1.1 * broken.r_harm, "{clean:?} {broken:?}");
     assert!(clean.r_mean > broken.r_mean && clean.frac_below_1 < broken.frac_below_1);
+}
+
+/// Real weights as floats and quantised again: eight bits lose next to nothing, four bits little.
+#[test]
+fn quantised_again_the_model_loses_little() {
+    let Some(path) = model_path() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let floats = dir.path().join("floats");
+    aion_llm::save_checkpoint(&ModelSource::Gguf(path), &floats, Overwrite::Refuse).unwrap();
+    let text = &TEXT[..TEXT.char_indices().nth(1_500).unwrap().0];
+    let cost = |source: ModelSource| {
+        let options = EngineOptions::default().with_context_length(512);
+        bits_per_byte(&Engine::load(&source, options).unwrap(), text).unwrap()
+    };
+    let before = cost(ModelSource::Gguf(model_path().unwrap()));
+    for (kind, most) in [(Quantization::Q8_0, 0.01), (Quantization::Q4_0, 0.12)] {
+        let to = dir.path().join(format!("{kind}.gguf"));
+        let mut go_on = |_| ControlFlow::Continue(());
+        let report = quantize(
+            &ModelSource::HubDir(floats.clone()),
+            &to,
+            kind,
+            Overwrite::Refuse,
+            &mut go_on,
+        )
+        .unwrap();
+        let loss = cost(ModelSource::Gguf(to)) - before;
+        eprintln!(
+            "{kind}: {loss:+.5} bits per byte over {before:.4}, relative error {:.4}",
+            report.relative_error
+        );
+        assert!(loss.abs() < most, "{kind}: {loss} over {before}");
+    }
 }
