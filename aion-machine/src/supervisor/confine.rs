@@ -146,13 +146,13 @@ fn limit(plan: &Plan, shell: &Shell, report: &mut Enforcement) {
 
 /// The bounding set: no program started later can get a capability from a file.
 fn drop_capabilities(gaps: &mut Vec<String>) -> bool {
-    let failed =
-        CapabilitySet::all().iter().find_map(
-            |capability| match rustix::thread::capability_is_in_bounding_set(capability) {
-                Ok(true) => rustix::thread::remove_capability_from_bounding_set(capability).err(),
-                _ => None,
-            },
-        );
+    let failed = CapabilitySet::all().iter().find_map(|capability| {
+        let removed = rustix::thread::remove_capability_from_bounding_set(capability);
+        // This kernel does not know it, or it was not there.
+        removed.err().filter(|_| {
+            rustix::thread::capability_is_in_bounding_set(capability).is_ok_and(|is_there| is_there)
+        })
+    });
     if let Some(e) = failed
         && rustix::process::getuid().is_root()
     {

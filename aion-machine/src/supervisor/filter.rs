@@ -220,14 +220,31 @@ const OLD_METADATA: [libc::c_long; 3] = [libc::SYS_chmod, libc::SYS_chown, libc:
 #[cfg(not(target_arch = "x86_64"))]
 const OLD_METADATA: [libc::c_long; 0] = [];
 
-/// The whole filter.
+/// What is done about one call.
+type Rule = (u32, Vec<sock_filter>);
+/// How many calls are compared one after the other.
+const LEAF: usize = 6;
+
+/// The whole filter. The kernel tries it for each call when it is installed, so the calls are searched for, not gone
+/// through.
 pub(super) fn program(sight: Sight) -> Vec<sock_filter> {
     let mut out = vec![load(ARCH), jump_eq(NATIVE_ARCH, 1, 0), answer_kill(), load(NR)];
     if cfg!(target_arch = "x86_64") {
         out.extend([jump_ge(X32_BIT, 0, 1), answer(libc::ENOSYS)]);
     }
+    let mut rules = rules(sight);
+    // Of several rules for a call the first holds: the sort keeps their order.
+    rules.sort_by_key(|(call, _)| *call);
+    rules.dedup_by_key(|(call, _)| *call);
+    out.extend(search(&rules));
+    out
+}
+
+fn rules(sight: Sight) -> Vec<Rule> {
+    let mut rules: Vec<Rule> = Vec::new();
+    let mut on_call = |call: libc::c_long, body: Vec<sock_filter>| rules.push((call as u32, body));
     for missing in [libc::SYS_clone3, libc::SYS_openat2] {
-        out.extend([jump_eq(missing as u32, 0, 1), answer(libc::ENOSYS)]);
+        on_call(missing, vec![answer(libc::ENOSYS)]);
     }
     let mut refused = [&REFUSED[..], &REFUSED_HERE].concat();
     if sight.has_files() {
@@ -236,26 +253,24 @@ pub(super) fn program(sight: Sight) -> Vec<sock_filter> {
     if sight.has_network() {
         refused.extend(HOST_OBJECTS);
         for (call, whom) in ON_OTHERS {
-            let body = [load_arg(whom), jump_eq(0, 1, 0), answer(libc::EPERM)];
-            on_call(&mut out, call, &body);
+            on_call(call, vec![load_arg(whom), jump_eq(0, 1, 0), answer(libc::EPERM)]);
         }
     }
     for call in refused {
-        out.extend([jump_eq(call as u32, 0, 1), answer(libc::EPERM)]);
+        on_call(call, vec![answer(libc::EPERM)]);
     }
     // Space that is reserved is not counted as written. Who cannot reserve it writes zeros.
-    out.extend([
-        jump_eq(libc::SYS_fallocate as u32, 0, 1),
-        answer(libc::EOPNOTSUPP),
-    ]);
+    on_call(libc::SYS_fallocate, vec![answer(libc::EOPNOTSUPP)]);
     for (call, argument) in MODES {
         let bits = if NODES.contains(&call) {
             SETID_BITS | DEVICE_BIT
         } else {
             SETID_BITS
         };
-        let body = [load_arg(argument), jump_set(bits, 0, 1), answer(libc::EPERM)];
-        on_call(&mut out, call, &body);
+        on_call(
+            call,
+            vec![load_arg(argument), jump_set(bits, 0, 1), answer(libc::EPERM)],
+        );
     }
     for (call, flags, mode) in OPENS {
         let body = [
@@ -265,14 +280,14 @@ pub(super) fn program(sight: Sight) -> Vec<sock_filter> {
             jump_set(SETID_BITS, 0, 1),
             answer(libc::EPERM),
         ];
-        on_call(&mut out, call, &body);
+        on_call(call, body.to_vec());
     }
     let clone = [
         load_arg(0),
         jump_set(NEW_NAMESPACES as u32, 0, 1),
         answer(libc::EPERM),
     ];
-    on_call(&mut out, libc::SYS_clone, &clone);
+    on_call(libc::SYS_clone, clone.to_vec());
     let [sti, linux] = TERMINAL_IOCTLS;
     let ioctl = [
         load_arg(1),
@@ -280,10 +295,35 @@ pub(super) fn program(sight: Sight) -> Vec<sock_filter> {
         jump_eq(linux, 0, 1),
         answer(libc::EPERM),
     ];
-    on_call(&mut out, libc::SYS_ioctl, &ioctl);
-    on_call(&mut out, libc::SYS_personality, &personality_body());
-    on_call(&mut out, libc::SYS_socketpair, &socketpair_body(sight));
-    on_call(&mut out, libc::SYS_socket, &socket_body(sight));
+    on_call(libc::SYS_ioctl, ioctl.to_vec());
+    on_call(libc::SYS_personality, personality_body());
+    on_call(libc::SYS_socketpair, socketpair_body(sight));
+    on_call(libc::SYS_socket, socket_body(sight));
+    rules
+}
+
+/// Finds the rule of a call by halves; a call without one is allowed.
+fn search(rules: &[Rule]) -> Vec<sock_filter> {
+    if rules.len() <= LEAF {
+        return compare(rules);
+    }
+    let (low, high) = rules.split_at(rules.len() / 2);
+    let first_half = search(low);
+    let mut out = vec![jump_ge(high[0].0, 0, 1), jump(first_half.len())];
+    out.extend(first_half);
+    out.extend(search(high));
+    out
+}
+
+/// Compares a call with each of a few.
+fn compare(rules: &[Rule]) -> Vec<sock_filter> {
+    let mut out = Vec::new();
+    for (call, body) in rules {
+        // A body that falls through allows the call.
+        out.push(jump_eq(*call, 0, body.len() as u8 + 1));
+        out.extend_from_slice(body);
+        out.push(allow());
+    }
     out.push(allow());
     out
 }
@@ -332,13 +372,6 @@ fn personality_body() -> Vec<sock_filter> {
     ]
 }
 
-/// A body for one call. If it falls through, the call is allowed: each call has one body at most.
-fn on_call(out: &mut Vec<sock_filter>, call: libc::c_long, body: &[sock_filter]) {
-    out.push(jump_eq(call as u32, 0, body.len() as u8 + 1));
-    out.extend_from_slice(body);
-    out.push(allow());
-}
-
 fn op(code: u32, jt: u8, jf: u8, k: u32) -> sock_filter {
     sock_filter {
         code: code as u16,
@@ -355,6 +388,10 @@ fn load(offset: u32) -> sock_filter {
 /// The lower half of an argument: the kernel ignores the upper one of an `int`.
 fn load_arg(index: u32) -> sock_filter {
     load(16 + 8 * index + if cfg!(target_endian = "big") { 4 } else { 0 })
+}
+
+fn jump(over: usize) -> sock_filter {
+    op(libc::BPF_JMP | libc::BPF_JA, 0, 0, over as u32)
 }
 
 fn jump_eq(k: u32, jt: u8, jf: u8) -> sock_filter {
@@ -413,6 +450,7 @@ mod tests {
                     let at = k as usize;
                     a = u32::from_ne_bytes(data[at..at + 4].try_into().unwrap());
                 }
+                c if c == libc::BPF_JMP | libc::BPF_JA => at += k as usize,
                 c if c == libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K => at += jump(a == k),
                 c if c == libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K => at += jump(a >= k),
                 c if c == libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K => at += jump(a & k != 0),
@@ -458,6 +496,22 @@ mod tests {
             assert_eq!(say(libc::SYS_clone3, &[0, 0]), errno(libc::ENOSYS));
             assert_eq!(say(libc::SYS_fallocate, &[1, 0, 0, 9]), errno(libc::EOPNOTSUPP));
             assert_eq!(say(libc::SYS_read, &[0, 0, 0]), ALLOW);
+        }
+    }
+
+    /// The search finds every rule and nothing else, and of several for one call the first.
+    #[test]
+    fn each_call_has_the_answer_of_its_first_rule() {
+        for sight in ALL {
+            let (program, rules) = (program(sight), rules(sight));
+            for call in 0..600 {
+                let rule = rules.iter().find(|(known, _)| i64::from(*known) == call);
+                let expected = rule.map_or(vec![allow()], |(_, body)| [&body[..], &[allow()]].concat());
+                for args in [[0; 6], [1; 6], [u64::MAX; 6], [0o4000; 6], [0o100; 6]] {
+                    let alone = verdict(&expected, call as libc::c_long, &args);
+                    assert_eq!(verdict(&program, call as libc::c_long, &args), alone, "{call}");
+                }
+            }
         }
     }
 

@@ -363,16 +363,26 @@ fn first_process(context: &mut Context, go: OwnedFd, status: OwnedFd, written: &
         context.failed("confining the first process", &e);
         return 1;
     }
-    match sys::fork() {
+    match start_program(context, &shell) {
         Err(e) => {
             context.failed("fork", &e);
             1
         }
-        Ok(Fork::Child) => sys::exit_now(target::become_program(context, &shell)),
-        Ok(Fork::Parent(program)) => {
+        Ok(program) => {
             let words = reaper::wait_reaping(program, written).to_words();
             i32::from(File::from(status).write_all(words.as_bytes()).is_err())
         }
+    }
+}
+
+/// A trial goes on in a process of its own; a program needs one only until it is executed.
+fn start_program(context: &Context, shell: &Shell) -> io::Result<Pid> {
+    if context.plan.trial.is_none() {
+        return sys::borrow_memory(&mut || target::become_program(context, shell));
+    }
+    match sys::fork()? {
+        Fork::Child => sys::exit_now(target::become_program(context, shell)),
+        Fork::Parent(process) => Ok(process),
     }
 }
 

@@ -31,6 +31,47 @@ pub(super) fn fork() -> io::Result<Fork> {
     }
 }
 
+/// How much stack a child has that borrows our memory.
+const STACK_BYTES: usize = 256 << 10;
+
+/// Starts a child that works in our memory, while this process stands still until the child becomes another program or
+/// ends. Nothing is copied for it, as nothing is by `posix_spawn`. What the child returns is its exit code.
+///
+/// The child has descriptors, limits, a directory and signal handlers of its own. What it does to memory stays: `work`
+/// must leave it so that this process can go on.
+pub(super) fn borrow_memory(work: &mut dyn FnMut() -> i32) -> io::Result<Pid> {
+    extern "C" fn child(work: *mut libc::c_void) -> libc::c_int {
+        // SAFETY: it is the pointer of the call below, whose stack frame stands still meanwhile.
+        let work = unsafe { &mut *work.cast::<&mut dyn FnMut() -> i32>() };
+        work()
+    }
+    let mut work = work;
+    // SAFETY: a new mapping, which nothing else refers to.
+    let stack = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            STACK_BYTES,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK,
+            -1,
+            0,
+        )
+    };
+    if stack == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    // SAFETY: single-threaded; the stack is as large as said, aligned to a page, and used by the child alone; with
+    // VFORK this call returns only when the child has let go of stack and closure.
+    let pid = unsafe {
+        let top = stack.cast::<u8>().add(STACK_BYTES).cast();
+        let pid = libc::clone(child, top, flags, (&raw mut work).cast());
+        libc::munmap(stack, STACK_BYTES);
+        pid
+    };
+    known_pid(pid)
+}
+
 /// Ends this process without running anything that the parent registered.
 pub(super) fn exit_now(code: i32) -> ! {
     // SAFETY: takes no pointers and does not return.
