@@ -10,10 +10,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::error::{Error, Result};
+use crate::tools::ToolFormat;
 
 /// Steps a template may take: a template is part of a downloaded file and may loop.
 const FUEL: u64 = 5_000_000;
 const MAX_TEMPLATE_BYTES: usize = 256 << 10;
+/// Calls of macros, includes and loops inside one another.
+const MAX_RECURSION: usize = 64;
+/// The longest prompt that a template may write.
+const MAX_PROMPT_BYTES: usize = 64 << 20;
 
 /// The template of models that have none but know its marks.
 const CHAT_ML: &str = "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n\
@@ -55,6 +60,17 @@ pub struct ChatTemplate {
     environment: Environment<'static>,
     bos: String,
     eos: String,
+    tools: ToolsShown,
+    tool_format: ToolFormat,
+}
+
+/// Whether a template knows of tools.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ToolsShown {
+    /// It shows the list, and calls of earlier turns.
+    ByTemplate,
+    /// It does not: the list goes into the system message, and calls into the text of their turn.
+    ByUs,
 }
 
 impl ChatTemplate {
@@ -84,6 +100,7 @@ impl ChatTemplate {
             .build();
         environment.set_syntax(syntax.map_err(|error| template_error(&error))?);
         environment.set_fuel(Some(FUEL));
+        environment.set_recursion_limit(MAX_RECURSION);
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_function(
             "raise_exception",
@@ -102,6 +119,12 @@ impl ChatTemplate {
             environment,
             bos: bos.to_owned(),
             eos: eos.to_owned(),
+            tools: if source.contains("tools") {
+                ToolsShown::ByTemplate
+            } else {
+                ToolsShown::ByUs
+            },
+            tool_format: ToolFormat::of_template(source),
         })
     }
 
@@ -113,11 +136,62 @@ impl ChatTemplate {
         Self::new(CHAT_ML, "<|im_start|>", "<|im_end|>", clock)
     }
 
-    /// The prompt of a conversation, up to where the assistant's reply begins. `tools` is the OpenAI list of tools.
+    /// How the model writes calls of functions.
+    #[must_use]
+    pub fn tool_format(&self) -> ToolFormat {
+        self.tool_format
+    }
+
+    /// The prompt of a conversation, up to where the assistant's reply begins. `tools` is the OpenAI list of tools; a
+    /// template that knows nothing of tools gets them in the system message.
     ///
     /// # Errors
-    /// [`Error::Template`] when the template refuses the messages.
+    /// [`Error::Template`] when the template refuses the messages, takes too many steps, calls itself too often or
+    /// writes too much.
+    ///
+    /// ```
+    /// use aion_llm::{ChatMessage, ChatTemplate};
+    /// use std::sync::Arc;
+    /// let template = ChatTemplate::chat_ml(Arc::new(aion_types::SystemClock))?;
+    /// let tools = serde_json::json!([{"type": "function", "function": {"name": "now"}}]);
+    /// let prompt = template.render(&[ChatMessage::new("user", "What time is it?")], Some(&tools))?;
+    /// assert!(prompt.starts_with("<|im_start|>system\nYou may call these functions:\n{\"name\":\"now\"}"));
+    /// # Ok::<(), aion_llm::Error>(())
+    /// ```
     pub fn render(&self, messages: &[ChatMessage], tools: Option<&Json>) -> Result<String> {
+        if self.tools == ToolsShown::ByUs {
+            return self.render_plain(&self.spelled_out(messages, tools), None);
+        }
+        self.render_plain(messages, tools)
+    }
+
+    /// The messages with tools, calls and their results as text.
+    fn spelled_out(&self, messages: &[ChatMessage], tools: Option<&Json>) -> Vec<ChatMessage> {
+        let mut messages: Vec<ChatMessage> = messages.iter().map(|message| self.as_text(message)).collect();
+        if let Some(tools) = tools {
+            let instructions = self.tool_format.instructions(tools);
+            match messages.first_mut().filter(|first| first.role == "system") {
+                Some(system) => system.content = format!("{}\n\n{instructions}", system.content),
+                None => messages.insert(0, ChatMessage::new("system", instructions)),
+            }
+        }
+        messages
+    }
+
+    fn as_text(&self, message: &ChatMessage) -> ChatMessage {
+        if message.role == "tool" {
+            let result = format!("<tool_response>\n{}\n</tool_response>", message.content);
+            return ChatMessage::new("user", result);
+        }
+        let Some(calls) = message.extra.get("tool_calls") else {
+            return message.clone();
+        };
+        let parts = [message.content.as_str(), &self.tool_format.written(calls)];
+        let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        ChatMessage::new(message.role.clone(), parts.join("\n"))
+    }
+
+    fn render_plain(&self, messages: &[ChatMessage], tools: Option<&Json>) -> Result<String> {
         let template = self
             .environment
             .get_template("chat")
@@ -129,7 +203,29 @@ impl ChatTemplate {
             bos_token => &self.bos,
             eos_token => &self.eos,
         };
-        template.render(context).map_err(|error| template_error(&error))
+        let mut prompt = Bounded(Vec::new());
+        template
+            .render_captured_to(context, &mut prompt)
+            .map_err(|error| template_error(&error))?;
+        String::from_utf8(prompt.0).map_err(|error| Error::Template(error.to_string()))
+    }
+}
+
+/// A writer that holds no more than the longest prompt.
+struct Bounded(Vec<u8>);
+
+impl std::io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.0.len() + bytes.len() > MAX_PROMPT_BYTES {
+            let reason = format!("it writes more than {MAX_PROMPT_BYTES} bytes");
+            return Err(std::io::Error::other(reason));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
@@ -387,6 +483,49 @@ mod tests {
         assert!(matches!(render("{% for %}"), Err(Error::Template(_))));
         let endless = "{% for a in range(9999) %}{% for b in range(9999) %}{{ a }}{% endfor %}{% endfor %}";
         assert!(matches!(render(endless), Err(Error::Template(_))));
+    }
+
+    #[test]
+    fn a_template_that_calls_itself_or_writes_for_ever_is_an_error() {
+        let recursive = "{% macro f(n) %}{{ f(n + 1) }}{% endmacro %}{{ f(0) }}";
+        assert!(matches!(render(recursive), Err(Error::Template(_))));
+        let looped = "{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}";
+        assert!(matches!(render(looped), Err(Error::Template(_))));
+        let included = "{% include 'chat' %}";
+        assert!(matches!(render(included), Err(Error::Template(_))));
+        let long = "{% for a in range(9999) %}{{ 'x' * 100000 }}{% endfor %}";
+        let error = render(long).unwrap_err();
+        assert!(matches!(error, Error::Template(_)), "{error}");
+        let deep = format!(
+            "{}1{}",
+            "{{ ".to_owned() + &"(".repeat(5000),
+            ")".repeat(5000) + " }}"
+        );
+        assert!(matches!(render(&deep), Err(Error::Template(_))));
+    }
+
+    /// A template without a word of tools gets the list, the calls and the results as text.
+    #[test]
+    fn tools_are_spelled_out_where_the_template_knows_none() {
+        let template = ChatTemplate::chat_ml(clock(0)).unwrap();
+        let mut call = ChatMessage::new("assistant", "");
+        let function = serde_json::json!([{"id": "1", "type": "function",
+            "function": {"name": "now", "arguments": "{\"zone\": 1}"}}]);
+        call.extra.insert("tool_calls".into(), function);
+        let messages = [
+            ChatMessage::new("system", "Be short."),
+            call,
+            ChatMessage::new("tool", "12:00"),
+        ];
+        let tools = serde_json::json!([{"type": "function", "function": {"name": "now"}}]);
+        let prompt = template.render(&messages, Some(&tools)).unwrap();
+        for part in [
+            "<|im_start|>system\nBe short.\n\nYou may call these functions:\n{\"name\":\"now\"}\n",
+            "<|im_start|>assistant\n<tool_call>\n{\"name\": \"now\", \"arguments\": {\"zone\": 1}}\n</tool_call><|im_end|>",
+            "<|im_start|>user\n<tool_response>\n12:00\n</tool_response><|im_end|>",
+        ] {
+            assert!(prompt.contains(part), "{part}\n---\n{prompt}");
+        }
     }
 
     #[test]

@@ -28,6 +28,7 @@ use crate::stats::EngineStats;
 use crate::teacher::Teacher;
 use crate::ticket::{Outlet, Progress, Ticket, channel};
 use crate::tokenizer::{Specials, Tokenizer};
+use crate::tools::ToolFormat;
 
 /// A model ready to run. Cloning is cheap, and clones share the weights and the memory for keys and values.
 ///
@@ -255,12 +256,13 @@ impl Engine {
             });
         }
         let tokens = self.prompt_tokens(&request.prompt)?;
+        self.check_bias(request)?;
         let room = self.room(tokens.len(), request.max_tokens, n)?;
         let (mut members, mut tickets) = (Vec::new(), Vec::new());
         for choice in 0..n as u64 {
             let constraint = self.constraint(&request.format)?;
             let parts = self.0.parts.clone();
-            let generation = Generation::new(request, tokens.len(), room, choice, constraint, parts)?;
+            let generation = Generation::new(request, &tokens, room, choice, constraint, parts)?;
             let (outlet, ticket) = channel();
             members.push(Member { generation, outlet });
             tickets.push(ticket);
@@ -367,19 +369,46 @@ impl Engine {
         self.start_embed(text)?.wait()
     }
 
+    /// [`Engine::embed`] of a text that is tokens already.
+    ///
+    /// # Errors
+    /// As [`Engine::embed`], and [`Error::Request`] for an id outside the vocabulary.
+    pub fn embed_tokens(&self, tokens: &[u32]) -> Result<Vec<f32>> {
+        self.start_embed_tokens(tokens)?.wait()
+    }
+
     /// [`Engine::embed`] that returns at once.
     ///
     /// # Errors
     /// As [`Engine::embed`]; [`Error::Busy`].
     pub fn start_embed(&self, text: &str) -> Result<Ticket<Vec<f32>>> {
-        let tokens = self.0.tokenizer.encode(text, Specials::AsText)?;
-        self.check_tokens(&tokens)?;
-        self.submit(tokens, |outlet| {
+        self.start_embed_tokens(&self.0.tokenizer.encode(text, Specials::AsText)?)
+    }
+
+    /// [`Engine::embed_tokens`] that returns at once.
+    ///
+    /// # Errors
+    /// As [`Engine::embed_tokens`]; [`Error::Busy`].
+    pub fn start_embed_tokens(&self, tokens: &[u32]) -> Result<Ticket<Vec<f32>>> {
+        self.check_tokens(tokens)?;
+        self.submit(tokens.to_vec(), |outlet| {
             Work::Embed(Summing {
                 outlet,
                 sum: Vec::new(),
             })
         })
+    }
+
+    /// How the model writes calls of functions; [`ToolSet::output_format`](crate::ToolSet::output_format) wants it.
+    #[must_use]
+    pub fn tool_format(&self) -> ToolFormat {
+        let template = self.0.template.as_ref();
+        template.map_or(
+            ToolFormat::Json {
+                arguments: "arguments",
+            },
+            ChatTemplate::tool_format,
+        )
     }
 
     /// The prompt of a conversation as text, for people to read.
@@ -440,19 +469,16 @@ impl Engine {
     }
 
     fn constraint(&self, format: &OutputFormat) -> Result<Option<Constraint>> {
-        let object = serde_json::json!({"type": "object"});
-        let schema = match format {
-            OutputFormat::Text => return Ok(None),
-            OutputFormat::JsonObject => &object,
-            OutputFormat::JsonSchema(schema) => schema,
-        };
+        if *format == OutputFormat::Text {
+            return Ok(None);
+        }
         let build = || GrammarFactory::new(&self.0.tokenizer, self.0.info.config.vocab_size);
         let factory = self
             .0
             .grammar
             .get_or_init(|| build().map_err(|error| error.to_string()));
         match factory {
-            Ok(factory) => factory.start(schema).map(Some),
+            Ok(factory) => factory.start(format),
             Err(reason) => Err(Error::Unsupported(format!("constrained output: {reason}"))),
         }
     }
@@ -468,6 +494,17 @@ impl Engine {
         match tokens.iter().find(|token| **token as usize >= vocab) {
             Some(token) => Err(Error::Request {
                 field: "prompt",
+                reason: format!("token {token} of {vocab}"),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn check_bias(&self, request: &GenerateRequest) -> Result<()> {
+        let vocab = self.0.info.config.vocab_size;
+        match request.logit_bias.keys().find(|token| **token as usize >= vocab) {
+            Some(token) => Err(Error::Request {
+                field: "logit_bias",
                 reason: format!("token {token} of {vocab}"),
             }),
             None => Ok(()),

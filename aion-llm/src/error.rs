@@ -63,8 +63,8 @@ pub enum Error {
     /// The chat template is wrong, or refused the messages.
     #[error("chat template: {0}")]
     Template(String),
-    /// The JSON schema or grammar is too large, malformed, or cannot be met.
-    #[error("output schema: {0}")]
+    /// The JSON schema, regular expression or grammar is too large, malformed, or cannot be met.
+    #[error("output format: {0}")]
     Schema(String),
     /// The device was asked for but is not there.
     #[error("device {device}: {reason}")]

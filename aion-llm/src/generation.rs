@@ -46,7 +46,7 @@ impl Generation {
     /// `room` is how many tokens fit after the prompt; `choice` is added to the seed.
     pub(crate) fn new(
         request: &GenerateRequest,
-        prompt_tokens: usize,
+        prompt: &[u32],
         room: usize,
         choice: u64,
         constraint: Option<Constraint>,
@@ -60,7 +60,7 @@ impl Generation {
         }
         let asked = parts.clock.now();
         Ok(Self {
-            prompt_tokens,
+            prompt_tokens: prompt.len(),
             cached_tokens: 0,
             max_tokens: request.max_tokens.map_or(room, |max| max.min(room)),
             top_logprobs: request.top_logprobs,
@@ -70,7 +70,9 @@ impl Generation {
                 request
                     .sampling
                     .with_seed(request.sampling.seed().wrapping_add(choice)),
-            ),
+            )
+            .with_bias(&request.logit_bias)
+            .with_prompt(prompt),
             stops: StopBuffer::new(&request.stop)?,
             meter: PersistenceMeter::new(parts.reference.kind()),
             text: String::new(),
@@ -160,7 +162,7 @@ impl Generation {
         };
         self.sampler
             .choose(logits, allowed)
-            .ok_or_else(|| Error::Schema("no token of the model can follow".into()))
+            .ok_or_else(|| stuck(logits, mask.as_ref()))
     }
 
     /// Notes a chosen token; also whether it completed a stop string.
@@ -197,4 +199,16 @@ pub(crate) enum Next {
     Token(u32),
     /// It has ended.
     End(FinishReason),
+}
+
+/// Why no token can follow.
+fn stuck(logits: &[f32], mask: Option<&SimpleVob>) -> Error {
+    match Prediction::new(logits) {
+        Err(error) => error,
+        Ok(_) if mask.is_some() => Error::Schema("no token of the model can follow".into()),
+        Ok(_) => Error::Request {
+            field: "logit_bias",
+            reason: "it leaves no token".into(),
+        },
+    }
 }

@@ -1,6 +1,6 @@
-//! Output that must match a JSON schema: which tokens may come next.
+//! Output that must match a JSON schema, a regular expression or a grammar: which tokens may come next.
 //!
-//! The schema becomes a grammar over bytes; each step it says which tokens keep the text inside the grammar
+//! All of them become a grammar over bytes; each step it says which tokens keep the text inside the grammar
 //! (llguidance). The model's raw probabilities, and so every persistence figure, are taken before this filter.
 
 use std::fmt;
@@ -12,15 +12,20 @@ use serde_json::{Value as Json, json};
 use toktrie::{SimpleVob, TokEnv, TokRxInfo, TokTrie, TokenId, TokenizerEnv};
 
 use crate::error::{Error, Result};
+use crate::request::OutputFormat;
+use crate::schema;
 use crate::tokenizer::{Specials, Tokenizer};
 
-/// The longest schema, in bytes of JSON.
+/// The longest schema (in bytes of JSON), regular expression or grammar.
 pub const MAX_SCHEMA_BYTES: usize = 256 << 10;
 
 /// The deepest schema.
 pub const MAX_SCHEMA_DEPTH: usize = 64;
 
-/// Compiles schemas for one tokenizer.
+/// The deepest brackets, and the most complements, of a regular expression or grammar: their readers are recursive.
+const MAX_NESTING: usize = 200;
+
+/// Compiles grammars for one tokenizer.
 pub(crate) struct GrammarFactory {
     factory: ParserFactory,
 }
@@ -45,25 +50,70 @@ impl GrammarFactory {
         Ok(Self { factory })
     }
 
-    /// Starts a text that must match the schema.
-    pub(crate) fn start(&self, schema: &Json) -> Result<Constraint> {
-        check_size(schema)?;
-        let grammar = TopLevelGrammar::from_json_schema(compact(schema));
+    /// Starts a text of this format; none when it may be any text.
+    pub(crate) fn start(&self, format: &OutputFormat) -> Result<Option<Constraint>> {
+        let grammar = match format {
+            OutputFormat::Text => return Ok(None),
+            OutputFormat::JsonObject => of_schema(&json!({"type": "object"}))?,
+            OutputFormat::JsonSchema(schema) => of_schema(schema)?,
+            OutputFormat::Regex(pattern) => {
+                check_text(pattern)?;
+                TopLevelGrammar::from_regex(pattern)
+            }
+            OutputFormat::Lark(grammar) => {
+                check_text(grammar)?;
+                TopLevelGrammar::from_lark(grammar.clone())
+            }
+        };
         let parser = self
             .factory
             .create_parser(grammar)
             .map_err(|error| Error::Schema(first_line(&error)))?;
-        Ok(Constraint {
-            matcher: Matcher::new(Ok(parser)),
-        })
+        Constraint::new(Matcher::new(Ok(parser))).map(Some)
     }
+}
+
+fn of_schema(schema: &Json) -> Result<TopLevelGrammar> {
+    check_size(schema)?;
+    if let Some(place) = schema::impossible(schema) {
+        return Err(Error::Schema(format!(
+            "no finite value matches it, because of {place}"
+        )));
+    }
+    Ok(TopLevelGrammar::from_json_schema(compact(
+        schema,
+        Strictness::Exact,
+    )))
+}
+
+fn check_text(text: &str) -> Result<()> {
+    if text.len() > MAX_SCHEMA_BYTES {
+        let bytes = text.len();
+        return Err(Error::Schema(format!(
+            "{bytes} bytes, the limit is {MAX_SCHEMA_BYTES}"
+        )));
+    }
+    let (mut depth, mut deepest, mut complements) = (0usize, 0, 0);
+    for c in text.bytes() {
+        match c {
+            b'(' | b'[' | b'{' => depth += 1,
+            b')' | b']' | b'}' => depth = depth.saturating_sub(1),
+            b'~' => complements += 1,
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    if deepest.max(complements) > MAX_NESTING {
+        return Err(Error::Schema(format!("it is nested deeper than {MAX_NESTING}")));
+    }
+    Ok(())
 }
 
 fn first_line(error: &dyn fmt::Display) -> String {
     error.to_string().lines().next().unwrap_or("unknown").to_owned()
 }
 
-fn check_size(schema: &Json) -> Result<()> {
+pub(crate) fn check_size(schema: &Json) -> Result<()> {
     if !matches!(schema, Json::Object(_) | Json::Bool(true)) {
         return Err(Error::Schema("a schema is an object or `true`".into()));
     }
@@ -93,16 +143,29 @@ fn depth(value: &Json, left: usize) -> Option<usize> {
     })
 }
 
+/// What a schema's keywords that no grammar can hold do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Strictness {
+    /// They are an error.
+    Exact,
+    /// They are left out.
+    Lenient,
+}
+
 /// The same schema, asking for one space after `,` and `:` and no other: a small model that may write any amount of
 /// white space writes it for ever.
-fn compact(schema: &Json) -> Json {
+pub(crate) fn compact(schema: &Json, strictness: Strictness) -> Json {
     let mut schema = if schema.is_object() {
         schema.clone()
     } else {
         json!({})
     };
     if let Some(map) = schema.as_object_mut() {
-        let spacing = json!({"whitespace_flexible": false, "item_separator": ", ", "key_separator": ": "});
+        let mut spacing =
+            json!({"whitespace_flexible": false, "item_separator": ", ", "key_separator": ": "});
+        if strictness == Strictness::Lenient {
+            spacing["lenient"] = true.into();
+        }
         map.entry("x-guidance").or_insert(spacing);
     }
     schema
@@ -111,6 +174,8 @@ fn compact(schema: &Json) -> Json {
 /// A text on its way through a grammar.
 pub(crate) struct Constraint {
     matcher: Matcher,
+    /// What may come first, until it was asked for.
+    first: Option<SimpleVob>,
 }
 
 impl fmt::Debug for Constraint {
@@ -120,8 +185,22 @@ impl fmt::Debug for Constraint {
 }
 
 impl Constraint {
+    /// Fails here, before any token is made, when none can begin.
+    fn new(matcher: Matcher) -> Result<Self> {
+        let mut constraint = Self { matcher, first: None };
+        let first = constraint.allowed()?;
+        if first.num_set() == 0 {
+            return Err(Error::Schema("no text matches it".into()));
+        }
+        constraint.first = Some(first);
+        Ok(constraint)
+    }
+
     /// The tokens that may come next; only end tokens once the text is whole.
     pub(crate) fn allowed(&mut self) -> Result<SimpleVob> {
+        if let Some(first) = self.first.take() {
+            return Ok(first);
+        }
         self.matcher
             .compute_mask_or_eos()
             .map_err(|error| Error::Schema(first_line(&error)))

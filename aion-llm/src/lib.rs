@@ -74,6 +74,7 @@ mod rotary_scaling;
 mod safetensors;
 mod sampling;
 mod scheduler;
+mod schema;
 mod softmax;
 mod stats;
 mod stop;
@@ -83,6 +84,7 @@ mod teacher;
 pub mod testkit;
 mod ticket;
 mod tokenizer;
+mod tools;
 mod unigram;
 
 pub use chat::{ChatMessage, ChatTemplate};
@@ -102,10 +104,11 @@ pub use request::{
     Completion, EndOfText, FinishReason, GenerateRequest, OutputFormat, Prompt, StreamEvent, TokenEvent,
     TokenScore,
 };
-pub use sampling::Sampling;
+pub use sampling::{MAX_LOGIT_BIAS, Sampling};
 pub use stats::{CacheStats, EngineStats, PrefixStats};
 pub use stop::{Released, StopBuffer};
 pub use surprise::Prediction;
 pub use ticket::{Progress, Ticket};
 pub use tokenizer::{MAX_TEXT_BYTES, Specials, Tokenizer};
+pub use tools::{Calls, MAX_CALLS, ToolChoice, ToolDelta, ToolFormat, ToolFunction, ToolParser, ToolSet};
 pub use unigram::UnigramCounts;

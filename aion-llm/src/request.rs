@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::chat::ChatMessage;
-use crate::sampling::Sampling;
+use crate::error::Result;
+use crate::sampling::{LogitBias, Sampling, logit_bias};
 
 /// What the model continues.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,6 +48,11 @@ pub enum OutputFormat {
     JsonObject,
     /// JSON that this schema admits.
     JsonSchema(Json),
+    /// A text that this regular expression matches as a whole (the syntax of the `regex` crate, without look-around).
+    Regex(String),
+    /// A text of this grammar, in [llguidance's dialect of
+    /// Lark](https://github.com/guidance-ai/llguidance/blob/main/docs/syntax.md), from its rule `start`.
+    Lark(String),
 }
 
 /// What the model's end-of-text tokens do.
@@ -64,6 +70,7 @@ pub enum EndOfText {
 pub struct GenerateRequest {
     pub(crate) prompt: Prompt,
     pub(crate) sampling: Sampling,
+    pub(crate) logit_bias: LogitBias,
     pub(crate) max_tokens: Option<usize>,
     pub(crate) stop: Vec<String>,
     pub(crate) format: OutputFormat,
@@ -79,6 +86,7 @@ impl GenerateRequest {
         Self {
             prompt,
             sampling: Sampling::greedy(),
+            logit_bias: LogitBias::new(),
             max_tokens: None,
             stop: Vec::new(),
             format: OutputFormat::Text,
@@ -93,6 +101,16 @@ impl GenerateRequest {
     pub fn with_sampling(mut self, sampling: Sampling) -> Self {
         self.sampling = sampling;
         self
+    }
+
+    /// Adds to the logits of tokens before one is chosen: -100 bans a token, and 100 leaves only those that have it.
+    ///
+    /// # Errors
+    /// [`Error::Request`](crate::Error::Request) for a bias outside -100 to 100, or more than
+    /// [`MAX_LOGIT_BIAS`](crate::MAX_LOGIT_BIAS) of them.
+    pub fn with_logit_bias(mut self, bias: impl IntoIterator<Item = (u32, f64)>) -> Result<Self> {
+        self.logit_bias = logit_bias(bias)?;
+        Ok(self)
     }
 
     /// At most this many tokens.

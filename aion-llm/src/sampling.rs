@@ -1,10 +1,21 @@
 //! The choice of the next token from raw logits.
 
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap, HashSet};
+
 use crate::error::{Error, Result};
+
+/// The most entries of a [`GenerateRequest::with_logit_bias`](crate::GenerateRequest::with_logit_bias).
+pub const MAX_LOGIT_BIAS: usize = 1024;
+
+/// A bias of this size bans a token, or leaves only it.
+const DECISIVE_BIAS: f64 = 100.0;
 
 /// How the next token is chosen. The default is greedy: the most probable token, ties by the smaller id.
 ///
-/// The filters apply in this order, each to what the one before left over: temperature, `top_k`, `top_p`, `min_p`.
+/// Penalties and biases change the logits first; then the filters apply in this order, each to what the one before left
+/// over: temperature, `top_k`, `top_p`, `min_p`. None of them changes what is reported of a token: surprise, entropy and
+/// persistence are of the raw logits.
 ///
 /// ```
 /// use aion_llm::Sampling;
@@ -19,6 +30,9 @@ pub struct Sampling {
     top_k: Option<usize>,
     top_p: Option<f64>,
     min_p: Option<f64>,
+    frequency_penalty: f64,
+    presence_penalty: f64,
+    repetition_penalty: Option<f64>,
     seed: u64,
 }
 
@@ -84,6 +98,43 @@ impl Sampling {
         Ok(self)
     }
 
+    /// Takes `penalty` from a token's logit for each time that the completion has it already.
+    ///
+    /// # Errors
+    /// [`Error::Request`] outside -2 to 2.
+    pub fn with_frequency_penalty(mut self, penalty: f64) -> Result<Self> {
+        let ok = (-2.0..=2.0).contains(&penalty);
+        check("frequency_penalty", ok, "it must be from -2 to 2")?;
+        self.frequency_penalty = penalty;
+        Ok(self)
+    }
+
+    /// Takes `penalty` from a token's logit if the completion has it already.
+    ///
+    /// # Errors
+    /// [`Error::Request`] outside -2 to 2.
+    pub fn with_presence_penalty(mut self, penalty: f64) -> Result<Self> {
+        let ok = (-2.0..=2.0).contains(&penalty);
+        check("presence_penalty", ok, "it must be from -2 to 2")?;
+        self.presence_penalty = penalty;
+        Ok(self)
+    }
+
+    /// Divides a positive logit, and multiplies a negative one, by `penalty` if the prompt or the completion has the
+    /// token already; 1 changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::Request`] outside 0.1 to 10.
+    ///
+    /// # Sources
+    /// N. S. Keskar et al., CTRL, 2019, section 4.1.
+    pub fn with_repetition_penalty(mut self, penalty: f64) -> Result<Self> {
+        let ok = (0.1..=10.0).contains(&penalty);
+        check("repetition_penalty", ok, "it must be from 0.1 to 10")?;
+        self.repetition_penalty = (penalty != 1.0).then_some(penalty);
+        Ok(self)
+    }
+
     /// Sets the seed: the same seed, prompt and settings give the same tokens.
     #[must_use]
     pub fn with_seed(mut self, seed: u64) -> Self {
@@ -110,10 +161,34 @@ impl Sampling {
     }
 }
 
+/// What is added to the logits of some tokens.
+pub(crate) type LogitBias = BTreeMap<u32, f64>;
+
+/// Reads biases, each from -100 to 100.
+pub(crate) fn logit_bias(entries: impl IntoIterator<Item = (u32, f64)>) -> Result<LogitBias> {
+    let bias: LogitBias = entries.into_iter().take(MAX_LOGIT_BIAS + 1).collect();
+    let few = bias.len() <= MAX_LOGIT_BIAS;
+    check("logit_bias", few, "it has more than 1,024 entries")?;
+    let sound = bias
+        .values()
+        .all(|b| (-DECISIVE_BIAS..=DECISIVE_BIAS).contains(b));
+    check("logit_bias", sound, "a bias must be from -100 to 100")?;
+    Ok(bias)
+}
+
+/// The tokens so far, as penalties see them.
+#[derive(Debug, Default)]
+struct History {
+    prompt: HashSet<u32>,
+    made: HashMap<u32, u32>,
+}
+
 /// Draws tokens one after the other.
 #[derive(Debug)]
 pub(crate) struct Sampler {
     sampling: Sampling,
+    bias: LogitBias,
+    history: History,
     random: SplitMix,
 }
 
@@ -121,12 +196,97 @@ impl Sampler {
     pub(crate) fn new(sampling: Sampling) -> Self {
         Self {
             sampling,
+            bias: LogitBias::new(),
+            history: History::default(),
             random: SplitMix(sampling.seed),
         }
     }
 
-    /// The next token among those that `allowed` admits; `None` when it admits none.
+    pub(crate) fn with_bias(mut self, bias: &LogitBias) -> Self {
+        self.bias.clone_from(bias);
+        self
+    }
+
+    /// The tokens before the completion, for the repetition penalty.
+    pub(crate) fn with_prompt(mut self, prompt: &[u32]) -> Self {
+        if self.sampling.repetition_penalty.is_some() {
+            self.history.prompt = prompt.iter().copied().collect();
+        }
+        self
+    }
+
+    /// The next token among those that `allowed` admits; `None` when it admits none, or a bias bans all that it admits.
     pub(crate) fn choose(&mut self, logits: &[f32], allowed: impl Fn(u32) -> bool) -> Option<u32> {
+        let logits = self.adjusted(logits);
+        let forced =
+            |token: &u32| self.bias.get(token).is_some_and(|bias| *bias >= DECISIVE_BIAS) && allowed(*token);
+        let only: HashSet<u32> = self.bias.keys().copied().filter(forced).collect();
+        let token = if only.is_empty() {
+            self.draw(&logits, allowed)
+        } else {
+            self.draw(&logits, |token| only.contains(&token))
+        };
+        if let Some(token) = token.filter(|_| self.penalises()) {
+            *self.history.made.entry(token).or_default() += 1;
+        }
+        token
+    }
+
+    fn penalises(&self) -> bool {
+        let Sampling {
+            frequency_penalty,
+            presence_penalty,
+            repetition_penalty,
+            ..
+        } = self.sampling;
+        frequency_penalty != 0.0 || presence_penalty != 0.0 || repetition_penalty.is_some()
+    }
+
+    /// The logits after biases and penalties.
+    fn adjusted<'l>(&self, logits: &'l [f32]) -> Cow<'l, [f32]> {
+        if self.bias.is_empty() && !self.penalises() {
+            return logits.into();
+        }
+        let mut logits = logits.to_vec();
+        let mut change = |token: u32, f: &dyn Fn(f64) -> f64| {
+            if let Some(logit) = logits.get_mut(token as usize) {
+                *logit = f(f64::from(*logit)) as f32;
+            }
+        };
+        if let Some(penalty) = self.sampling.repetition_penalty {
+            let made = self.history.made.keys();
+            let fresh = made.filter(|token| !self.history.prompt.contains(token));
+            for token in fresh.chain(&self.history.prompt) {
+                change(*token, &|logit| {
+                    if logit > 0.0 {
+                        logit / penalty
+                    } else {
+                        logit * penalty
+                    }
+                });
+            }
+        }
+        let Sampling {
+            frequency_penalty,
+            presence_penalty,
+            ..
+        } = self.sampling;
+        for (token, count) in &self.history.made {
+            let taken = frequency_penalty * f64::from(*count) + presence_penalty;
+            change(*token, &|logit| logit - taken);
+        }
+        for (token, bias) in &self.bias {
+            let bias = if *bias <= -DECISIVE_BIAS {
+                f64::NEG_INFINITY
+            } else {
+                *bias
+            };
+            change(*token, &|logit| logit + bias);
+        }
+        logits.into()
+    }
+
+    fn draw(&mut self, logits: &[f32], allowed: impl Fn(u32) -> bool) -> Option<u32> {
         if self.sampling.temperature == 0.0 {
             return best(logits, allowed);
         }
@@ -291,7 +451,107 @@ mod tests {
         }
     }
 
+    #[test]
+    fn penalties_count_what_was_made() {
+        let mut sampler = Sampler::new(Sampling::greedy().with_frequency_penalty(1.5).unwrap());
+        let drawn: Vec<_> = (0..5)
+            .map(|_| sampler.choose(&LOGITS, |_| true).unwrap())
+            .collect();
+        // 1 and 3 have 4.0; after one of each 2.5; then 2 has 2.0 and they have 1.0.
+        assert_eq!(drawn, [1, 3, 1, 3, 2]);
+        let mut sampler = Sampler::new(Sampling::greedy().with_presence_penalty(2.0).unwrap());
+        let drawn: Vec<_> = (0..4)
+            .map(|_| sampler.choose(&LOGITS, |_| true).unwrap())
+            .collect();
+        assert_eq!(drawn, [1, 3, 1, 1], "taken once, however often it was made");
+    }
+
+    #[test]
+    fn the_repetition_penalty_sees_the_prompt() {
+        let sampling = Sampling::greedy().with_repetition_penalty(2.5).unwrap();
+        let mut sampler = Sampler::new(sampling).with_prompt(&[1, 3, 99]);
+        assert_eq!(sampler.choose(&LOGITS, |_| true), Some(2));
+        let mut sampler = Sampler::new(sampling).with_prompt(&[4]);
+        let logits = [-1.0, -9.0, -9.0, -9.0, -0.5];
+        assert_eq!(
+            sampler.choose(&logits, |_| true),
+            Some(0),
+            "a negative logit is multiplied"
+        );
+    }
+
+    #[test]
+    fn a_decisive_bias_bans_or_forces() {
+        let biased = |entries: &[(u32, f64)]| {
+            let bias = logit_bias(entries.iter().copied()).unwrap();
+            Sampler::new(Sampling::greedy()).with_bias(&bias)
+        };
+        assert_eq!(biased(&[(1, -100.0)]).choose(&[1e9, 2e9, 0.0], |_| true), Some(0));
+        assert_eq!(biased(&[(4, 100.0)]).choose(&LOGITS, |_| true), Some(4));
+        assert_eq!(biased(&[(4, 100.0)]).choose(&LOGITS, |token| token != 4), Some(1));
+        assert_eq!(biased(&[(0, -100.0)]).choose(&LOGITS, |token| token == 0), None);
+        assert_eq!(biased(&[(2, 2.5), (77, 3.0)]).choose(&LOGITS, |_| true), Some(2));
+        for wrong in [101.0, -100.5, f64::NAN] {
+            assert!(logit_bias([(0, wrong)]).is_err());
+        }
+        assert!(logit_bias((0..2000).map(|token| (token, 1.0))).is_err());
+    }
+
+    #[test]
+    fn each_number_has_its_range() {
+        let s = Sampling::greedy();
+        assert!(s.with_frequency_penalty(2.1).is_err() && s.with_presence_penalty(-2.1).is_err());
+        assert!(s.with_repetition_penalty(0.0).is_err() && s.with_repetition_penalty(f64::NAN).is_err());
+        assert!(s.with_temperature(f64::NAN).is_err() && s.with_top_p(f64::NAN).is_err());
+    }
+
     proptest! {
+        /// Penalties of nothing and biases of nothing change nothing.
+        #[test]
+        fn zero_is_none(logits in proptest::collection::vec(-9.0f32..9.0, 2..30), seed: u64) {
+            let warm = Sampling::greedy().with_temperature(1.0)?.with_seed(seed);
+            let none = warm.with_frequency_penalty(0.0)?.with_presence_penalty(0.0)?.with_repetition_penalty(1.0)?;
+            let bias = logit_bias((0..30).map(|token| (token, 0.0)))?;
+            let (mut plain, mut zero) = (Sampler::new(warm), Sampler::new(none).with_bias(&bias).with_prompt(&[0, 1]));
+            for _ in 0..20 {
+                prop_assert_eq!(plain.choose(&logits, |_| true), zero.choose(&logits, |_| true));
+            }
+        }
+
+        /// A greater penalty never leaves a token a greater logit, and changes no other token's.
+        #[test]
+        fn penalties_are_monotone(
+            logits in proptest::collection::vec(-9.0f32..9.0, 2..12), low in 0.0f64..2.0, more in 0.0f64..1.0, token in 0u32..12,
+        ) {
+            let high = (low + more).min(2.0);
+            for with in [Sampling::with_frequency_penalty, Sampling::with_presence_penalty] {
+                let adjusted = |penalty: f64| -> Result<Vec<f32>> {
+                    let mut sampler = Sampler::new(with(Sampling::greedy(), penalty)?);
+                    sampler.history.made.insert(token, 3);
+                    Ok(sampler.adjusted(&logits).into_owned())
+                };
+                let (weak, strong) = (adjusted(low)?, adjusted(high)?);
+                for (i, (weak, strong)) in weak.iter().zip(&strong).enumerate() {
+                    prop_assert!(strong <= weak && (i as u32 == token || strong == weak));
+                }
+            }
+        }
+
+        /// A ban holds, and so does force, whatever else is asked.
+        #[test]
+        fn bans_and_force_hold(
+            logits in proptest::collection::vec(-20.0f32..20.0, 3..40), temperature in 0.0f64..2.0, seed: u64,
+        ) {
+            let sampling = Sampling::greedy().with_temperature(temperature)?.with_frequency_penalty(1.0)?.with_seed(seed);
+            let ban = logit_bias([(0, -100.0), (1, 100.0)])?;
+            let mut sampler = Sampler::new(sampling).with_bias(&ban);
+            for _ in 0..10 {
+                prop_assert_eq!(sampler.choose(&logits, |_| true), Some(1));
+                let other = sampler.choose(&logits, |token| token != 1);
+                prop_assert!(other.is_some_and(|token| token > 1));
+            }
+        }
+
         /// Whatever the settings, a drawn token is an allowed one, and the best allowed one is never filtered out.
         #[test]
         fn a_draw_is_always_allowed(

@@ -186,6 +186,15 @@ impl TinyModel {
         self
     }
 
+    /// Makes every logit of the model no number, as a damaged file may.
+    #[must_use]
+    pub fn without_numbers(mut self) -> Self {
+        if let Some((_, weights)) = self.weights.get_mut(&Part::OutputNorm.hub_name()) {
+            weights.fill(f32::NAN);
+        }
+        self
+    }
+
     /// The shape of the model.
     #[must_use]
     pub fn config(&self) -> &ModelConfig {

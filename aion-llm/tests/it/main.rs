@@ -7,6 +7,7 @@ mod devices;
 mod fuzz;
 mod generate;
 mod golden;
+mod grammar;
 mod import;
 mod persistence;
 mod plain;

@@ -3,7 +3,7 @@
 use aion_llm::Error as ModelError;
 use aion_service::{PROBLEM_JSON, Problem, current_request_id};
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, header};
+use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
 /// A problem on its way to a client of the OpenAI protocol.
@@ -16,6 +16,17 @@ impl ApiError {
     /// A request that asks for what cannot be done; `pointer` says where.
     pub(crate) fn bad_request(code: &'static str, detail: impl Into<String>, pointer: &str) -> Self {
         Self(Problem::bad_request(code, detail).at(pointer))
+    }
+
+    /// The same, where the engine's own words for the parts of a request become those of an endpoint.
+    pub(crate) fn named(self, names: &Names) -> Self {
+        let place = match self.0.pointer() {
+            Some(PROMPT) => names.prompt,
+            Some(FORMAT) => names.format,
+            Some(MAX_TOKENS) => names.max_tokens,
+            _ => return self,
+        };
+        Self(self.0.at(place))
     }
 
     /// The document: the problem's members, and `error` with `message`, `type`, `param` and `code`.
@@ -31,7 +42,7 @@ impl ApiError {
         document["error"] = json!({
             "message": problem.detail(),
             "type": kind,
-            "param": problem.pointer().map(|pointer| pointer.trim_start_matches('/')),
+            "param": problem.pointer().filter(|pointer| !pointer.is_empty()).map(param),
             "code": problem.code(),
         });
         if let Some(id) = current_request_id() {
@@ -39,6 +50,33 @@ impl ApiError {
         }
         document
     }
+}
+
+/// What an endpoint calls the parts of a request that the engine knows, as JSON pointers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Names {
+    pub(crate) prompt: &'static str,
+    pub(crate) format: &'static str,
+    pub(crate) max_tokens: &'static str,
+}
+
+const PROMPT: &str = "/prompt";
+const FORMAT: &str = "/format";
+const MAX_TOKENS: &str = "/max_tokens";
+
+/// A JSON pointer as OpenAI writes a place: `messages[0].content`.
+fn param(pointer: &str) -> String {
+    let mut param = String::new();
+    for segment in pointer.split('/').skip(1) {
+        let segment = segment.replace("~1", "/").replace("~0", "~");
+        if !segment.is_empty() && segment.bytes().all(|byte| byte.is_ascii_digit()) {
+            param.push_str(&format!("[{segment}]"));
+        } else {
+            param.push_str(if param.is_empty() { "" } else { "." });
+            param.push_str(&segment);
+        }
+    }
+    param
 }
 
 impl From<Problem> for ApiError {
@@ -49,24 +87,25 @@ impl From<Problem> for ApiError {
 
 impl From<ModelError> for ApiError {
     fn from(error: ModelError) -> Self {
-        if let ModelError::Busy { retry_after_s, .. } = error {
-            return Self(Problem::too_many("queue_full", error.to_string(), retry_after_s));
-        }
-        if !error.is_bad_request() {
-            return Self(Problem::internal(error));
-        }
         let (code, pointer) = match &error {
-            ModelError::ContextFull { .. } => ("context_length_exceeded", "/messages"),
-            ModelError::CacheFull { .. } => ("cache_memory_exceeded", "/max_tokens"),
-            ModelError::Schema(_) => ("invalid_schema", "/response_format"),
-            ModelError::Template(_) => ("invalid_messages", "/messages"),
-            ModelError::Request { field, .. } => ("invalid_value", *field),
-            _ => ("invalid_request", ""),
-        };
-        let pointer = if pointer.starts_with('/') {
-            pointer.to_owned()
-        } else {
-            format!("/{pointer}")
+            ModelError::Busy { retry_after_s, .. } => {
+                return Self(Problem::too_many("queue_full", error.to_string(), *retry_after_s));
+            }
+            ModelError::Numeric(_) => {
+                let detail = error.to_string();
+                return Self(Problem::new(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "model_failed",
+                    detail,
+                ));
+            }
+            _ if !error.is_bad_request() => return Self(Problem::internal(error)),
+            ModelError::ContextFull { .. } => ("context_length_exceeded", PROMPT.to_owned()),
+            ModelError::CacheFull { .. } => ("cache_memory_exceeded", MAX_TOKENS.to_owned()),
+            ModelError::Schema(_) => ("invalid_schema", FORMAT.to_owned()),
+            ModelError::Template(_) => ("invalid_messages", PROMPT.to_owned()),
+            ModelError::Request { field, .. } => ("invalid_value", format!("/{field}")),
+            _ => ("invalid_request", String::new()),
         };
         Self(Problem::bad_request(code, error.to_string()).at(pointer))
     }
@@ -82,5 +121,20 @@ impl IntoResponse for ApiError {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_written_as_openai_writes_them() {
+        assert_eq!(
+            param("/messages/0/content/12/text"),
+            "messages[0].content[12].text"
+        );
+        assert_eq!(param("/n"), "n");
+        assert_eq!(param("/a~1b/~0"), "a/b.~");
     }
 }

@@ -8,7 +8,8 @@ use std::task::{Context, Poll, ready};
 use aion_llm::{Completion, Error as ModelError, GenerateRequest, Progress, StreamEvent, Ticket, TokenEvent};
 use aion_service::Problem;
 use aion_types::{Clock, SystemClock};
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
 
 use crate::error::{ApiError, ApiResult};
 use crate::measure;
@@ -39,7 +40,7 @@ pub(crate) struct Running {
 #[derive(Debug)]
 enum Stage {
     /// The prompt is tokenized and the schema compiled, on a thread that may block.
-    Starting(JoinHandle<Result<Ticket, ModelError>>),
+    Starting(oneshot::Receiver<Result<Ticket, ModelError>>),
     /// The engine has it.
     Going(Ticket),
     /// Nothing more comes.
@@ -63,6 +64,7 @@ impl Running {
                         continue;
                     }
                     Ok(Err(error)) => Step::Failed(error.into()),
+                    // Another completion of the request has the error, or the thread panicked.
                     Err(error) => Step::Failed(ApiError(Problem::internal(error))),
                 },
                 Stage::Going(ticket) => match ready!(ticket.poll_next(context)) {
@@ -86,39 +88,24 @@ impl Running {
         }
     }
 
-    /// Waits until the model works on the prompt, so that a bad request gets its own status.
-    pub(crate) async fn begun(mut self) -> ApiResult<Self> {
-        match self.next().await {
-            Some(Step::Failed(error)) => Err(error),
-            Some(_) => Ok(self),
-            None => Err(ApiError(Problem::internal("the model failed"))),
-        }
-    }
-
-    /// Waits for the end and hands over all tokens on the way.
-    pub(crate) async fn finish(mut self) -> ApiResult<(Vec<TokenEvent>, Completion)> {
-        let mut tokens = Vec::new();
-        while let Some(step) = self.next().await {
-            match step {
-                Step::Begun | Step::Tail(_) => {}
-                Step::Token(token) => tokens.push(token),
-                Step::Done(completion) => return Ok((tokens, *completion)),
-                Step::Failed(error) => return Err(error),
-            }
-        }
-        Err(ApiError(Problem::internal("the model failed")))
     }
 }
 
-/// Asks for a completion.
-pub(crate) fn start(model: &Model, request: GenerateRequest) -> ApiResult<Running> {
+/// Asks for `n` completions of one prompt, which is read once.
+pub(crate) fn start_many(model: &Model, request: GenerateRequest, n: usize) -> ApiResult<Vec<Running>> {
     let engine = model.engine()?.clone();
     engine.check_room()?;
-    let starting = spawn_blocking(move || engine.start(&request));
-    Ok(Running {
+    let (senders, runs): (Vec<_>, Vec<_>) = (0..n).map(|_| oneshot::channel()).unzip();
+    spawn_blocking(move || match engine.start_many(&request, n) {
+        // Whoever went away drops the ticket, and that cancels it.
+        Ok(tickets) => senders.into_iter().zip(tickets).for_each(|(sender, ticket)| drop(sender.send(Ok(ticket)))),
+        Err(error) => senders.into_iter().take(1).for_each(|first| drop(first.send(Err(error)))),
+    });
+    let running = |starting| Running {
         stage: Stage::Starting(starting),
         begun: false,
-    })
+    };
+    Ok(runs.into_iter().map(running).collect())
 }
 
 /// Seconds since the Unix epoch.

@@ -18,14 +18,16 @@
 //! | `POST /v1/responses` | the newer protocol, nothing stored |
 //! | `POST /v1/embeddings` | texts as vectors |
 //! | `POST /v1/score` | the persistence of every token of a given text |
-//! | `GET /v1/models` | the one model |
+//! | `GET /v1/models` | the model, and the sentence encoder if there is one |
 //! | `GET /dashboard` | a page with the load, the tokens by persistence and a chat box |
 //!
 //! Every completion carries `usage.persistence`. Errors are RFC 9457 problems with OpenAI's `error` object beside.
 //! All requests share the passes over the weights; more than there are places for wait in a bounded queue (429 with
 //! `Retry-After` when it is full), and a client that goes away stops its generation.
 
+mod choices;
 mod dashboard;
+mod encoder;
 mod error;
 mod generate;
 mod measure;
@@ -36,5 +38,8 @@ mod sse;
 mod state;
 mod wire;
 
+#[cfg(feature = "minilm")]
+pub use encoder::MiniLmEncoder;
+pub use encoder::TextEncoder;
 pub use options::LlmOptions;
-pub use service::{DEFAULT_PORT, openapi_json, service, service_loading};
+pub use service::{DEFAULT_PORT, openapi_json, service, service_loading, service_with_encoder};

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use aion_llm::{DeviceSpec, Engine, EngineOptions, ModelSource};
-use aion_llm_server::{DEFAULT_PORT, LlmOptions, service_loading};
+use aion_llm_server::{DEFAULT_PORT, LlmOptions, TextEncoder, service_with_encoder};
 use clap::Parser;
 
 /// Serve a local language model by OpenAI's protocol.
@@ -35,6 +36,10 @@ struct Cli {
     /// Requests that wait beside those that run
     #[arg(long, env = "AION_LLM_QUEUE", default_value_t = 16)]
     queue: usize,
+    /// Folder of a sentence encoder (all-MiniLM-L6-v2 and its like) for /v1/embeddings
+    #[cfg(feature = "minilm")]
+    #[arg(long, env = "AION_LLM_EMBEDDINGS", value_name = "PATH")]
+    embeddings: Option<PathBuf>,
     #[command(flatten)]
     serve: aion_service::ServeArgs,
 }
@@ -59,6 +64,18 @@ impl Cli {
         }
         options
     }
+
+    #[cfg(feature = "minilm")]
+    fn encoder(&self) -> Result<Option<Arc<dyn TextEncoder>>, String> {
+        let read = |folder: &PathBuf| aion_llm_server::MiniLmEncoder::from_folder(folder);
+        let encoder = self.embeddings.as_ref().map(read).transpose()?;
+        Ok(encoder.map(|encoder| -> Arc<dyn TextEncoder> { Arc::new(encoder) }))
+    }
+
+    #[cfg(not(feature = "minilm"))]
+    fn encoder(&self) -> Result<Option<Arc<dyn TextEncoder>>, String> {
+        Ok(None)
+    }
 }
 
 #[tokio::main]
@@ -72,13 +89,12 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(cli: Cli) -> Result<(), aion_service::ServeError> {
+async fn run(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
+    let encoder = cli.encoder()?;
     let serve = cli.serve.resolve(DEFAULT_PORT)?;
     let (source, engine) = (ModelSource::at(&cli.model), cli.engine_options());
     let load = move || Engine::load(&source, engine).map_err(|error| aion_service::chain(&error));
-    aion_service::run(
-        service_loading(load, LlmOptions::default().with_queue(cli.queue)),
-        serve,
-    )
-    .await
+    let options = LlmOptions::default().with_queue(cli.queue);
+    aion_service::run(service_with_encoder(load, options, encoder), serve).await?;
+    Ok(())
 }

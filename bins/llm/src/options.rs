@@ -6,15 +6,20 @@ pub struct LlmOptions {
     pub(crate) queue: usize,
     pub(crate) default_max_tokens: usize,
     pub(crate) max_inputs: usize,
+    pub(crate) max_choices: usize,
+    pub(crate) max_total_tokens: usize,
 }
 
 impl Default for LlmOptions {
-    /// 16 requests wait, 1,024 tokens where the request names no number, 64 texts in one embeddings request.
+    /// 16 requests wait, 1,024 tokens where the request names no number, 64 texts in one embeddings request, 16
+    /// completions of 32,768 tokens together in one request.
     fn default() -> Self {
         Self {
             queue: 16,
             default_max_tokens: 1024,
             max_inputs: 64,
+            max_choices: 16,
+            max_total_tokens: 32_768,
         }
     }
 }
@@ -38,6 +43,20 @@ impl LlmOptions {
     #[must_use]
     pub fn with_max_inputs(mut self, texts: usize) -> Self {
         self.max_inputs = texts.max(1);
+        self
+    }
+
+    /// Completions of one request (`n` for each prompt), at least one.
+    #[must_use]
+    pub fn with_max_choices(mut self, completions: usize) -> Self {
+        self.max_choices = completions.max(1);
+        self
+    }
+
+    /// Tokens that the completions of one request may have together, where it asks for several.
+    #[must_use]
+    pub fn with_max_total_tokens(mut self, tokens: usize) -> Self {
+        self.max_total_tokens = tokens;
         self
     }
 }

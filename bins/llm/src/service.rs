@@ -8,6 +8,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::dashboard;
+use crate::encoder::TextEncoder;
 use crate::model::Model;
 use crate::options::LlmOptions;
 use crate::state::ModelState;
@@ -24,6 +25,7 @@ const MAX_BODY_BYTES: usize = 16 << 20;
 pub(crate) struct Shared {
     pub(crate) model: Model,
     pub(crate) options: LlmOptions,
+    pub(crate) encoder: Option<Arc<dyn TextEncoder>>,
 }
 
 /// The service around an engine that is already loaded.
@@ -39,9 +41,20 @@ pub fn service_loading(
     load: impl FnOnce() -> Result<Engine, String> + Send + 'static,
     options: LlmOptions,
 ) -> Service {
+    service_with_encoder(load, options, None)
+}
+
+/// The same with a sentence encoder beside the model, which then is the default of `/v1/embeddings`.
+#[must_use]
+pub fn service_with_encoder(
+    load: impl FnOnce() -> Result<Engine, String> + Send + 'static,
+    options: LlmOptions,
+    encoder: Option<Arc<dyn TextEncoder>>,
+) -> Service {
     assemble(Shared {
         model: Model::start(load, options.queue),
         options,
+        encoder,
     })
 }
 
@@ -51,6 +64,7 @@ pub fn openapi_json() -> String {
     assemble(Shared {
         model: Model::absent(),
         options: LlmOptions::default(),
+        encoder: None,
     })
     .openapi_json()
 }

@@ -1,4 +1,4 @@
-//! Server-sent events from a running generation.
+//! Server-sent events from running completions.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -10,17 +10,20 @@ use bytes::Bytes;
 use http::{HeaderValue, header};
 use serde_json::Value;
 
-use crate::generate::{Running, Step};
+use crate::choices::Choices;
+use crate::generate::Step;
 
 /// A comment is sent this often while nothing else is, so that proxies keep the connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// Turns steps into events.
 pub(crate) trait Encoder: Send + 'static {
-    /// Before the first step.
-    fn begin(&mut self) -> Vec<Event>;
-    /// For each step.
-    fn step(&mut self, step: Step) -> Vec<Event>;
+    /// Before the first step, of so many choices.
+    fn begin(&mut self, choices: usize) -> Vec<Event>;
+    /// For each step of the choice of this number.
+    fn step(&mut self, choice: usize, step: Step) -> Vec<Event>;
+    /// After the last step of all, unless one failed.
+    fn end(&mut self) -> Vec<Event>;
 }
 
 /// One event.
@@ -64,17 +67,17 @@ impl Event {
 }
 
 struct Stream<E> {
-    running: Running,
+    choices: Choices,
     encoder: E,
     ready: VecDeque<Bytes>,
     ended: bool,
 }
 
 /// The response that streams a generation.
-pub(crate) fn response(running: Running, mut encoder: impl Encoder) -> Response {
-    let ready = encoder.begin().iter().map(Event::bytes).collect();
+pub(crate) fn response(choices: Choices, mut encoder: impl Encoder) -> Response {
+    let ready = encoder.begin(choices.len()).iter().map(Event::bytes).collect();
     let stream = Stream {
-        running,
+        choices,
         encoder,
         ready,
         ended: false,
@@ -102,13 +105,16 @@ impl<E: Encoder> Stream<E> {
             if self.ended {
                 return None;
             }
-            match tokio::time::timeout(KEEP_ALIVE, self.running.next()).await {
+            match tokio::time::timeout(KEEP_ALIVE, self.choices.next()).await {
                 Err(_) => return Some(Bytes::from_static(b": the model works\n\n")),
-                Ok(None) => self.ended = true,
-                Ok(Some(step)) => {
-                    self.ended = matches!(step, Step::Done(_) | Step::Failed(_));
-                    self.ready
-                        .extend(self.encoder.step(step).iter().map(Event::bytes));
+                Ok(None) => {
+                    self.ended = true;
+                    self.ready.extend(self.encoder.end().iter().map(Event::bytes));
+                }
+                Ok(Some((choice, step))) => {
+                    self.ended = matches!(step, Step::Failed(_));
+                    let events = self.encoder.step(choice, step);
+                    self.ready.extend(events.iter().map(Event::bytes));
                 }
             }
         }

@@ -1,26 +1,44 @@
-//! `POST /v1/embeddings`: mean of the last hidden states, scaled to length 1.
+//! `POST /v1/embeddings`: by the chat model (the mean of its last hidden states) or by a sentence encoder beside it.
 
+use std::sync::Arc;
+
+use aion_llm::{Engine, Specials};
 use axum::extract::State;
 use base64::Engine as _;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::{ApiJson, OneOrMany};
-use crate::error::{ApiError, ApiResult};
+use super::fields::Rest;
+use super::{ApiJson, unknown_model};
+use crate::encoder::TextEncoder;
+use crate::error::{ApiError, ApiResult, Names};
 use crate::service::Shared;
+
+const NAMES: Names = Names {
+    prompt: "/input",
+    format: "/input",
+    max_tokens: "/input",
+};
 
 /// Texts to embed.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub(crate) struct EmbeddingRequest {
-    /// Any name: this service has one model.
+    /// The name of the chat model, or of the sentence encoder if there is one; that is the default.
     #[schema(nullable = false)]
     model: Option<String>,
-    /// One text or several.
-    input: OneOrMany,
+    /// A text, a list of texts, a list of token ids, or a list of such lists.
+    #[schema(value_type = Object)]
+    input: Value,
     /// `float` or `base64` (little-endian 32-bit floats).
     #[serde(default)]
     encoding_format: Encoding,
+    /// Keeps the first numbers of a vector, scaled to length 1 again.
+    #[schema(nullable = false, minimum = 1)]
+    dimensions: Option<usize>,
+    #[serde(flatten)]
+    #[schema(ignore)]
+    rest: Rest,
 }
 
 /// How a vector is written.
@@ -46,6 +64,59 @@ impl Encoding {
     }
 }
 
+/// One text of a request.
+#[derive(Debug, Clone)]
+enum Input {
+    Text(String),
+    Tokens(Vec<u32>),
+}
+
+fn inputs(wire: &Value, limit: usize) -> ApiResult<Vec<Input>> {
+    let refuse = || {
+        let detail = format!("input is 1 to {limit} texts, or lists of token ids, none of them empty");
+        ApiError::bad_request("invalid_value", detail, "/input")
+    };
+    let many = |items: &[Value]| !items.first().is_some_and(Value::is_u64);
+    let inputs: Vec<Input> = match wire {
+        Value::Array(items) if many(items) => items.iter().map(input).collect::<Option<_>>(),
+        one => input(one).map(|one| vec![one]),
+    }
+    .ok_or_else(refuse)?;
+    if (1..=limit).contains(&inputs.len()) {
+        Ok(inputs)
+    } else {
+        Err(refuse())
+    }
+}
+
+fn input(wire: &Value) -> Option<Input> {
+    match wire {
+        Value::String(text) if !text.is_empty() => Some(Input::Text(text.clone())),
+        Value::Array(ids) if !ids.is_empty() => {
+            let id = |id: &Value| id.as_u64().and_then(|id| u32::try_from(id).ok());
+            ids.iter().map(id).collect::<Option<_>>().map(Input::Tokens)
+        }
+        _ => None,
+    }
+}
+
+/// The first numbers of a vector, scaled to length 1 again.
+fn shortened(mut vector: Vec<f32>, dimensions: Option<usize>) -> ApiResult<Vec<f32>> {
+    let Some(wanted) = dimensions else {
+        return Ok(vector);
+    };
+    if wanted == 0 || wanted > vector.len() {
+        let detail = format!("this model has 1 to {} dimensions", vector.len());
+        return Err(ApiError::bad_request("invalid_value", detail, "/dimensions"));
+    }
+    vector.truncate(wanted);
+    let norm = vector.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+    vector
+        .iter_mut()
+        .for_each(|x| *x = (f64::from(*x) / norm.max(f64::MIN_POSITIVE)) as f32);
+    Ok(vector)
+}
+
 /// Embeds texts.
 #[utoipa::path(
     post, path = "/v1/embeddings", operation_id = "embeddings", tag = "llm",
@@ -53,6 +124,7 @@ impl Encoding {
     responses(
         (status = 200, description = "The vectors, in the order of the texts", body = Object),
         (status = 400, description = "The request asks for what cannot be done", body = aion_service::Problem),
+        (status = 404, description = "Another model", body = aion_service::Problem),
         (status = 429, description = "Too many requests wait", body = aion_service::Problem),
         (status = 503, description = "The model is not there yet", body = aion_service::Problem),
     ),
@@ -61,26 +133,75 @@ pub(crate) async fn embeddings(
     State(shared): State<Shared>,
     ApiJson(wire): ApiJson<EmbeddingRequest>,
 ) -> ApiResult<axum::Json<Value>> {
-    let texts = wire.input.into_vec();
-    let limit = shared.options.max_inputs;
-    if texts.is_empty() || texts.len() > limit {
-        return Err(ApiError::bad_request(
-            "invalid_value",
-            format!("1 to {limit} texts"),
-            "/input",
-        ));
+    wire.rest.check(&[])?;
+    let inputs = inputs(&wire.input, shared.options.max_inputs)?;
+    let encoder = chosen(&shared, wire.model.as_deref())?;
+    let (vectors, tokens, name) = match encoder {
+        Some(encoder) => by_encoder(encoder, inputs).await?,
+        None => by_model(&shared, inputs)
+            .await
+            .map_err(|error| error.named(&NAMES))?,
+    };
+    let mut data = Vec::with_capacity(vectors.len());
+    for (index, vector) in vectors.into_iter().enumerate() {
+        let vector = wire.encoding_format.write(&shortened(vector, wire.dimensions)?);
+        data.push(json!({"object": "embedding", "index": index, "embedding": vector}));
     }
-    let encoding = wire.encoding_format;
-    let body = shared.model.call(move |engine| {
-        let mut tokens = 0;
-        let mut data = Vec::with_capacity(texts.len());
-        for (index, text) in texts.iter().enumerate() {
-            tokens += engine.tokenizer().encode(text, aion_llm::Specials::AsText)?.len();
-            let vector = encoding.write(&engine.embed(text)?);
-            data.push(json!({"object": "embedding", "index": index, "embedding": vector}));
+    let usage = json!({"prompt_tokens": tokens, "total_tokens": tokens});
+    Ok(axum::Json(
+        json!({"object": "list", "data": data, "model": name, "usage": usage}),
+    ))
+}
+
+/// The sentence encoder, if that is asked for; none for the chat model.
+fn chosen(shared: &Shared, model: Option<&str>) -> ApiResult<Option<Arc<dyn TextEncoder>>> {
+    let encoder = shared.encoder.as_ref();
+    if let Some(encoder) = encoder.filter(|encoder| model.is_none_or(|model| model == encoder.name())) {
+        return Ok(Some(encoder.clone()));
+    }
+    let name = &shared.model.engine()?.info().name;
+    match model.filter(|model| model != name) {
+        Some(model) => Err(unknown_model(
+            model,
+            encoder.map_or(name, |encoder| encoder.name()),
+        )),
+        None => Ok(None),
+    }
+}
+
+type Vectors = (Vec<Vec<f32>>, usize, String);
+
+async fn by_model(shared: &Shared, inputs: Vec<Input>) -> ApiResult<Vectors> {
+    let work = move |engine: &Engine| {
+        let (mut vectors, mut tokens) = (Vec::with_capacity(inputs.len()), 0);
+        for input in inputs {
+            let ids = match input {
+                Input::Text(text) => engine.tokenizer().encode(&text, Specials::AsText)?,
+                Input::Tokens(ids) => ids,
+            };
+            tokens += ids.len();
+            vectors.push(engine.embed_tokens(&ids)?);
         }
-        let usage = json!({"prompt_tokens": tokens, "total_tokens": tokens});
-        Ok(json!({"object": "list", "data": data, "model": engine.info().name, "usage": usage}))
+        Ok((vectors, tokens, engine.info().name.clone()))
+    };
+    shared.model.call(work).await
+}
+
+async fn by_encoder(encoder: Arc<dyn TextEncoder>, inputs: Vec<Input>) -> ApiResult<Vectors> {
+    let texts = inputs.into_iter().map(|input| match input {
+        Input::Text(text) => Ok(text),
+        Input::Tokens(_) => {
+            let detail = "this model reads texts, not token ids";
+            Err(ApiError::bad_request("unsupported_content", detail, "/input"))
+        }
     });
-    body.await.map(axum::Json)
+    let texts = texts.collect::<ApiResult<Vec<_>>>()?;
+    let work = move || {
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let (vectors, tokens) = encoder.encode(&texts)?;
+        Ok((vectors, tokens, encoder.name().to_owned()))
+    };
+    let failed = |reason: String| ApiError(aion_service::Problem::internal(reason));
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| failed(error.to_string()))?.map_err(failed)
 }

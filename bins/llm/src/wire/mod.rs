@@ -1,29 +1,28 @@
-//! The parts of OpenAI's protocol that several endpoints share. Fields that nobody here reads are accepted and ignored.
+//! OpenAI's protocol. A parameter that would change the answer is read or refused, never skipped.
 
 pub(crate) mod chat;
 pub(crate) mod completions;
 pub(crate) mod embeddings;
+mod fields;
+mod format;
+mod messages;
 pub(crate) mod models;
 pub(crate) mod responses;
 pub(crate) mod score;
+mod tools;
 
-use std::hash::{BuildHasher, RandomState};
-
-use aion_llm::{
-    ChatMessage, Completion, FinishReason, GenerateRequest, OutputFormat, Prompt, Sampling, Tokenizer,
-};
+use aion_llm::{Completion, Engine, FinishReason, TokenEvent, Tokenizer};
 use aion_service::{Problem, parse_json};
+use aion_types::PersistenceSummary;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use utoipa::ToSchema;
 
 use crate::error::{ApiError, ApiResult};
-use crate::options::LlmOptions;
 
-const MAX_TOP_LOGPROBS: usize = 20;
+/// The log-probability that stands for none: JSON has no infinity.
+const LEAST_LOGPROB: f64 = -9999.0;
 
 /// A JSON body whose rejection has OpenAI's shape too.
 pub(crate) struct ApiJson<T>(pub(crate) T);
@@ -39,169 +38,49 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for ApiJson<T> {
             }
             _ => Problem::bad_request("unreadable_body", rejection.body_text()),
         })?;
-        Ok(Self(parse_json(&body)?))
+        Ok(Self(
+            parse_json(&body).map_err(|problem| culprit::<T>(problem, &body))?,
+        ))
     }
 }
 
-/// How tokens are chosen; the names are OpenAI's, `top_k` and `min_p` those of other servers.
-#[derive(Debug, Clone, Default, Deserialize, Serialize, ToSchema)]
-pub(crate) struct SamplingFields {
-    /// 0 is greedy; the default is 1.
-    #[schema(nullable = false)]
-    temperature: Option<f64>,
-    /// Above 0 and at most 1.
-    #[schema(nullable = false)]
-    top_p: Option<f64>,
-    /// At least 1.
-    #[schema(nullable = false)]
-    top_k: Option<usize>,
-    /// From 0 to 1.
-    #[schema(nullable = false)]
-    min_p: Option<f64>,
-    /// The same seed gives the same text.
-    #[schema(nullable = false)]
-    seed: Option<i64>,
-}
-
-impl SamplingFields {
-    fn sampling(&self) -> ApiResult<Sampling> {
-        let seed = self
-            .seed
-            .map_or_else(|| RandomState::new().hash_one(0), i64::cast_unsigned);
-        let mut sampling = Sampling::greedy()
-            .with_seed(seed)
-            .with_temperature(self.temperature.unwrap_or(1.0))?;
-        if let Some(p) = self.top_p {
-            sampling = sampling.with_top_p(p)?;
-        }
-        if let Some(k) = self.top_k.filter(|k| *k > 0) {
-            sampling = sampling.with_top_k(k)?;
-        }
-        if let Some(p) = self.min_p {
-            sampling = sampling.with_min_p(p)?;
-        }
-        Ok(sampling)
+/// Names the member that is wrong, where reading did not: members of a shared part lose their path.
+fn culprit<T: DeserializeOwned>(problem: Problem, body: &[u8]) -> Problem {
+    if problem.pointer().is_some_and(|pointer| !pointer.is_empty()) {
+        return problem;
     }
-}
-
-/// One text or several.
-#[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
-#[serde(untagged)]
-pub(crate) enum OneOrMany {
-    /// One.
-    One(String),
-    /// Several.
-    Many(Vec<String>),
-}
-
-impl OneOrMany {
-    fn into_vec(self) -> Vec<String> {
-        match self {
-            Self::One(text) => vec![text],
-            Self::Many(texts) => texts,
-        }
-    }
-}
-
-/// A number of requested results other than one is refused.
-fn only_one(n: Option<u64>) -> ApiResult<()> {
-    match n {
-        None | Some(1) => Ok(()),
-        Some(n) => {
-            let detail = format!("this service makes one completion for a request, not {n}");
-            Err(ApiError::bad_request("unsupported_value", detail, "/n"))
-        }
-    }
-}
-
-fn top_logprobs(k: usize) -> ApiResult<usize> {
-    if k > MAX_TOP_LOGPROBS {
-        let detail = format!("at most {MAX_TOP_LOGPROBS} alternatives are reported, not {k}");
-        return Err(ApiError::bad_request("invalid_value", detail, "/top_logprobs"));
-    }
-    Ok(k)
-}
-
-/// What `response_format` (chat) or `text.format` (responses) asks for.
-fn output_format(format: Option<&Value>, pointer: &str) -> ApiResult<OutputFormat> {
-    let Some(format) = format.filter(|format| !format.is_null()) else {
-        return Ok(OutputFormat::Text);
+    let Ok(Value::Object(members)) = serde_json::from_slice(body) else {
+        return problem;
     };
-    match format["type"].as_str() {
-        Some("text") => Ok(OutputFormat::Text),
-        Some("json_object") => Ok(OutputFormat::JsonObject),
-        Some("json_schema") => {
-            let schema = [&format["json_schema"]["schema"], &format["schema"]]
-                .into_iter()
-                .find(|s| !s.is_null());
-            let missing = || ApiError::bad_request("invalid_schema", "the schema is missing", pointer);
-            schema.cloned().map(OutputFormat::JsonSchema).ok_or_else(missing)
-        }
-        _ => Err(ApiError::bad_request(
-            "invalid_value",
-            "known types are text, json_object, json_schema",
-            pointer,
-        )),
-    }
-}
-
-/// The text of a message's `content`: a string, nothing, or parts that are all text.
-fn content_text(content: &Value, pointer: &str) -> ApiResult<String> {
-    match content {
-        Value::Null => Ok(String::new()),
-        Value::String(text) => Ok(text.clone()),
-        Value::Array(parts) => parts.iter().map(|part| part_text(part, pointer)).collect(),
-        _ => Err(ApiError::bad_request(
-            "invalid_body",
-            "content is a text or a list of parts",
-            pointer,
-        )),
-    }
-}
-
-fn part_text<'a>(part: &'a Value, pointer: &str) -> ApiResult<&'a str> {
-    let kind = part["type"].as_str().unwrap_or("none");
-    let text = part["text"]
-        .as_str()
-        .filter(|_| matches!(kind, "text" | "input_text" | "output_text"));
-    text.ok_or_else(|| {
-        let detail = format!("this model reads text only, not a part of type `{kind}`");
-        ApiError::bad_request("unsupported_content", detail, pointer)
-    })
-}
-
-/// A message of either protocol.
-fn message(wire: &Value, pointer: &str) -> ApiResult<ChatMessage> {
-    let Some(role) = wire["role"].as_str() else {
-        return Err(ApiError::bad_request(
-            "invalid_body",
-            "a message has a role",
-            pointer,
-        ));
+    let wrong = |(key, value): (&String, &Value)| {
+        let alone = serde_json::from_value::<T>(json!({ key: value }))
+            .err()?
+            .to_string();
+        problem.detail().starts_with(&alone).then(|| key.clone())
     };
-    // Newer clients say `developer` where models know `system`.
-    let role = if role == "developer" { "system" } else { role };
-    let mut message = ChatMessage::new(
-        role,
-        content_text(&wire["content"], &format!("{pointer}/content"))?,
-    );
-    let extra = wire.as_object().into_iter().flatten().filter(|(key, value)| {
-        !matches!(key.as_str(), "role" | "content" | "type" | "id" | "status") && !value.is_null()
-    });
-    message.extra = extra.map(|(key, value)| (key.clone(), value.clone())).collect();
-    Ok(message)
+    let found = members
+        .iter()
+        .find_map(wrong)
+        .filter(|_| !problem.detail().starts_with("missing field"));
+    match found {
+        Some(key) => problem.at(format!("/{key}")),
+        None => problem,
+    }
 }
 
-fn request(
-    prompt: Prompt,
-    sampling: &SamplingFields,
-    max_tokens: Option<usize>,
-    options: LlmOptions,
-) -> ApiResult<GenerateRequest> {
-    let max_tokens = max_tokens.unwrap_or(options.default_max_tokens);
-    Ok(GenerateRequest::new(prompt)
-        .with_sampling(sampling.sampling()?)
-        .with_max_tokens(max_tokens))
+/// Refuses the name of another model.
+fn check_model(asked: Option<&str>, engine: &Engine) -> ApiResult<()> {
+    let name = &engine.info().name;
+    match asked.filter(|asked| asked != name) {
+        Some(asked) => Err(unknown_model(asked, name)),
+        None => Ok(()),
+    }
+}
+
+fn unknown_model(asked: &str, known: &str) -> ApiError {
+    let asked: String = asked.chars().take(100).collect();
+    let detail = format!("there is no model `{asked}` here, only `{known}`");
+    ApiError(Problem::not_found("model_not_found", detail).at("/model"))
 }
 
 fn finish_reason(completion: &Completion) -> &'static str {
@@ -211,20 +90,61 @@ fn finish_reason(completion: &Completion) -> &'static str {
     }
 }
 
-/// `usage` with `persistence` (null when no token was made).
-fn usage(completion: &Completion) -> Value {
-    json!({
-        "prompt_tokens": completion.prompt_tokens,
-        "completion_tokens": completion.tokens.len(),
-        "total_tokens": completion.prompt_tokens + completion.tokens.len(),
-        "prompt_tokens_details": {"cached_tokens": completion.cached_tokens},
-        "persistence": completion.persistence,
-    })
+/// What the completions of one prompt cost, and how surprising all their tokens were.
+#[derive(Debug, Clone, Default)]
+struct Usage {
+    prompt_tokens: usize,
+    cached_tokens: usize,
+    completion_tokens: usize,
+    persistence: Option<PersistenceSummary>,
+    ratios: Vec<f64>,
 }
 
-/// A token with its log-probability as chat clients read it, and with its persistence.
-fn token_logprob(tokenizer: &Tokenizer, token: &aion_llm::TokenEvent) -> Value {
-    let entry = |id: u32, logprob: f64| json!({"token": tokenizer.spelling(id), "logprob": logprob, "bytes": tokenizer.text_bytes(id)});
+impl Usage {
+    /// A token of any choice.
+    fn token(&mut self, token: &TokenEvent) {
+        self.ratios.push(token.persistence);
+    }
+
+    /// The end of a choice; `new_prompt` where it is the first of its prompt.
+    fn end(&mut self, completion: &Completion, new_prompt: bool) {
+        if new_prompt {
+            self.prompt_tokens += completion.prompt_tokens;
+            self.cached_tokens += completion.cached_tokens;
+        }
+        self.completion_tokens += completion.tokens.len();
+        self.persistence = completion.persistence;
+    }
+
+    /// The one completion's summary, or that of all tokens of several.
+    fn persistence(&self, engine: &Engine, choices: usize) -> Option<PersistenceSummary> {
+        if choices == 1 {
+            return self.persistence;
+        }
+        PersistenceSummary::of(&self.ratios, engine.info().reference)
+            .ok()
+            .flatten()
+    }
+
+    /// `usage` of the older protocols, with `persistence` (null when no token was made).
+    fn document(&self, engine: &Engine, choices: usize) -> Value {
+        json!({
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "total_tokens": self.prompt_tokens + self.completion_tokens,
+            "prompt_tokens_details": {"cached_tokens": self.cached_tokens},
+            "persistence": self.persistence(engine, choices),
+        })
+    }
+}
+
+fn finite(logprob: f64) -> f64 {
+    logprob.max(LEAST_LOGPROB)
+}
+
+/// A token with its log-probability, and with its persistence.
+fn token_logprob(tokenizer: &Tokenizer, token: &TokenEvent) -> Value {
+    let entry = |id: u32, logprob: f64| json!({"token": tokenizer.spelling(id), "logprob": finite(logprob), "bytes": tokenizer.text_bytes(id)});
     let mut value = entry(token.token, -token.surprise_nats);
     value["top_logprobs"] = token
         .top
@@ -234,4 +154,10 @@ fn token_logprob(tokenizer: &Tokenizer, token: &aion_llm::TokenEvent) -> Value {
     value["persistence"] = token.persistence.into();
     value["entropy_nats"] = token.entropy_nats.into();
     value
+}
+
+/// Says which weights and which program made an answer.
+fn fingerprint(engine: &Engine) -> String {
+    let (version, config) = (env!("CARGO_PKG_VERSION"), &engine.info().config);
+    format!("aion-{version}-{}", config.n_parameters())
 }

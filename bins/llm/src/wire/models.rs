@@ -1,21 +1,27 @@
-//! `GET /v1/models`: the one model.
+//! `GET /v1/models`: the model, and the sentence encoder if there is one.
 
-use aion_service::Problem;
 use axum::extract::State;
 use serde_json::{Value, json};
 
-use crate::error::{ApiError, ApiResult};
+use super::unknown_model;
+use crate::error::ApiResult;
 use crate::service::Shared;
 
-fn card(shared: &Shared) -> ApiResult<Value> {
+fn cards(shared: &Shared) -> ApiResult<Vec<Value>> {
     let info = shared.model.engine()?.info();
-    Ok(json!({
-        "id": info.name, "object": "model", "created": 0, "owned_by": "aion",
-        "context_length": info.context_length, "parameters": info.config.n_parameters(),
-    }))
+    let card = |name: &str| json!({"id": name, "object": "model", "created": 0, "owned_by": "aion"});
+    let mut model = card(&info.name);
+    model["context_length"] = info.context_length.into();
+    model["parameters"] = info.config.n_parameters().into();
+    let encoder = shared.encoder.as_ref().map(|encoder| {
+        let mut model = card(encoder.name());
+        model["dimensions"] = encoder.dimensions().into();
+        model
+    });
+    Ok([model].into_iter().chain(encoder).collect())
 }
 
-/// Lists the model.
+/// Lists the models.
 #[utoipa::path(
     get, path = "/v1/models", operation_id = "list_models", tag = "llm",
     responses(
@@ -24,10 +30,10 @@ fn card(shared: &Shared) -> ApiResult<Value> {
     ),
 )]
 pub(crate) async fn list_models(State(shared): State<Shared>) -> ApiResult<axum::Json<Value>> {
-    Ok(axum::Json(json!({"object": "list", "data": [card(&shared)?]})))
+    Ok(axum::Json(json!({"object": "list", "data": cards(&shared)?})))
 }
 
-/// Describes the model.
+/// Describes a model.
 #[utoipa::path(
     get, path = "/v1/models/{model}", operation_id = "get_model", tag = "llm",
     params(("model" = String, Path, description = "Its name")),
@@ -41,10 +47,8 @@ pub(crate) async fn get_model(
     State(shared): State<Shared>,
     aion_service::Path(model): aion_service::Path<String>,
 ) -> ApiResult<axum::Json<Value>> {
-    let card = card(&shared)?;
-    if card["id"] != model.as_str() {
-        let detail = format!("there is no model `{model}` here, only {}", card["id"]);
-        return Err(ApiError(Problem::not_found("model_not_found", detail)));
-    }
-    Ok(axum::Json(card))
+    let cards = cards(&shared)?;
+    let known = cards[0]["id"].as_str().unwrap_or_default().to_owned();
+    let card = cards.into_iter().find(|card| card["id"] == model.as_str());
+    card.map(axum::Json).ok_or_else(|| unknown_model(&model, &known))
 }

@@ -1,28 +1,73 @@
 //! `POST /v1/responses`: the newer protocol, with named events. Nothing is stored: `previous_response_id` is refused.
 
-use aion_llm::{ChatMessage, Completion, Engine, FinishReason, GenerateRequest, Prompt};
+use aion_llm::{
+    Completion, Engine, FinishReason, GenerateRequest, OutputFormat, Prompt, TokenEvent, ToolDelta,
+    ToolFormat, ToolParser,
+};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::{ApiJson, SamplingFields, message, output_format, request};
-use crate::error::{ApiError, ApiResult};
-use crate::generate::{Step, new_id, start, unix_seconds};
+use super::fields::{Rest, Rule, SamplingFields, choices, top_logprobs, wants_usage};
+use super::format::{output_format, with_structured};
+use super::messages::response_messages;
+use super::tools::{Dialect, Tools};
+use super::{ApiJson, Usage, check_model, token_logprob};
+use crate::choices::{Choices, Finished};
+use crate::error::{ApiError, ApiResult, Names};
+use crate::generate::{Step, new_id, unix_seconds};
 use crate::options::LlmOptions;
 use crate::service::Shared;
 use crate::sse::{Encoder, Event, response};
 
-const MAX_ITEMS: usize = 4096;
+/// What the engine's errors are about here.
+const NAMES: Names = Names {
+    prompt: "/input",
+    format: "/text/format",
+    max_tokens: "/max_output_tokens",
+};
+
+const RULES: &[(&str, Rule)] = &[
+    ("metadata", Rule::NoEffect),
+    ("max_tool_calls", Rule::NoEffect),
+    ("store", Rule::Only(&["false"], "nothing is stored")),
+    (
+        "previous_response_id",
+        Rule::Only(&[], "nothing is stored; send the whole conversation as input"),
+    ),
+    (
+        "conversation",
+        Rule::Only(&[], "nothing is stored; send the whole conversation as input"),
+    ),
+    ("prompt", Rule::Only(&[], "there are no stored prompts")),
+    ("background", Rule::Only(&["false"], "nothing is stored")),
+    (
+        "truncation",
+        Rule::Only(&["\"disabled\""], "a conversation is never shortened"),
+    ),
+    (
+        "context_management",
+        Rule::Only(&["[]"], "a conversation is never shortened"),
+    ),
+    (
+        "reasoning",
+        Rule::Only(&["{}"], "the model does not reason apart"),
+    ),
+    ("moderation", Rule::Only(&[], "there is none")),
+];
+
+/// Log-probabilities are asked for by this name in `include`.
+const LOGPROBS: &str = "message.output_text.logprobs";
 
 /// A conversation to continue.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub(crate) struct ResponseRequest {
-    /// Any name: this service has one model.
+    /// The model's name; there is one, so that it may be left out.
     #[schema(nullable = false)]
     model: Option<String>,
-    /// A text, or messages.
+    /// A text, or items: messages, calls of functions and their outputs.
     #[schema(value_type = Object)]
     input: Value,
     /// What the model is told first.
@@ -31,55 +76,142 @@ pub(crate) struct ResponseRequest {
     #[serde(flatten)]
     sampling: SamplingFields,
     /// Most tokens of the reply.
-    #[schema(nullable = false)]
+    #[schema(nullable = false, minimum = 1)]
     max_output_tokens: Option<usize>,
     /// `format`: `text`, `json_object`, or `json_schema` with a `schema`.
     #[schema(nullable = false, value_type = Option<Object>)]
     text: Option<Value>,
+    /// Not of OpenAI's protocol: one of `json`, `json_object`, `regex`, `grammar` (Lark) and `choice`, as vLLM has it.
+    #[schema(nullable = false, value_type = Option<Object>)]
+    structured_outputs: Option<Value>,
+    /// Functions that the model may call. A call that the model begins is made to match the function's parameters.
+    #[schema(nullable = false, value_type = Option<Vec<Object>>)]
+    tools: Option<Value>,
+    /// `none`, `auto`, `required`, one function, or `allowed_tools`.
+    #[schema(nullable = false, value_type = Option<Object>)]
+    tool_choice: Option<Value>,
+    /// Whether one reply may have several calls; true by default.
+    #[schema(nullable = false)]
+    parallel_tool_calls: Option<bool>,
+    /// `message.output_text.logprobs`: the log-probability and the persistence of each token.
+    #[schema(nullable = false)]
+    include: Option<Vec<String>>,
+    /// Report this many alternatives at each token, at most 20.
+    #[schema(nullable = false, maximum = 20)]
+    top_logprobs: Option<usize>,
     /// Send the reply as named events.
     #[serde(default)]
     stream: Option<bool>,
-    /// Not supported: nothing is stored.
-    #[schema(nullable = false)]
-    previous_response_id: Option<String>,
+    /// `include_obfuscation` has no effect.
+    #[schema(nullable = false, value_type = Option<Object>)]
+    stream_options: Option<Value>,
+    #[serde(flatten)]
+    #[schema(ignore)]
+    rest: Rest,
 }
 
 impl ResponseRequest {
-    fn to_request(&self, options: LlmOptions) -> ApiResult<GenerateRequest> {
-        if self.previous_response_id.is_some() {
-            let detail = "responses are not stored; send the whole conversation as input";
+    fn check(&self) -> ApiResult<()> {
+        self.rest.check(RULES)?;
+        wants_usage(self.stream_options.as_ref())?;
+        let unknown = self.include.iter().flatten().find(|name| *name != LOGPROBS);
+        if let Some(name) = unknown {
+            let detail = format!("only `{LOGPROBS}` can be included, not `{name}`");
+            return Err(ApiError::bad_request("unsupported_parameter", detail, "/include"));
+        }
+        let verbosity = self.text.as_ref().map_or(&Value::Null, |text| &text["verbosity"]);
+        if !verbosity.is_null() && verbosity != "medium" {
+            let detail = "the model has one verbosity";
             return Err(ApiError::bad_request(
-                "unsupported_value",
+                "unsupported_parameter",
                 detail,
-                "/previous_response_id",
+                "/text/verbosity",
             ));
         }
-        let format = self.text.as_ref().map(|text| &text["format"]);
-        let format = output_format(format, "/text/format")?;
-        let request = request(self.prompt()?, &self.sampling, self.max_output_tokens, options)?;
-        Ok(request.with_format(format))
+        Ok(())
     }
 
-    fn prompt(&self) -> ApiResult<Prompt> {
-        let mut messages: Vec<ChatMessage> = self
-            .instructions
-            .iter()
-            .map(|text| ChatMessage::new("system", text.clone()))
-            .collect();
-        match &self.input {
-            Value::String(text) => messages.push(ChatMessage::new("user", text.clone())),
-            Value::Array(items) if (1..=MAX_ITEMS).contains(&items.len()) => {
-                for (i, item) in items.iter().enumerate() {
-                    messages.push(message(item, &format!("/input/{i}"))?);
-                }
-            }
-            _ => {
-                let detail = format!("input is a text, or 1 to {MAX_ITEMS} messages");
-                return Err(ApiError::bad_request("invalid_body", detail, "/input"));
+    fn wants_logprobs(&self) -> bool {
+        self.include.iter().flatten().any(|name| name == LOGPROBS)
+    }
+
+    fn format(&self, tools: Option<&Tools>, form: ToolFormat) -> ApiResult<OutputFormat> {
+        let format = self.text.as_ref().map(|text| &text["format"]);
+        let text = with_structured(
+            output_format(format, NAMES.format)?,
+            self.structured_outputs.as_ref(),
+        )?;
+        match tools {
+            Some(tools) => Ok(tools.set.output_format(form, &text)?),
+            None => Ok(text),
+        }
+    }
+
+    fn request(
+        &self,
+        tools: Option<&Tools>,
+        form: ToolFormat,
+        options: &LlmOptions,
+    ) -> ApiResult<GenerateRequest> {
+        let max_tokens = self.max_output_tokens.unwrap_or(options.default_max_tokens);
+        choices(None, 1, max_tokens, options)?;
+        let prompt = Prompt::Chat {
+            messages: response_messages(self.instructions.as_deref(), &self.input)?,
+            tools: tools.map(|tools| tools.shown.clone()),
+        };
+        let request = self
+            .sampling
+            .request(prompt, max_tokens)?
+            .with_format(self.format(tools, form)?);
+        let top = top_logprobs(self.top_logprobs.unwrap_or(0), "/top_logprobs")?;
+        Ok(request.with_top_logprobs(top))
+    }
+
+    fn names(&self, tools: Option<&Tools>) -> Names {
+        let format = match (tools, &self.structured_outputs) {
+            (Some(_), _) => "/tools",
+            (None, Some(_)) => "/structured_outputs",
+            (None, None) => NAMES.format,
+        };
+        Names { format, ..NAMES }
+    }
+
+    /// What every answer repeats of the request.
+    fn repeated(&self) -> Value {
+        let member =
+            |value: Option<&Value>, other: Value| value.filter(|v| !v.is_null()).cloned().unwrap_or(other);
+        let tools = self
+            .tools
+            .as_ref()
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten();
+        let tools: Vec<Value> = tools.map(repeated_tool).collect();
+        let text = json!({"format": member(self.text.as_ref().map(|text| &text["format"]), json!({"type": "text"}))});
+        let mut repeated = json!({
+            "instructions": self.instructions, "max_output_tokens": self.max_output_tokens,
+            "metadata": member(self.rest.get("metadata"), json!({})), "tools": tools, "text": text,
+            "parallel_tool_calls": self.parallel_tool_calls.unwrap_or(true),
+            "tool_choice": member(self.tool_choice.as_ref(), "auto".into()),
+            "temperature": self.sampling.temperature.unwrap_or(1.0), "top_p": self.sampling.top_p.unwrap_or(1.0),
+            "top_logprobs": self.top_logprobs.unwrap_or(0), "store": false, "background": false,
+            "truncation": "disabled", "previous_response_id": null, "service_tier": "default",
+            "reasoning": {"effort": null, "summary": null},
+        });
+        for name in ["user", "safety_identifier", "prompt_cache_key"] {
+            if let Some(value) = self.rest.get(name).filter(|value| value.is_string()) {
+                repeated[name] = value.clone();
             }
         }
-        Ok(Prompt::chat(messages))
+        repeated
     }
+}
+
+/// A function with all its members, as answers have it.
+fn repeated_tool(tool: &Value) -> Value {
+    let strict = tool["strict"] == true;
+    json!({"type": "function", "name": tool["name"], "description": tool["description"],
+        "parameters": tool["parameters"], "strict": strict})
 }
 
 /// Continues a conversation (the Responses protocol).
@@ -89,6 +221,7 @@ impl ResponseRequest {
     responses(
         (status = 200, description = "The reply, or its stream", body = Object),
         (status = 400, description = "The request asks for what cannot be done", body = aion_service::Problem),
+        (status = 404, description = "Another model", body = aion_service::Problem),
         (status = 429, description = "Too many requests wait", body = aion_service::Problem),
         (status = 503, description = "The model is not there yet", body = aion_service::Problem),
     ),
@@ -98,62 +231,138 @@ pub(crate) async fn responses(
     ApiJson(wire): ApiJson<ResponseRequest>,
 ) -> ApiResult<Response> {
     let engine = shared.model.engine()?.clone();
-    let running = start(&shared.model, wire.to_request(shared.options)?)?;
-    let reply = Reply::new(engine, &wire);
+    check_model(wire.model.as_deref(), &engine)?;
+    wire.check()?;
+    let choice = wire.tool_choice.as_ref();
+    let tools = Dialect::Responses.read(wire.tools.as_ref(), choice, wire.parallel_tool_calls)?;
+    let (names, form) = (wire.names(tools.as_ref()), engine.tool_format());
+    let request = wire.request(tools.as_ref(), form, &shared.options);
+    let request = request.map_err(|error| error.named(&names))?;
+    let running = Choices::start(&shared.model, [request]).map_err(|error| error.named(&names))?;
+    let reply = Reply::new(engine, &wire, tools.map(|tools| tools.set.parser(form)));
     if wire.stream == Some(true) {
-        return Ok(response(running.begun().await?, reply));
+        return Ok(response(
+            running.begun().await.map_err(|error| error.named(&names))?,
+            reply,
+        ));
     }
-    let (_, completion) = running.finish().await?;
-    Ok(axum::Json(reply.finished(&completion)).into_response())
+    let finished = running.finish().await.map_err(|error| error.named(&names))?;
+    let whole = finished.into_iter().next().map(|finished| reply.whole(&finished));
+    Ok(axum::Json(whole).into_response())
 }
 
+/// A response that grows, item by item.
 struct Reply {
     engine: Engine,
     id: String,
-    item: String,
     created: i64,
-    instructions: Option<String>,
+    repeated: Value,
+    logprobs: bool,
+    parser: Option<ToolParser>,
+    /// The whole items.
+    output: Vec<Value>,
+    /// The item that grows.
+    open: Option<Item>,
     sequence: u64,
-    text: String,
+    usage: Usage,
 }
 
-impl Reply {
-    fn new(engine: Engine, wire: &ResponseRequest) -> Self {
-        Self {
-            engine,
-            id: new_id("resp"),
-            item: new_id("msg"),
-            created: unix_seconds(),
-            instructions: wire.instructions.clone(),
-            sequence: 0,
+/// An item that grows.
+enum Item {
+    Message {
+        id: String,
+        text: String,
+        logprobs: Vec<Value>,
+    },
+    Call {
+        id: String,
+        call: String,
+        name: String,
+        arguments: String,
+    },
+}
+
+impl Item {
+    fn message() -> Self {
+        Self::Message {
+            id: new_id("msg"),
             text: String::new(),
+            logprobs: Vec::new(),
         }
     }
 
-    fn object(&self, status: &str, output: &Value) -> Value {
-        json!({
-            "id": self.id, "object": "response", "created_at": self.created, "status": status, "error": null,
-            "incomplete_details": null, "instructions": self.instructions, "model": self.engine.info().name,
-            "output": output, "parallel_tool_calls": false, "tool_choice": "none", "tools": [], "metadata": {},
-            "text": {"format": {"type": "text"}}, "temperature": null, "top_p": null, "usage": null,
-        })
+    fn document(&self, status: &str) -> Value {
+        match self {
+            Self::Message { id, text, logprobs } => {
+                let begun = status != "in_progress" || !text.is_empty();
+                let parts: Vec<Value> = begun.then(|| part(text, logprobs)).into_iter().collect();
+                json!({"type": "message", "id": id, "status": status, "role": "assistant", "content": parts})
+            }
+            Self::Call {
+                id,
+                call,
+                name,
+                arguments,
+            } => json!({"type": "function_call", "id": id, "call_id": call,
+                "name": name, "arguments": arguments, "status": status}),
+        }
     }
 
-    fn part(text: &str) -> Value {
-        json!({"type": "output_text", "text": text, "annotations": [], "logprobs": []})
+    fn id(&self) -> &str {
+        match self {
+            Self::Message { id, .. } | Self::Call { id, .. } => id,
+        }
+    }
+}
+
+fn part(text: &str, logprobs: &[Value]) -> Value {
+    json!({"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs})
+}
+
+fn status(completion: &Completion) -> &'static str {
+    match completion.finish {
+        FinishReason::Length => "incomplete",
+        _ => "completed",
+    }
+}
+
+impl Reply {
+    fn new(engine: Engine, wire: &ResponseRequest, parser: Option<ToolParser>) -> Self {
+        Self {
+            engine,
+            id: new_id("resp"),
+            created: unix_seconds(),
+            repeated: wire.repeated(),
+            logprobs: wire.wants_logprobs(),
+            parser,
+            output: Vec::new(),
+            open: None,
+            sequence: 0,
+            usage: Usage::default(),
+        }
     }
 
-    fn message(&self, status: &str, parts: &Value) -> Value {
-        json!({"type": "message", "id": self.item, "status": status, "role": "assistant", "content": parts})
+    fn object(&self, status: &str) -> Value {
+        let mut object = self.repeated.clone();
+        object["id"] = self.id.clone().into();
+        object["object"] = "response".into();
+        object["created_at"] = self.created.into();
+        object["status"] = status.into();
+        object["model"] = self.engine.info().name.clone().into();
+        object["output"] = self.output.clone().into();
+        object["error"] = Value::Null;
+        object["incomplete_details"] = Value::Null;
+        object["usage"] = Value::Null;
+        object
     }
 
     fn finished(&self, completion: &Completion) -> Value {
-        let cut = completion.finish == FinishReason::Length;
-        let status = if cut { "incomplete" } else { "completed" };
-        let message = self.message(status, &json!([Self::part(&completion.text)]));
-        let mut object = self.object(status, &json!([message]));
-        if cut {
+        let status = status(completion);
+        let mut object = self.object(status);
+        if status == "incomplete" {
             object["incomplete_details"] = json!({"reason": "max_output_tokens"});
+        } else {
+            object["completed_at"] = unix_seconds().into();
         }
         object["usage"] = json!({
             "input_tokens": completion.prompt_tokens,
@@ -166,6 +375,31 @@ impl Reply {
         object
     }
 
+    /// The response of a completion that has ended: what its events would have built.
+    fn whole(mut self, finished: &Finished) -> Value {
+        for token in &finished.tokens {
+            self.token(token);
+        }
+        let shown: usize = finished.tokens.iter().map(|token| token.text.len()).sum();
+        let tail = finished
+            .completion
+            .text
+            .get(shown..)
+            .unwrap_or_default()
+            .to_owned();
+        self.text(&tail, Vec::new());
+        self.close_all(&finished.completion);
+        self.finished(&finished.completion)
+    }
+
+    fn token(&mut self, token: &TokenEvent) -> Vec<Event> {
+        self.usage.token(token);
+        let logprobs = self
+            .logprobs
+            .then(|| token_logprob(self.engine.tokenizer(), token));
+        self.text(&token.text, logprobs.into_iter().collect())
+    }
+
     fn event(&mut self, name: &'static str, mut value: Value) -> Event {
         value["type"] = name.into();
         value["sequence_number"] = self.sequence.into();
@@ -173,69 +407,174 @@ impl Reply {
         Event::named(name, &value)
     }
 
-    /// An event about the one text part.
-    fn part_event(&mut self, name: &'static str, mut value: Value) -> Event {
-        value["item_id"] = self.item.clone().into();
-        value["output_index"] = 0.into();
-        value["content_index"] = 0.into();
+    /// An event about the item that grows; `content_index` where it is about its text.
+    fn item_event(&mut self, name: &'static str, mut value: Value) -> Event {
+        value["output_index"] = self.output.len().into();
+        if let Some(item) = &self.open {
+            value["item_id"] = item.id().into();
+            if matches!(item, Item::Message { .. }) {
+                value["content_index"] = 0.into();
+            }
+        }
         self.event(name, value)
     }
 
-    fn delta(&mut self, text: &str) -> Vec<Event> {
-        if text.is_empty() {
-            return Vec::new();
+    fn begin_item(&mut self, item: Item) -> Vec<Event> {
+        let mut events = self.close("completed");
+        let document = item.document("in_progress");
+        let is_message = matches!(item, Item::Message { .. });
+        let index = self.output.len();
+        events.push(self.event(
+            "response.output_item.added",
+            json!({"output_index": index, "item": document}),
+        ));
+        self.open = Some(item);
+        if is_message {
+            events.push(self.item_event("response.content_part.added", json!({"part": part("", &[])})));
         }
-        self.text.push_str(text);
-        vec![self.part_event(
-            "response.output_text.delta",
-            json!({"delta": text, "logprobs": []}),
-        )]
+        events
     }
 
-    fn end(&mut self, completion: &Completion) -> Vec<Event> {
-        let whole = self.finished(completion);
-        let (text, part) = (self.text.clone(), Self::part(&self.text));
-        let name = if whole["status"] == "incomplete" {
-            "response.incomplete"
-        } else {
-            "response.completed"
+    /// Ends the item that grows.
+    fn close(&mut self, status: &str) -> Vec<Event> {
+        let mut events = Vec::new();
+        match &self.open {
+            None => return events,
+            Some(Item::Message { text, logprobs, .. }) => {
+                let (part, text, logprobs) = (part(text, logprobs), text.clone(), logprobs.clone());
+                let done = json!({"text": text, "logprobs": logprobs});
+                events.push(self.item_event("response.output_text.done", done));
+                events.push(self.item_event("response.content_part.done", json!({ "part": part })));
+            }
+            Some(Item::Call { name, arguments, .. }) => {
+                let done = json!({"name": name, "arguments": arguments});
+                events.push(self.item_event("response.function_call_arguments.done", done));
+            }
+        }
+        if let Some(item) = self.open.take() {
+            let document = item.document(status);
+            let done = json!({"output_index": self.output.len(), "item": document});
+            events.push(self.event("response.output_item.done", done));
+            self.output.push(document);
+        }
+        events
+    }
+
+    /// More text of the model, with the log-probabilities of its tokens.
+    fn text(&mut self, text: &str, mut logprobs: Vec<Value>) -> Vec<Event> {
+        let deltas = match &mut self.parser {
+            Some(parser) => parser.push(text),
+            None if text.is_empty() => Vec::new(),
+            None => vec![ToolDelta::Text(text.to_owned())],
         };
-        let item = json!({"output_index": 0, "item": whole["output"][0]});
-        vec![
-            self.part_event("response.output_text.done", json!({"text": text, "logprobs": []})),
-            self.part_event("response.content_part.done", json!({ "part": part })),
-            self.event("response.output_item.done", item),
-            self.event(name, json!({ "response": whole })),
-        ]
+        if deltas.is_empty()
+            && let Some(Item::Message { logprobs: all, .. }) = &mut self.open
+        {
+            all.append(&mut logprobs);
+        }
+        let mut events = Vec::new();
+        for delta in deltas {
+            events.extend(self.delta(delta, &mut logprobs));
+        }
+        events
+    }
+
+    fn delta(&mut self, delta: ToolDelta, logprobs: &mut Vec<Value>) -> Vec<Event> {
+        let mut events = Vec::new();
+        match delta {
+            ToolDelta::Text(more) => {
+                if !matches!(self.open, Some(Item::Message { .. })) {
+                    events.extend(self.begin_item(Item::message()));
+                }
+                let logprobs = std::mem::take(logprobs);
+                if let Some(Item::Message {
+                    text, logprobs: all, ..
+                }) = &mut self.open
+                {
+                    text.push_str(&more);
+                    all.extend_from_slice(&logprobs);
+                }
+                let delta = json!({"delta": more, "logprobs": logprobs});
+                events.push(self.item_event("response.output_text.delta", delta));
+            }
+            ToolDelta::Call { name, .. } => {
+                let (id, call, arguments) = (new_id("fc"), new_id("call"), String::new());
+                events.extend(self.begin_item(Item::Call {
+                    id,
+                    call,
+                    name,
+                    arguments,
+                }));
+            }
+            ToolDelta::Arguments(more) => {
+                if let Some(Item::Call { arguments, .. }) = &mut self.open {
+                    arguments.push_str(&more);
+                }
+                let delta = json!({ "delta": more });
+                events.push(self.item_event("response.function_call_arguments.delta", delta));
+            }
+            ToolDelta::End => events.extend(self.close("completed")),
+        }
+        events
+    }
+
+    /// Ends what is open; a response has at least one item.
+    fn close_all(&mut self, completion: &Completion) -> Vec<Event> {
+        let left = self.parser.as_mut().map(ToolParser::finish).unwrap_or_default();
+        let mut events = Vec::new();
+        for delta in left {
+            events.extend(self.delta(delta, &mut Vec::new()));
+        }
+        if self.output.is_empty() && self.open.is_none() {
+            events.extend(self.begin_item(Item::message()));
+        }
+        events.extend(self.close(status(completion)));
+        events
+    }
+
+    fn done(&mut self, completion: &Completion) -> Vec<Event> {
+        let mut events = self.close_all(completion);
+        let name = match status(completion) {
+            "incomplete" => "response.incomplete",
+            _ => "response.completed",
+        };
+        let whole = self.finished(completion);
+        events.push(self.event(name, json!({ "response": whole })));
+        events
+    }
+
+    fn failed(&mut self, error: &ApiError) -> Vec<Event> {
+        let mut object = self.object("failed");
+        let code = if error.0.status().is_server_error() {
+            "server_error"
+        } else {
+            "invalid_prompt"
+        };
+        object["error"] = json!({"code": code, "message": error.0.detail()});
+        vec![self.event("response.failed", json!({ "response": object }))]
     }
 }
 
 impl Encoder for Reply {
-    fn begin(&mut self) -> Vec<Event> {
-        let object = self.object("in_progress", &json!([]));
-        let item = self.message("in_progress", &json!([]));
+    fn begin(&mut self, _choices: usize) -> Vec<Event> {
+        let object = self.object("in_progress");
         vec![
             self.event("response.created", json!({ "response": object })),
             self.event("response.in_progress", json!({ "response": object })),
-            self.event(
-                "response.output_item.added",
-                json!({"output_index": 0, "item": item}),
-            ),
-            self.part_event("response.content_part.added", json!({"part": Self::part("")})),
         ]
     }
 
-    fn step(&mut self, step: Step) -> Vec<Event> {
+    fn step(&mut self, _choice: usize, step: Step) -> Vec<Event> {
         match step {
             Step::Begun => Vec::new(),
-            Step::Token(token) => self.delta(&token.text),
-            Step::Tail(text) => self.delta(&text),
-            Step::Done(completion) => self.end(&completion),
-            Step::Failed(error) => {
-                let mut object = self.object("failed", &json!([]));
-                object["error"] = json!({"code": error.0.code(), "message": error.0.detail()});
-                vec![self.event("response.failed", json!({ "response": object }))]
-            }
+            Step::Token(token) => self.token(&token),
+            Step::Tail(text) => self.text(&text, Vec::new()),
+            Step::Done(completion) => self.done(&completion),
+            Step::Failed(error) => self.failed(&error),
         }
+    }
+
+    fn end(&mut self) -> Vec<Event> {
+        Vec::new()
     }
 }
