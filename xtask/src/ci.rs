@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 
-use crate::{Error, Result, command, fuzz_http, house, mcp_conformance};
+use crate::{Error, Result, clients, command, fuzz_http, house, mcp_conformance};
 
 /// What to run of the stages.
 #[derive(Debug, Clone, Default, Args)]
@@ -45,6 +45,8 @@ enum Stage {
     Schemathesis,
     /// The official conformance suite of the Model Context Protocol
     Mcp,
+    /// The official OpenAI clients, with strict types, against the model's server
+    Clients,
     /// The programs, end to end
     E2e,
 }
@@ -117,6 +119,7 @@ impl Stage {
             Self::Examples => examples(root),
             Self::Schemathesis => fuzz_http::run(root),
             Self::Mcp => mcp_conformance::run(root),
+            Self::Clients => clients::run(root),
             Self::E2e => script(root, ".ci/e2e"),
         }
     }

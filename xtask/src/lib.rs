@@ -16,12 +16,14 @@
 //! ```
 
 pub mod ci;
+pub mod clients;
 pub mod command;
 pub mod error;
 pub mod fuzz_http;
 pub mod house;
 pub mod machine;
 pub mod mcp_conformance;
+mod node;
 pub mod openapi;
 pub mod peers;
 pub mod soak;

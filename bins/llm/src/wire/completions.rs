@@ -257,13 +257,13 @@ impl Reply {
             .map(|index| {
                 let echoed = self.echoed(index);
                 let Some(Finished { tokens, completion }) = finished.get(index) else {
-                    return self.choice(index, &echoed.0, echoed.1, &"length".into());
+                    return Self::choice(index, &echoed.0, &echoed.1, &"length".into());
                 };
                 tokens.iter().for_each(|token| self.usage.token(token));
-                self.usage.end(completion, index % self.n == 0);
+                self.usage.end(completion, index.is_multiple_of(self.n));
                 let logprobs = joined(echoed.1, self.token_logprobs(index, tokens));
                 let text = format!("{}{}", echoed.0, completion.text);
-                let mut choice = self.choice(index, &text, logprobs, &finish_reason(completion).into());
+                let mut choice = Self::choice(index, &text, &logprobs, &finish_reason(completion).into());
                 choice["persistence"] = json!(completion.persistence);
                 choice
             })
@@ -282,11 +282,11 @@ impl Reply {
         usage.document(&self.engine, self.choices)
     }
 
-    fn choice(&self, index: usize, text: &str, logprobs: Value, finish: &Value) -> Value {
+    fn choice(index: usize, text: &str, logprobs: &Value, finish: &Value) -> Value {
         json!({"index": index, "text": text, "logprobs": logprobs, "finish_reason": finish})
     }
 
-    fn chunk(&self, choice: Value) -> Event {
+    fn chunk(&self, choice: &Value) -> Event {
         let mut chunk = self.envelope(&json!([choice]));
         if self.with_usage {
             chunk["usage"] = Value::Null;
@@ -388,7 +388,7 @@ impl Encoder for Reply {
         for index in 0..self.choices {
             let (text, logprobs) = self.echoed(index);
             if !text.is_empty() {
-                events.push(self.chunk(self.choice(index, &text, logprobs, &Value::Null)));
+                events.push(self.chunk(&Self::choice(index, &text, &logprobs, &Value::Null)));
             }
         }
         events
@@ -403,13 +403,13 @@ impl Encoder for Reply {
                     return Vec::new();
                 }
                 let logprobs = self.token_logprobs(index, std::slice::from_ref(&token));
-                vec![self.chunk(self.choice(index, &token.text, logprobs, &Value::Null))]
+                vec![self.chunk(&Self::choice(index, &token.text, &logprobs, &Value::Null))]
             }
-            Step::Tail(text) => vec![self.chunk(self.choice(index, &text, Value::Null, &Value::Null))],
+            Step::Tail(text) => vec![self.chunk(&Self::choice(index, &text, &Value::Null, &Value::Null))],
             Step::Done(completion) => {
-                self.usage.end(&completion, index % self.n == 0);
+                self.usage.end(&completion, index.is_multiple_of(self.n));
                 let finish = finish_reason(&completion).into();
-                vec![self.chunk(self.choice(index, "", Value::Null, &finish))]
+                vec![self.chunk(&Self::choice(index, "", &Value::Null, &finish))]
             }
             Step::Failed(error) => vec![Event::data(&error.document()), Event::done()],
         }
@@ -420,7 +420,7 @@ impl Encoder for Reply {
         let only_echoed = self.usage.prompt_tokens == 0;
         if only_echoed {
             let ends = (0..self.choices)
-                .map(|index| self.chunk(self.choice(index, "", Value::Null, &"length".into())));
+                .map(|index| self.chunk(&Self::choice(index, "", &Value::Null, &"length".into())));
             events.extend(ends);
         }
         if self.with_usage {

@@ -217,7 +217,7 @@ async fn the_place_of_an_error_is_named() {
     let tool = |parameters: Value| json!([{"type": "function", "function": {"name": "f", "parameters": parameters}}]);
     let endless = json!({"type": "object", "properties": {"n": {"$ref": "#"}}, "required": ["n"]});
     let long = "long ".repeat(400);
-    let chat = |more: Value| (CHAT, with(hello(), more));
+    let chat = |more: Value| (CHAT, with(hello(), &more));
     let cases = [
         (
             chat(json!({"messages": user(json!("x")), "tools": tool(json!({"type": "string"}))})),
@@ -282,7 +282,7 @@ async fn the_place_of_an_error_is_named() {
     assert_eq!(post(&router, CHAT, &hello()).await.0, StatusCode::OK);
 }
 
-fn with(mut body: Value, more: Value) -> Value {
+fn with(mut body: Value, more: &Value) -> Value {
     let members = more.as_object().unwrap().clone();
     body.as_object_mut().unwrap().extend(members);
     body
@@ -359,7 +359,7 @@ async fn characters_across_tokens_stay_whole() {
                     .to_owned()
             })
             .collect();
-        let whole = post(&router, "/v1/completions", &with(body, json!({"stream": false})))
+        let whole = post(&router, "/v1/completions", &with(body, &json!({"stream": false})))
             .await
             .1;
         assert_eq!(whole["choices"][0]["text"], joined.as_str());
