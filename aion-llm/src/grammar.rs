@@ -74,12 +74,7 @@ impl GrammarFactory {
 }
 
 fn of_schema(schema: &Json) -> Result<TopLevelGrammar> {
-    check_size(schema)?;
-    if let Some(place) = schema::impossible(schema) {
-        return Err(Error::Schema(format!(
-            "no finite value matches it, because of {place}"
-        )));
-    }
+    check_schema(schema)?;
     Ok(TopLevelGrammar::from_json_schema(compact(
         schema,
         Strictness::Exact,
@@ -113,7 +108,18 @@ fn first_line(error: &dyn fmt::Display) -> String {
     error.to_string().lines().next().unwrap_or("unknown").to_owned()
 }
 
-pub(crate) fn check_size(schema: &Json) -> Result<()> {
+/// Refuses a schema that is too large, or that no finite value matches.
+pub(crate) fn check_schema(schema: &Json) -> Result<()> {
+    check_size(schema)?;
+    match schema::impossible(schema) {
+        Some(place) => Err(Error::Schema(format!(
+            "no finite value matches it, because of {place}"
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn check_size(schema: &Json) -> Result<()> {
     if !matches!(schema, Json::Object(_) | Json::Bool(true)) {
         return Err(Error::Schema("a schema is an object or `true`".into()));
     }

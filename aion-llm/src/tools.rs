@@ -7,7 +7,7 @@
 use serde_json::{Value as Json, json};
 
 use crate::error::{Error, Result};
-use crate::grammar::{Strictness, check_size, compact};
+use crate::grammar::{Strictness, check_schema, compact};
 use crate::request::OutputFormat;
 
 /// The most calls in one completion.
@@ -131,7 +131,7 @@ impl ToolFunction {
     ///
     /// # Errors
     /// [`Error::Request`] for a name with other than 1 to 64 letters, digits, `_`, `-` and `.`; [`Error::Schema`] for a
-    /// schema that is too large or not of objects.
+    /// schema that is too large, not of objects, or without a finite value.
     pub fn new(name: impl Into<String>, parameters: Option<Json>) -> Result<Self> {
         let name = name.into();
         let sound = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
@@ -142,7 +142,7 @@ impl ToolFunction {
         }
         let nothing = || json!({"type": "object", "properties": {}, "additionalProperties": false});
         let mut parameters = parameters.unwrap_or_else(nothing);
-        check_size(&parameters)?;
+        check_schema(&parameters)?;
         if let Some(map) = parameters.as_object_mut() {
             map.entry("type").or_insert_with(|| "object".into());
         }
@@ -271,8 +271,11 @@ impl ToolSet {
     /// The grammar of an answer. Where the model may answer with a text, that has the format `text`.
     ///
     /// # Errors
-    /// [`Error::Schema`] if the schemas are too large together.
+    /// [`Error::Schema`] if the text's schema is too large or has no finite value.
     pub fn output_format(&self, format: ToolFormat, text: &OutputFormat) -> Result<OutputFormat> {
+        if let OutputFormat::JsonSchema(schema) = text {
+            check_schema(schema)?;
+        }
         let more = match (&self.choice, self.calls) {
             (ToolChoice::Named(_), _) | (_, Calls::One) => 0,
             _ => MAX_CALLS - 1,

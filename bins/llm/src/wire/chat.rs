@@ -155,7 +155,15 @@ impl ChatRequest {
             (None, Some(_)) => "/structured_outputs",
             (None, None) => NAMES.format,
         };
-        Names { format, ..NAMES }
+        let max_tokens = match self.max_completion_tokens {
+            Some(_) => NAMES.max_tokens,
+            None => "/max_tokens",
+        };
+        Names {
+            format,
+            max_tokens,
+            ..NAMES
+        }
     }
 }
 
@@ -240,7 +248,7 @@ impl Reply {
         let mut usage = Usage::default();
         let mut choices = Vec::with_capacity(finished.len());
         for (index, Finished { tokens, completion }) in finished.iter().enumerate() {
-            tokens.iter().for_each(|token| usage.token(token));
+            tokens.iter().for_each(|token| usage.token(index, token));
             usage.end(completion, index == 0);
             choices.push(self.choice(index, tokens, completion));
         }
@@ -402,7 +410,7 @@ impl Encoder for ChatEncoder {
         match step {
             Step::Begun => Vec::new(),
             Step::Token(token) => {
-                self.usage.token(&token);
+                self.usage.token(choice, &token);
                 let logprobs = self.reply.logprobs(std::slice::from_ref(&token));
                 self.text(choice, &token.text, logprobs)
             }

@@ -259,7 +259,7 @@ impl Reply {
                 let Some(Finished { tokens, completion }) = finished.get(index) else {
                     return Self::choice(index, &echoed.0, &echoed.1, &"length".into());
                 };
-                tokens.iter().for_each(|token| self.usage.token(token));
+                tokens.iter().for_each(|token| self.usage.token(index, token));
                 self.usage.end(completion, index.is_multiple_of(self.n));
                 let logprobs = joined(echoed.1, self.token_logprobs(index, tokens));
                 let text = format!("{}{}", echoed.0, completion.text);
@@ -398,7 +398,7 @@ impl Encoder for Reply {
         match step {
             Step::Begun => Vec::new(),
             Step::Token(token) => {
-                self.usage.token(&token);
+                self.usage.token(index, &token);
                 if token.text.is_empty() && !self.logprobs {
                     return Vec::new();
                 }

@@ -24,6 +24,10 @@ use crate::error::{ApiError, ApiResult};
 /// The log-probability that stands for none: JSON has no infinity.
 const LEAST_LOGPROB: f64 = -9999.0;
 
+/// A body with more members, or more bytes, is not searched for the one that is wrong.
+const MAX_MEMBERS: usize = 64;
+const MAX_EXAMINED_BYTES: usize = 256 << 10;
+
 /// A JSON body whose rejection has OpenAI's shape too.
 pub(crate) struct ApiJson<T>(pub(crate) T);
 
@@ -52,17 +56,22 @@ fn culprit<T: DeserializeOwned>(problem: Problem, body: &[u8]) -> Problem {
     let Ok(Value::Object(members)) = serde_json::from_slice(body) else {
         return problem;
     };
-    let wrong = |(key, value): (&String, &Value)| {
-        let alone = serde_json::from_value::<T>(json!({ key: value }))
-            .err()?
-            .to_string();
-        problem.detail().starts_with(&alone).then(|| key.clone())
+    if members.len() > MAX_MEMBERS || body.len() > MAX_EXAMINED_BYTES {
+        return problem;
+    }
+    let error_without = |key: Option<&str>| {
+        let mut members = members.clone();
+        key.map(|key| members.remove(key));
+        serde_json::from_value::<T>(members.into())
+            .err()
+            .map(|error| error.to_string())
     };
-    let found = members
-        .iter()
-        .find_map(wrong)
-        .filter(|_| !problem.detail().starts_with("missing field"));
-    match found {
+    let error = error_without(None);
+    let cures = |key: &&String| match error_without(Some(key)) {
+        None => true,
+        other => other != error && !other.is_some_and(|other| other.starts_with("missing field")),
+    };
+    match members.keys().find(cures) {
         Some(key) => problem.at(format!("/{key}")),
         None => problem,
     }
@@ -97,13 +106,17 @@ struct Usage {
     cached_tokens: usize,
     completion_tokens: usize,
     persistence: Option<PersistenceSummary>,
-    ratios: Vec<f64>,
+    /// R of the tokens of each choice.
+    ratios: Vec<Vec<f64>>,
 }
 
 impl Usage {
-    /// A token of any choice.
-    fn token(&mut self, token: &TokenEvent) {
-        self.ratios.push(token.persistence);
+    /// A token of the choice of this number.
+    fn token(&mut self, choice: usize, token: &TokenEvent) {
+        if self.ratios.len() <= choice {
+            self.ratios.resize(choice + 1, Vec::new());
+        }
+        self.ratios[choice].push(token.persistence);
     }
 
     /// The end of a choice; `new_prompt` where it is the first of its prompt.
@@ -121,7 +134,7 @@ impl Usage {
         if choices == 1 {
             return self.persistence;
         }
-        PersistenceSummary::of(&self.ratios, engine.info().reference)
+        PersistenceSummary::of(&self.ratios.concat(), engine.info().reference)
             .ok()
             .flatten()
     }

@@ -14,7 +14,7 @@ use super::fields::{Rest, Rule, SamplingFields, choices, top_logprobs, wants_usa
 use super::format::{output_format, with_structured};
 use super::messages::response_messages;
 use super::tools::{Dialect, Tools};
-use super::{ApiJson, Usage, check_model, token_logprob};
+use super::{ApiJson, check_model, token_logprob};
 use crate::choices::{Choices, Finished};
 use crate::error::{ApiError, ApiResult, Names};
 use crate::generate::{Step, new_id, unix_seconds};
@@ -264,7 +264,8 @@ struct Reply {
     /// The item that grows.
     open: Option<Item>,
     sequence: u64,
-    usage: Usage,
+    /// Log-probabilities of tokens whose text is not shown yet.
+    pending: Vec<Value>,
 }
 
 /// An item that grows.
@@ -338,7 +339,7 @@ impl Reply {
             output: Vec::new(),
             open: None,
             sequence: 0,
-            usage: Usage::default(),
+            pending: Vec::new(),
         }
     }
 
@@ -387,17 +388,17 @@ impl Reply {
             .get(shown..)
             .unwrap_or_default()
             .to_owned();
-        self.text(&tail, Vec::new());
+        self.text(&tail);
         self.close_all(&finished.completion);
         self.finished(&finished.completion)
     }
 
     fn token(&mut self, token: &TokenEvent) -> Vec<Event> {
-        self.usage.token(token);
         let logprobs = self
             .logprobs
             .then(|| token_logprob(self.engine.tokenizer(), token));
-        self.text(&token.text, logprobs.into_iter().collect())
+        self.pending.extend(logprobs);
+        self.text(&token.text)
     }
 
     fn event(&mut self, name: &'static str, mut value: Value) -> Event {
@@ -438,6 +439,11 @@ impl Reply {
     /// Ends the item that grows.
     fn close(&mut self, status: &str) -> Vec<Event> {
         let mut events = Vec::new();
+        match &mut self.open {
+            Some(Item::Message { logprobs, .. }) => logprobs.append(&mut self.pending),
+            Some(Item::Call { .. }) => self.pending.clear(),
+            None => {}
+        }
         match &self.open {
             None => return events,
             Some(Item::Message { text, logprobs, .. }) => {
@@ -460,61 +466,55 @@ impl Reply {
         events
     }
 
-    /// More text of the model, with the log-probabilities of its tokens.
-    fn text(&mut self, text: &str, mut logprobs: Vec<Value>) -> Vec<Event> {
+    /// More text of the model.
+    fn text(&mut self, text: &str) -> Vec<Event> {
         let deltas = match &mut self.parser {
             Some(parser) => parser.push(text),
             None if text.is_empty() => Vec::new(),
             None => vec![ToolDelta::Text(text.to_owned())],
         };
-        if deltas.is_empty()
-            && let Some(Item::Message { logprobs: all, .. }) = &mut self.open
-        {
-            all.append(&mut logprobs);
-        }
         let mut events = Vec::new();
         for delta in deltas {
-            events.extend(self.delta(delta, &mut logprobs));
+            events.extend(self.delta(delta));
         }
         events
     }
 
-    fn delta(&mut self, delta: ToolDelta, logprobs: &mut Vec<Value>) -> Vec<Event> {
-        let mut events = Vec::new();
+    fn delta(&mut self, delta: ToolDelta) -> Vec<Event> {
         match delta {
-            ToolDelta::Text(more) => {
-                if !matches!(self.open, Some(Item::Message { .. })) {
-                    events.extend(self.begin_item(Item::message()));
-                }
-                let logprobs = std::mem::take(logprobs);
-                if let Some(Item::Message {
-                    text, logprobs: all, ..
-                }) = &mut self.open
-                {
-                    text.push_str(&more);
-                    all.extend_from_slice(&logprobs);
-                }
-                let delta = json!({"delta": more, "logprobs": logprobs});
-                events.push(self.item_event("response.output_text.delta", delta));
-            }
+            ToolDelta::Text(more) => self.text_delta(&more),
             ToolDelta::Call { name, .. } => {
                 let (id, call, arguments) = (new_id("fc"), new_id("call"), String::new());
-                events.extend(self.begin_item(Item::Call {
+                self.begin_item(Item::Call {
                     id,
                     call,
                     name,
                     arguments,
-                }));
+                })
             }
             ToolDelta::Arguments(more) => {
                 if let Some(Item::Call { arguments, .. }) = &mut self.open {
                     arguments.push_str(&more);
                 }
                 let delta = json!({ "delta": more });
-                events.push(self.item_event("response.function_call_arguments.delta", delta));
+                vec![self.item_event("response.function_call_arguments.delta", delta)]
             }
-            ToolDelta::End => events.extend(self.close("completed")),
+            ToolDelta::End => self.close("completed"),
         }
+    }
+
+    fn text_delta(&mut self, more: &str) -> Vec<Event> {
+        let mut events = Vec::new();
+        if !matches!(self.open, Some(Item::Message { .. })) {
+            events.extend(self.begin_item(Item::message()));
+        }
+        let shown = std::mem::take(&mut self.pending);
+        if let Some(Item::Message { text, logprobs, .. }) = &mut self.open {
+            text.push_str(more);
+            logprobs.extend_from_slice(&shown);
+        }
+        let delta = json!({"delta": more, "logprobs": shown});
+        events.push(self.item_event("response.output_text.delta", delta));
         events
     }
 
@@ -523,7 +523,7 @@ impl Reply {
         let left = self.parser.as_mut().map(ToolParser::finish).unwrap_or_default();
         let mut events = Vec::new();
         for delta in left {
-            events.extend(self.delta(delta, &mut Vec::new()));
+            events.extend(self.delta(delta));
         }
         if self.output.is_empty() && self.open.is_none() {
             events.extend(self.begin_item(Item::message()));
@@ -568,7 +568,7 @@ impl Encoder for Reply {
         match step {
             Step::Begun => Vec::new(),
             Step::Token(token) => self.token(&token),
-            Step::Tail(text) => self.text(&text, Vec::new()),
+            Step::Tail(text) => self.text(&text),
             Step::Done(completion) => self.done(&completion),
             Step::Failed(error) => self.failed(&error),
         }
