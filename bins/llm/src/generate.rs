@@ -87,8 +87,6 @@ impl Running {
             return Poll::Ready(Some(step));
         }
     }
-
-    }
 }
 
 /// Asks for `n` completions of one prompt, which is read once.
@@ -98,8 +96,15 @@ pub(crate) fn start_many(model: &Model, request: GenerateRequest, n: usize) -> A
     let (senders, runs): (Vec<_>, Vec<_>) = (0..n).map(|_| oneshot::channel()).unzip();
     spawn_blocking(move || match engine.start_many(&request, n) {
         // Whoever went away drops the ticket, and that cancels it.
-        Ok(tickets) => senders.into_iter().zip(tickets).for_each(|(sender, ticket)| drop(sender.send(Ok(ticket)))),
-        Err(error) => senders.into_iter().take(1).for_each(|first| drop(first.send(Err(error)))),
+        Ok(tickets) => senders
+            .into_iter()
+            .zip(tickets)
+            .for_each(|(sender, ticket)| drop(sender.send(Ok(ticket)))),
+        Err(error) => {
+            if let Some(first) = senders.into_iter().next() {
+                drop(first.send(Err(error)));
+            }
+        }
     });
     let running = |starting| Running {
         stage: Stage::Starting(starting),

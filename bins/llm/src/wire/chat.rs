@@ -125,12 +125,13 @@ impl ChatRequest {
         }
     }
 
-    fn requests(
+    /// What to complete, and how often.
+    fn request(
         &self,
         tools: Option<&Tools>,
         form: ToolFormat,
         options: &LlmOptions,
-    ) -> ApiResult<Vec<GenerateRequest>> {
+    ) -> ApiResult<(GenerateRequest, usize)> {
         let max_tokens = self.max_completion_tokens.or(self.max_tokens);
         let max_tokens = max_tokens.unwrap_or(options.default_max_tokens);
         let n = choices(self.n, 1, max_tokens, options)?;
@@ -144,9 +145,7 @@ impl ChatRequest {
             .with_stop(self.stop.clone().map(OneOrMany::into_vec).unwrap_or_default())
             .with_format(self.format(tools, form)?)
             .with_top_logprobs(self.top_logprobs()?);
-        (0..n as u64)
-            .map(|choice| self.sampling.of_choice(&request, choice))
-            .collect()
+        Ok((request, n))
     }
 
     fn names(&self, tools: Option<&Tools>) -> Names {
@@ -197,9 +196,9 @@ pub(crate) async fn chat_completions(
     )?;
     let names = chat.names(tools.as_ref());
     let form = engine.tool_format();
-    let requests = chat.requests(tools.as_ref(), form, &shared.options);
-    let requests = requests.map_err(|error| error.named(&names))?;
-    let running = Choices::start(&shared.model, requests).map_err(|error| error.named(&names))?;
+    let request = chat.request(tools.as_ref(), form, &shared.options);
+    let (request, n) = request.map_err(|error| error.named(&names))?;
+    let running = Choices::start(&shared.model, [request], n).map_err(|error| error.named(&names))?;
     let reply = Reply {
         id: new_id("chatcmpl"),
         created: unix_seconds(),

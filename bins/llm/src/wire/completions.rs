@@ -96,23 +96,21 @@ impl CompletionRequest {
         Ok(())
     }
 
-    /// One request for each choice of each prompt.
-    fn requests(&self, prompts: &[Prompt], options: &LlmOptions) -> ApiResult<Vec<GenerateRequest>> {
+    /// One request for each prompt, and how often to complete it.
+    fn requests(&self, prompts: &[Prompt], options: &LlmOptions) -> ApiResult<(Vec<GenerateRequest>, usize)> {
         let n = choices(self.n, prompts.len(), self.max_tokens(), options)?;
         let format = with_structured(OutputFormat::Text, self.structured_outputs.as_ref())?;
         let top = top_logprobs(self.logprobs.unwrap_or(0), "/logprobs")?;
-        let mut requests = Vec::with_capacity(prompts.len() * n);
+        let mut requests = Vec::with_capacity(prompts.len());
         for prompt in prompts {
             let request = self.sampling.request(prompt.clone(), self.max_tokens().max(1))?;
             let request = request
                 .with_stop(self.stop.clone().map(OneOrMany::into_vec).unwrap_or_default())
                 .with_format(format.clone())
                 .with_top_logprobs(top);
-            for choice in 0..n as u64 {
-                requests.push(self.sampling.of_choice(&request, choice)?);
-            }
+            requests.push(request);
         }
-        Ok(requests)
+        Ok((requests, n))
     }
 }
 
@@ -162,7 +160,7 @@ pub(crate) async fn completions(
     wire.check()?;
     let with_usage = wants_usage(wire.stream_options.as_ref())?;
     let prompts = prompts(&wire.prompt)?;
-    let requests = wire
+    let (requests, n) = wire
         .requests(&prompts, &shared.options)
         .map_err(|error| error.named(&NAMES))?;
     let echoes = echoes(&shared, &wire, &prompts)
@@ -173,10 +171,10 @@ pub(crate) async fn completions(
         created: unix_seconds(),
         logprobs: wire.logprobs.is_some(),
         with_usage: with_usage && wire.stream == Some(true),
-        n: requests.len() / prompts.len().max(1),
+        n,
         usage: Usage::default(),
-        choices: requests.len(),
-        offsets: vec![0; requests.len()],
+        choices: n * prompts.len(),
+        offsets: vec![0; n * prompts.len()],
         echoes,
         engine,
     };
@@ -185,7 +183,7 @@ pub(crate) async fn completions(
     } else {
         requests
     };
-    let running = Choices::start(&shared.model, wanted).map_err(|error| error.named(&NAMES))?;
+    let running = Choices::start(&shared.model, wanted, n).map_err(|error| error.named(&NAMES))?;
     if wire.stream == Some(true) {
         return Ok(response(
             running.begun().await.map_err(|error| error.named(&NAMES))?,

@@ -172,19 +172,21 @@ fn chosen(shared: &Shared, model: Option<&str>) -> ApiResult<Option<Arc<dyn Text
 type Vectors = (Vec<Vec<f32>>, usize, String);
 
 async fn by_model(shared: &Shared, inputs: Vec<Input>) -> ApiResult<Vectors> {
-    let work = move |engine: &Engine| {
-        let (mut vectors, mut tokens) = (Vec::with_capacity(inputs.len()), 0);
-        for input in inputs {
-            let ids = match input {
-                Input::Text(text) => engine.tokenizer().encode(&text, Specials::AsText)?,
-                Input::Tokens(ids) => ids,
-            };
-            tokens += ids.len();
-            vectors.push(engine.embed_tokens(&ids)?);
-        }
-        Ok((vectors, tokens, engine.info().name.clone()))
-    };
-    shared.model.call(work).await
+    let engine = shared.model.engine()?;
+    let (mut vectors, mut tokens) = (Vec::with_capacity(inputs.len()), 0);
+    for input in inputs {
+        let ids = match input {
+            Input::Text(text) => {
+                let work = move |engine: &Engine| Ok(engine.tokenizer().encode(&text, Specials::AsText)?);
+                shared.model.call(work).await?
+            }
+            Input::Tokens(ids) => ids,
+        };
+        tokens += ids.len();
+        let asked = shared.model.ask(move |engine| engine.start_embed_tokens(&ids));
+        vectors.push(asked.await?);
+    }
+    Ok((vectors, tokens, engine.info().name.clone()))
 }
 
 async fn by_encoder(encoder: Arc<dyn TextEncoder>, inputs: Vec<Input>) -> ApiResult<Vectors> {

@@ -91,13 +91,6 @@ impl SamplingFields {
             .with_logit_bias(self.bias()?)?;
         Ok(request)
     }
-
-    /// The sampling of the choice of this number: the first has the seed of the request.
-    pub(crate) fn of_choice(&self, request: &GenerateRequest, choice: u64) -> ApiResult<GenerateRequest> {
-        let sampling = self.sampling()?;
-        let seed = sampling.seed().wrapping_add(choice);
-        Ok(request.clone().with_sampling(sampling.with_seed(seed)))
-    }
 }
 
 /// One text or several.

@@ -238,7 +238,7 @@ pub(crate) async fn responses(
     let (names, form) = (wire.names(tools.as_ref()), engine.tool_format());
     let request = wire.request(tools.as_ref(), form, &shared.options);
     let request = request.map_err(|error| error.named(&names))?;
-    let running = Choices::start(&shared.model, [request]).map_err(|error| error.named(&names))?;
+    let running = Choices::start(&shared.model, [request], 1).map_err(|error| error.named(&names))?;
     let reply = Reply::new(engine, &wire, tools.map(|tools| tools.set.parser(form)));
     if wire.stream == Some(true) {
         return Ok(response(
@@ -367,7 +367,7 @@ impl Reply {
         }
         object["usage"] = json!({
             "input_tokens": completion.prompt_tokens,
-            "input_tokens_details": {"cached_tokens": completion.cached_tokens},
+            "input_tokens_details": {"cached_tokens": completion.cached_tokens, "cache_write_tokens": 0},
             "output_tokens": completion.tokens.len(),
             "output_tokens_details": {"reasoning_tokens": 0},
             "total_tokens": completion.prompt_tokens + completion.tokens.len(),

@@ -7,7 +7,7 @@ use aion_service::Limits;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::{endless, engine, post, ready, send, text, wait_until_ready};
+use crate::{engine, post, ready, send, text, wait_until_ready};
 
 const CHAT: &str = "/v1/chat/completions";
 
@@ -343,7 +343,9 @@ async fn templates_that_fail_are_an_error_of_the_messages() {
 /// Random bytes of a random model: whatever tokens make half characters, no answer has broken text.
 #[tokio::test]
 async fn characters_across_tokens_stay_whole() {
-    let router = endless(LlmOptions::default());
+    let source = TinyModel::random(1).endless().source();
+    let engine = Engine::load(&source, EngineOptions::default().with_threads(1)).unwrap();
+    let router = service(engine, LlmOptions::default()).into_router(&Limits::default());
     wait_until_ready(&router).await;
     for seed in 0..5 {
         let body = json!({"prompt": "é", "seed": seed, "temperature": 2, "max_tokens": 150, "stream": true, "logprobs": 1});
