@@ -23,6 +23,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let options = EngineOptions::default().with_context_length(512);
     let engine = Engine::load(&ModelSource::at(path), options)?;
 
+    println!("{} on {}", engine.info().name, engine.info().device);
+
     let schema = json!({
         "type": "object",
         "properties": {

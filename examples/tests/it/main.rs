@@ -43,6 +43,7 @@ fn every_example_says_what_it_promises() {
         ),
         ("replay_agent_runs", "the processor's database is unchanged"),
         ("chat_cpu", "SmolLM2"),
+        ("constrained_json", "SmolLM2"),
         ("stream_with_persistence", "SmolLM2"),
         ("embed", "SmolLM2"),
         ("score_text", "SmolLM2"),
