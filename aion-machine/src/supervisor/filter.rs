@@ -315,16 +315,26 @@ fn search(rules: &[Rule]) -> Vec<sock_filter> {
     out
 }
 
-/// Compares a call with each of a few.
+/// Compares a call with each of a few. Those that are only refused share one answer.
 fn compare(rules: &[Rule]) -> Vec<sock_filter> {
+    let refusal = answer(libc::EPERM);
+    let is_refused =
+        |body: &[sock_filter]| matches!(body, [only] if (only.code, only.k) == (refusal.code, refusal.k));
+    let (refused, others): (Vec<_>, Vec<_>) = rules.iter().partition(|(_, body)| is_refused(body));
     let mut out = Vec::new();
-    for (call, body) in rules {
+    for (call, body) in others {
         // A body that falls through allows the call.
         out.push(jump_eq(*call, 0, body.len() as u8 + 1));
         out.extend_from_slice(body);
         out.push(allow());
     }
+    for (i, (call, _)) in refused.iter().enumerate() {
+        out.push(jump_eq(*call, (refused.len() - i) as u8, 0));
+    }
     out.push(allow());
+    if !refused.is_empty() {
+        out.push(refusal);
+    }
     out
 }
 
