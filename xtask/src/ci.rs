@@ -13,7 +13,7 @@ use crate::{Error, Result, clients, command, fuzz_http, house, mcp_conformance};
 /// What to run of the stages.
 #[derive(Debug, Clone, Default, Args)]
 pub struct CiArgs {
-    /// Run only these stages
+    /// Run only these stages; wgpu and cuda run only when they are named here
     #[arg(long, value_enum, value_name = "STAGE", num_args = 1..)]
     only: Vec<Stage>,
 }
@@ -49,6 +49,10 @@ enum Stage {
     Clients,
     /// The programs, end to end
     E2e,
+    /// The language model on a software Vulkan driver
+    Wgpu,
+    /// The language model compiled for CUDA, and run where a card is
+    Cuda,
 }
 
 /// The outcome of a stage.
@@ -66,7 +70,8 @@ type Note = String;
 /// # Errors
 /// [`Error::Stages`] with the names of those that failed.
 pub fn run(root: &Path, args: &CiArgs) -> Result<()> {
-    let wanted = |stage: &&Stage| args.only.is_empty() || args.only.contains(stage);
+    let by_default = |stage: &Stage| args.only.is_empty() && !stage.is_opt_in();
+    let wanted = |stage: &&Stage| by_default(stage) || args.only.contains(stage);
     let mut done = Vec::new();
     for stage in Stage::value_variants().iter().filter(wanted) {
         println!("\n==== {} ====", name(*stage));
@@ -92,6 +97,11 @@ pub fn run(root: &Path, args: &CiArgs) -> Result<()> {
 }
 
 impl Stage {
+    /// Stages that build Burn once more for another device: minutes on a new machine.
+    fn is_opt_in(self) -> bool {
+        matches!(self, Self::Wgpu | Self::Cuda)
+    }
+
     fn run(self, root: &Path) -> Result<Note> {
         let quiet = |()| Note::new();
         match self {
@@ -121,6 +131,8 @@ impl Stage {
             Self::Mcp => mcp_conformance::run(root),
             Self::Clients => clients::run(root),
             Self::E2e => script(root, ".ci/e2e"),
+            Self::Wgpu => script(root, ".ci/wgpu"),
+            Self::Cuda => script(root, ".ci/cuda"),
         }
     }
 }

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::demo::{self, DemoOptions};
 use crate::doctor::{self, DoctorOptions};
+use crate::model::convert::{self, QuantizeArgs, UnigramArgs, json_or_text, overwrite};
 use crate::model::{DEFAULT_MODEL, KNOWN_MODELS, ModelCache, ModelSource, Progress};
 use crate::node::Node;
 use crate::run::{self, LoadedModel, ModelChoice, RunOutcome, RunReport, RunRequest, Style};
@@ -75,6 +76,34 @@ pub enum ModelCommand {
         /// smollm2, a file of the cache, a path, org/repo or org/repo/file.gguf
         #[arg(default_value = DEFAULT_MODEL.name)]
         name: ModelSource,
+    },
+    /// Say what a model is: its shape, its types, what lies beside it
+    Inspect {
+        /// smollm2, a file of the cache, or a path
+        #[arg(default_value = DEFAULT_MODEL.name)]
+        name: ModelSource,
+        /// Print a JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write a GGUF file with quantised weights, and say what they lose
+    Quantize(QuantizeArgs),
+    /// Count the tokens of a corpus; the counts lie beside the model, which then measures persistence against them
+    Unigram(UnigramArgs),
+    /// Write a model as a checkpoint directory: configuration, safetensors, tokenizer and a manifest with checksums
+    Save {
+        /// smollm2, a file of the cache, or a path
+        name: ModelSource,
+        /// The directory to write
+        to: PathBuf,
+        /// Replace a directory that is there
+        #[arg(long)]
+        force: bool,
+    },
+    /// Compare the files of a checkpoint directory with the checksums of its manifest
+    Verify {
+        /// The directory
+        dir: PathBuf,
     },
 }
 
@@ -413,6 +442,11 @@ async fn serve(args: UpArgs) -> Result<()> {
 fn model(command: ModelCommand) -> Result<()> {
     let cache = ModelCache::from_env()?;
     match command {
+        ModelCommand::Inspect { name, json } => convert::inspect(&cache, &name, json_or_text(json))?,
+        ModelCommand::Quantize(args) => convert::quantize(&cache, &args)?,
+        ModelCommand::Unigram(args) => convert::unigram(&cache, &args)?,
+        ModelCommand::Save { name, to, force } => convert::save(&cache, &name, &to, overwrite(force))?,
+        ModelCommand::Verify { dir } => convert::verify(&dir)?,
         ModelCommand::List { json: true } => terminal::json(&cache.list()?),
         ModelCommand::List { json: false } => list(&cache)?,
         ModelCommand::Path { name } => terminal::line(&cache.find(&name)?.display().to_string()),

@@ -35,13 +35,13 @@ pub enum Error {
     #[error("{0:?} names no model: use smollm2, a file of the cache, a path, org/repo or org/repo/file.gguf")]
     BadModelName(String),
     /// A file with other bytes than it should have.
-    #[error("{} has SHA-256 {found}, expected {expected}: it is damaged or another file", path.display())]
+    #[error("{} has {found}, expected {expected}: it is damaged or another file", path.display())]
     WrongDigest {
         /// The file.
         path: PathBuf,
-        /// The digest that it should have.
+        /// The size or digest that it should have.
         expected: String,
-        /// The digest that it has.
+        /// What it has.
         found: String,
     },
     /// No Python to fetch a package with.

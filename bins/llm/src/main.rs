@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use aion_llm::{DeviceSpec, Engine, EngineOptions, ModelSource};
 use aion_llm_server::{DEFAULT_PORT, LlmOptions, TextEncoder, service_with_encoder};
+use aion_types::Reference;
 use clap::Parser;
 
 /// Serve a local language model by OpenAI's protocol.
@@ -27,6 +28,13 @@ struct Cli {
     /// Positions of the context window; the model's own by default
     #[arg(long, env = "AION_LLM_CONTEXT")]
     context: Option<usize>,
+    /// What persistence is measured against: uniform, unigram, entropy or teacher; by default unigram where the model
+    /// has counts, else uniform
+    #[arg(long, env = "AION_LLM_REFERENCE", value_parser = reference)]
+    reference: Option<Reference>,
+    /// The model of the reference `teacher`
+    #[arg(long, env = "AION_LLM_TEACHER", value_name = "PATH")]
+    teacher: Option<PathBuf>,
     /// Sequences that run at once; 16 by default
     #[arg(long, env = "AION_LLM_SEQUENCES")]
     sequences: Option<usize>,
@@ -59,6 +67,12 @@ impl Cli {
         if let Some(mib) = self.cache_mib {
             options = options.with_cache_bytes(mib.saturating_mul(1 << 20));
         }
+        if let Some(teacher) = &self.teacher {
+            options = options.with_teacher(ModelSource::at(teacher));
+        }
+        if let Some(reference) = self.reference {
+            options = options.with_reference(reference);
+        }
         if let Some(name) = &self.name {
             options = options.with_name(name);
         }
@@ -76,6 +90,12 @@ impl Cli {
     fn encoder(&self) -> Result<Option<Arc<dyn TextEncoder>>, String> {
         Ok(None)
     }
+}
+
+/// A reference by the name that `usage.persistence` has for it.
+fn reference(text: &str) -> Result<Reference, String> {
+    serde_json::from_value(serde_json::Value::String(text.to_owned()))
+        .map_err(|_| "known are uniform, unigram, entropy and teacher".to_owned())
 }
 
 #[tokio::main]

@@ -62,7 +62,24 @@ pub(super) fn verify(path: &Path, expected: &str, progress: &Progress) -> Result
     Err(Error::WrongDigest {
         path: path.to_owned(),
         expected: expected.to_owned(),
-        found: found.0,
+        found: format!("SHA-256 {found}"),
+    })
+}
+
+/// Checks a file against the SHA-1 by which git names its contents.
+pub(super) fn verify_git(path: &Path, expected: &str) -> Result<()> {
+    let bytes = std::fs::read(path).map_err(|e| Error::io("read", path, e))?;
+    let mut hasher = sha1::Sha1::new();
+    hasher.update(format!("blob {}\0", bytes.len()));
+    hasher.update(&bytes);
+    let found: String = hasher.finalize().iter().map(|b| format!("{b:02x}")).collect();
+    if found.eq_ignore_ascii_case(expected) {
+        return Ok(());
+    }
+    Err(Error::WrongDigest {
+        path: path.to_owned(),
+        expected: expected.to_owned(),
+        found: format!("git's SHA-1 {found}"),
     })
 }
 
@@ -78,7 +95,10 @@ mod tests {
         // FIPS 180-2, appendix B.1.
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         verify(&path, abc, &Progress::quiet()).unwrap();
+        // `printf abc | git hash-object --stdin`
+        verify_git(&path, "f2ba8f84ab5c1bce84a7b441cb1959cfc7093b7f").unwrap();
         std::fs::write(&path, "abd").unwrap();
+        assert!(verify_git(&path, "f2ba8f84ab5c1bce84a7b441cb1959cfc7093b7f").is_err());
         let error = verify(&path, abc, &Progress::quiet()).unwrap_err();
         assert!(matches!(error, Error::WrongDigest { .. }), "{error}");
     }

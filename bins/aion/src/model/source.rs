@@ -125,7 +125,7 @@ fn parse_hub(text: &str) -> Result<ModelSource> {
 }
 
 /// A name that is safe in a URL and as a file name.
-fn checked_part(part: &str) -> Result<&str> {
+pub(super) fn checked_part(part: &str) -> Result<&str> {
     let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     if part.is_empty() || part.len() > 128 || part.starts_with('.') || !part.chars().all(good) {
         return Err(Error::BadModelName(part.chars().take(80).collect()));

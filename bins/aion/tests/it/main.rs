@@ -4,7 +4,9 @@
 //! runs them all.
 #![allow(clippy::unwrap_used)]
 
+mod convert;
 mod crash;
+mod hub;
 mod invariants;
 mod model;
 mod real;
