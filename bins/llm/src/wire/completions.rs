@@ -285,11 +285,7 @@ impl Reply {
     }
 
     fn chunk(&self, choice: &Value) -> Event {
-        let mut chunk = self.envelope(&json!([choice]));
-        if self.with_usage {
-            chunk["usage"] = Value::Null;
-        }
-        Event::data(&chunk)
+        Event::data(&self.envelope(&json!([choice])))
     }
 
     /// The prompt before a completion, with its log-probabilities: the first token has none.

@@ -353,7 +353,6 @@ impl Reply {
         object["output"] = self.output.clone().into();
         object["error"] = Value::Null;
         object["incomplete_details"] = Value::Null;
-        object["usage"] = Value::Null;
         object
     }
 

@@ -123,8 +123,12 @@ class Recorder(httpx2.HTTPTransport):
         return httpx2.Response(response.status_code, headers=headers, content=body)
 
 
-client = OpenAI(base_url=f"{URL}/v1", api_key="none", max_retries=0, timeout=60,
-                http_client=httpx2.Client(transport=Recorder()), _strict_response_validation=True)
+def connect(strict):
+    return OpenAI(base_url=f"{URL}/v1", api_key="none", max_retries=0, timeout=60,
+                  http_client=httpx2.Client(transport=Recorder()), _strict_response_validation=strict)
+
+
+client, lenient = connect(True), connect(False)
 HELLO = [{"role": "user", "content": "Name a river."}]
 
 
@@ -257,7 +261,8 @@ def completions():
 
 
 def embeddings():
-    coded = client.embeddings.create(model=MODEL, input=["a river", "a road"])
+    # By itself the client asks for base64, which its own strict types do not know.
+    coded = lenient.embeddings.create(model=MODEL, input=["a river", "a road"])
     plain = client.embeddings.create(model=MODEL, input=["a river"], encoding_format="float", dimensions=8)
     expect(len(coded.data) == 2 and len(plain.data[0].embedding) == 8)
     share = plain.data[0].embedding[0] / plain.data[0].embedding[1] - coded.data[0].embedding[0] / coded.data[0].embedding[1]
