@@ -114,7 +114,10 @@ class Recorder(httpx2.HTTPTransport):
             for line in body.decode("utf-8").splitlines():
                 if line.startswith("data: ") and line != "data: [DONE]":
                     event = json.loads(line[6:])
-                    # The last chunk of the older protocols has `usage` and no choices, which the document allows.
+                    if path == "/v1/completions":
+                        # The document has no type for its chunks, and so none for one that is not the last.
+                        for choice in event["choices"]:
+                            choice["finish_reason"] = choice["finish_reason"] or "stop"
                     check(EVENT[path], event, path)
         else:
             name = WHOLE.get(path, "Model")
@@ -252,8 +255,9 @@ def completions():
     # The first token of an echoed prompt has no log-probability, which OpenAI's service says as null, against its document.
     whole = client.completions.create(model=MODEL, prompt=["The river", "A road"], max_tokens=5, temperature=0, echo=True)
     expect(whole.choices[1].text.startswith("A road") and len(whole.choices) == 2, whole)
-    chunks = list(client.completions.create(model=MODEL, prompt="The river", max_tokens=5, temperature=0, stream=True,
-                                            stream_options={"include_usage": True}))
+    # Nor do the client's strict types.
+    chunks = list(lenient.completions.create(model=MODEL, prompt="The river", max_tokens=5, temperature=0, stream=True,
+                                             stream_options={"include_usage": True}))
     text = "".join(chunk.choices[0].text for chunk in chunks if chunk.choices)
     expect(whole.choices[0].text == "The river" + text, whole, text)
     rated = client.completions.create(model=MODEL, prompt="The river", max_tokens=5, temperature=0, logprobs=2)
