@@ -1,0 +1,166 @@
+//! Packed matrices, and several of them over one input.
+#![allow(unsafe_code, reason = "threads write different columns of the products")]
+
+use super::kernel::{Activations, Body, Format, Multiply, Place, TILE, dispatch, pack_tile, unpack_row};
+use super::memory::Lines;
+use super::pool::Pool;
+use crate::checkpoint::Stored;
+use crate::error::Result;
+use crate::gguf::TensorType;
+
+/// A matrix `[rows, columns]` in tiles of sixteen rows.
+#[derive(Debug)]
+pub(super) struct Matrix {
+    format: Format,
+    rows: usize,
+    columns: usize,
+    tiles: Lines,
+}
+
+/// Tiles that a thread packs at a time.
+const PACKED_TOGETHER: usize = 8;
+
+fn format(kind: TensorType, columns: usize) -> Format {
+    let format = match kind {
+        TensorType::Q4_0 => Format::Q4Zero,
+        TensorType::Q4_1 => Format::Q4Min,
+        TensorType::Q8_0 => Format::Q8,
+        TensorType::Q6K => Format::Q6,
+        TensorType::F16 => Format::F16,
+        TensorType::BF16 => Format::BF16,
+        TensorType::F32 => Format::F32,
+    };
+    // A row that ends within a block has no blocks of its own.
+    if columns.is_multiple_of(kind.block_len()) {
+        format
+    } else {
+        Format::F32
+    }
+}
+
+impl Matrix {
+    /// Packs a row-major matrix, its rows taken in the order that `order` says.
+    pub(super) fn pack(
+        stored: &Stored,
+        rows: usize,
+        columns: usize,
+        order: impl Fn(usize) -> usize + Sync,
+        pool: &mut Pool,
+    ) -> Result<Self> {
+        let format = format(stored.kind, columns);
+        let dense: Vec<u8>;
+        let source = if format == Format::F32 && stored.kind != TensorType::F32 {
+            dense = stored.dense()?.into_iter().flat_map(f32::to_le_bytes).collect();
+            dense.as_slice()
+        } else {
+            &stored.bytes[..]
+        };
+        let (row_bytes, tile_bytes) = (format.row_bytes(columns), format.tile_bytes(columns));
+        let mut tiles = Lines::zeroed(rows.div_ceil(TILE) * tile_bytes);
+        pool.pieces(tiles.bytes_mut(), tile_bytes * PACKED_TOGETHER, |piece, out| {
+            let mut gathered = Vec::with_capacity(TILE * row_bytes);
+            for (tile, out) in out.chunks_exact_mut(tile_bytes).enumerate() {
+                let first = (piece * PACKED_TOGETHER + tile) * TILE;
+                gathered.clear();
+                for row in first..rows.min(first + TILE) {
+                    gathered.extend_from_slice(&source[order(row) * row_bytes..][..row_bytes]);
+                }
+                pack_tile(format, &gathered, columns, out);
+            }
+        });
+        Ok(Self {
+            format,
+            rows,
+            columns,
+            tiles,
+        })
+    }
+
+    fn tile_bytes(&self) -> usize {
+        self.format.tile_bytes(self.columns)
+    }
+
+    fn n_tiles(&self) -> usize {
+        self.rows.div_ceil(TILE)
+    }
+
+    /// Row `i` as floats.
+    pub(super) fn row(&self, i: usize, out: &mut [f32]) {
+        let tile = &self.tiles.bytes()[i / TILE * self.tile_bytes()..][..self.tile_bytes()];
+        unpack_row(self.format, tile, i % TILE, out);
+    }
+}
+
+/// Matrices over the same input, whose products lie side by side.
+#[derive(Debug)]
+pub(super) struct Linear {
+    parts: Vec<Matrix>,
+}
+
+/// Chunks for each thread: few enough to cost nothing, enough that a slow thread can be helped.
+const CHUNKS: usize = 8;
+
+impl Linear {
+    pub(super) fn new(parts: Vec<Matrix>) -> Self {
+        Self { parts }
+    }
+
+    pub(super) fn outputs(&self) -> usize {
+        self.parts.iter().map(|part| part.rows).sum()
+    }
+
+    /// Width of the input.
+    pub(super) fn inputs(&self) -> usize {
+        self.parts.first().map_or(0, |part| part.columns)
+    }
+
+    pub(super) fn part(&self, i: usize) -> &Matrix {
+        &self.parts[i]
+    }
+
+    /// Whether activations are needed as bytes.
+    pub(super) fn takes_bytes(&self) -> bool {
+        self.parts.iter().any(|part| part.format.takes_bytes())
+    }
+
+    /// Writes the products of all rows, each row to its place.
+    ///
+    /// # Safety
+    /// Every row of `out` is valid for writes of [`Linear::outputs`] floats that nobody else uses.
+    pub(super) unsafe fn multiply(&self, x: Activations<'_>, out: &[*mut f32], body: Body, pool: &mut Pool) {
+        let total: usize = self.parts.iter().map(Matrix::n_tiles).sum();
+        let step = match pool.threads() {
+            1 => total,
+            threads => total.div_ceil(threads * CHUNKS),
+        };
+        let out = Rows(out);
+        pool.run(total.div_ceil(step.max(1)), &|chunk| {
+            // Whole, so that the pointers are shared by the type that may be.
+            let out = &out;
+            let (mut first, mut last) = (chunk * step, total.min((chunk + 1) * step));
+            let mut start = 0;
+            for part in &self.parts {
+                let n = part.n_tiles();
+                let work = Multiply {
+                    format: part.format,
+                    weights: part.tiles.bytes(),
+                    tiles: first.min(n)..last.min(n),
+                    outputs: part.rows,
+                    x,
+                    // SAFETY: the caller's promise; chunks are different tiles, and those different columns.
+                    out: unsafe { Place::new(out.0, start) },
+                };
+                if !work.tiles.is_empty() {
+                    dispatch(body, work);
+                }
+                start += part.rows;
+                (first, last) = (first.saturating_sub(n), last.saturating_sub(n));
+            }
+        });
+    }
+}
+
+struct Rows<'a>(&'a [*mut f32]);
+
+// SAFETY: `multiply` hands each column of each row to one thread.
+unsafe impl Sync for Rows<'_> {}

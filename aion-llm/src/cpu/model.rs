@@ -1,0 +1,191 @@
+//! Weights and constants of a model in memory, packed.
+
+use std::sync::Mutex;
+
+use super::cache::{PageShape, PagedCache};
+use super::kernel::Body;
+use super::matrix::{Linear, Matrix};
+use super::pass::{Scratch, Sequence};
+use super::pool::Pool;
+use crate::checkpoint::{Checkpoint, Part, RotaryPairs, Stored};
+use crate::config::{FeedForward, Head, ModelConfig};
+use crate::error::{Error, Result};
+use crate::model::Output;
+
+/// How a model runs on the processor.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CpuOptions {
+    /// Threads, the caller's among them.
+    pub(crate) threads: usize,
+    /// The instructions.
+    pub(crate) body: Body,
+}
+
+/// A model that runs on the processor. Calls from several threads take turns.
+#[derive(Debug)]
+pub(crate) struct CpuModel {
+    weights: Weights,
+    engine: Mutex<Engine>,
+}
+
+/// What one pass at a time uses.
+#[derive(Debug)]
+pub(super) struct Engine {
+    pub(super) pool: Pool,
+    pub(super) scratch: Scratch,
+}
+
+#[derive(Debug)]
+pub(super) struct Weights {
+    pub(super) config: ModelConfig,
+    pub(super) body: Body,
+    pub(super) pages: PageShape,
+    pub(super) blocks: Vec<Block>,
+    pub(super) norm: Vec<f32>,
+    /// The embedding; of a tied head the head too.
+    pub(super) embedding: Linear,
+    /// An output projection of its own.
+    pub(super) output: Option<Linear>,
+    /// The angle by which each pair of coordinates turns at each step.
+    pub(super) frequencies: Vec<f64>,
+}
+
+#[derive(Debug)]
+pub(super) struct Block {
+    pub(super) attn_norm: Vec<f32>,
+    pub(super) qkv: Linear,
+    pub(super) out: Linear,
+    pub(super) ffn_norm: Vec<f32>,
+    pub(super) up: Linear,
+    pub(super) down: Linear,
+}
+
+impl CpuModel {
+    /// Packs every weight of the checkpoint.
+    ///
+    /// # Errors
+    /// What the checkpoint says of a missing or damaged part; [`Error::Device`] when there are no threads.
+    pub(crate) fn load(checkpoint: &dyn Checkpoint, options: CpuOptions) -> Result<Self> {
+        let mut pool = Pool::new(options.threads).map_err(|error| Error::Device {
+            device: "cpu".into(),
+            reason: format!("no threads: {error}"),
+        })?;
+        let weights = Weights::load(checkpoint, options.body, &mut pool)?;
+        let scratch = Scratch::default();
+        Ok(Self {
+            weights,
+            engine: Mutex::new(Engine { pool, scratch }),
+        })
+    }
+
+    /// An empty cache of one sequence.
+    pub(crate) fn new_cache(&self) -> PagedCache {
+        PagedCache::new(self.weights.pages)
+    }
+
+    /// Bytes of a cache that holds so many positions.
+    pub(crate) fn cache_bytes(&self, positions: usize) -> usize {
+        self.weights.pages.cache_bytes(positions)
+    }
+
+    /// Appends the tokens of each sequence to its cache.
+    pub(crate) fn run(&self, sequences: &mut [Sequence<'_>]) -> Vec<Output> {
+        // What a pass leaves behind is written anew by the next, so a panic within one breaks nothing.
+        let mut engine = self.engine.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.weights.run(&mut engine, sequences)
+    }
+}
+
+impl Weights {
+    fn load(checkpoint: &dyn Checkpoint, body: Body, pool: &mut Pool) -> Result<Self> {
+        let config = checkpoint.config().clone();
+        let (vocab, d) = (config.vocab_size, config.n_embd);
+        let embedding = checkpoint.embedding()?.stored();
+        let mut whole = |stored: &Stored| Matrix::pack(stored, vocab, d, |row| row, pool);
+        let embedding = Linear::new(vec![whole(&embedding)?]);
+        let output = match config.head {
+            Head::Tied => None,
+            Head::Untied => {
+                let stored = checkpoint.stored(Part::Output, &[vocab, d])?;
+                Some(Linear::new(vec![whole(&stored)?]))
+            }
+        };
+        let blocks = (0..config.n_layer)
+            .map(|i| Block::load(checkpoint, i, pool))
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            body,
+            pages: PageShape::new(&config),
+            blocks,
+            norm: vector(checkpoint, Part::OutputNorm, d)?,
+            embedding,
+            output,
+            frequencies: frequencies(&config, checkpoint.rotary_divisors()?.as_deref()),
+            config,
+        })
+    }
+
+    pub(super) fn head(&self) -> &Linear {
+        self.output.as_ref().unwrap_or(&self.embedding)
+    }
+}
+
+fn frequencies(config: &ModelConfig, divisors: Option<&[f32]>) -> Vec<f64> {
+    let pairs = config.head_dim / 2;
+    let turn = |i: usize| config.rope_base.powf(-(i as f64) / pairs as f64);
+    (0..pairs)
+        .map(|i| turn(i) / divisors.map_or(1.0, |d| f64::from(d[i])))
+        .collect()
+}
+
+fn vector(checkpoint: &dyn Checkpoint, part: Part, n: usize) -> Result<Vec<f32>> {
+    checkpoint.stored(part, &[n])?.dense()
+}
+
+impl Block {
+    fn load(checkpoint: &dyn Checkpoint, i: usize, pool: &mut Pool) -> Result<Self> {
+        let config = checkpoint.config();
+        let (d, ff, q, kv) = (config.n_embd, config.n_ff, config.q_width(), config.kv_width());
+        let (head_dim, pairs) = (config.head_dim, checkpoint.rotary_pairs());
+        let mut matrix = |part: Part, rows: usize, columns: usize| {
+            let stored = checkpoint.stored(part, &[rows, columns])?;
+            let turned = matches!(part, Part::Query(_) | Part::Key(_)) && pairs == RotaryPairs::Adjacent;
+            let order = |row: usize| if turned { adjacent(row, head_dim) } else { row };
+            Matrix::pack(&stored, rows, columns, order, pool)
+        };
+        let qkv = vec![
+            matrix(Part::Query(i), q, d)?,
+            matrix(Part::Key(i), kv, d)?,
+            matrix(Part::Value(i), kv, d)?,
+        ];
+        let up = match config.feed_forward {
+            FeedForward::SwiGlu => vec![matrix(Part::Gate(i), ff, d)?, matrix(Part::Up(i), ff, d)?],
+            FeedForward::ReluSquared => vec![matrix(Part::Up(i), ff, d)?],
+        };
+        Ok(Self {
+            qkv: Linear::new(qkv),
+            out: Linear::new(vec![matrix(Part::AttnOutput(i), d, q)?]),
+            up: Linear::new(up),
+            down: Linear::new(vec![matrix(Part::Down(i), d, ff)?]),
+            attn_norm: vector(checkpoint, Part::AttnNorm(i), d)?,
+            ffn_norm: vector(checkpoint, Part::FfnNorm(i), d)?,
+        })
+    }
+}
+
+/// Which row of a matrix with adjacent pairs is row `row` of one with pairs half a head apart.
+fn adjacent(row: usize, head_dim: usize) -> usize {
+    let (head, i, half) = (row / head_dim, row % head_dim, head_dim / 2);
+    head * head_dim + 2 * (i % half) + i / half
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn adjacent_pairs_become_halves() {
+        let rows: Vec<usize> = (0..8).map(|row| adjacent(row, 4)).collect();
+        assert_eq!(rows, [0, 2, 1, 3, 4, 6, 5, 7]);
+    }
+}
