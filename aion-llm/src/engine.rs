@@ -187,7 +187,7 @@ impl Engine {
             clock: options.clock,
         };
         let passes = Passes {
-            model: Model::load(checkpoint, device)?,
+            model: Model::load(checkpoint, device, pool.current_num_threads())?,
             #[cfg(feature = "testkit")]
             faults: options.faults,
         };

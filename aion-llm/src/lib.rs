@@ -1,7 +1,7 @@
 //! FractalLM: a local language model that reports the persistence of every token.
 //!
-//! The crate loads Llama-family models from GGUF or safetensors files, runs them on
-//! [Burn](https://burn.dev) (on the processor by default), and says of every token how surprising it was to the
+//! The crate loads Llama-family models from GGUF or safetensors files, runs them with kernels of its own on the processor
+//! or by [Burn](https://burn.dev) on graphics cards, and says of every token how surprising it was to the
 //! model, measured from the raw logits: `R_t = (1 + h_t) / (1 + s_t)` (see `docs/math/persistence.md`).
 //!
 //! ```
@@ -33,7 +33,7 @@
 //!
 //! | feature | what it adds |
 //! |---|---|
-//! | `flex` (default) | the processor, in pure Rust with SIMD and threads |
+//! | `flex` (default) | the processor by Burn too: the reference that our own kernels are held against |
 //! | `wgpu` | graphics cards by WGSL shaders |
 //! | `cuda` | NVIDIA cards; Burn's build script downloads an LLVM to compile the kernels |
 //! | `testkit` | tiny random models, for tests |
@@ -56,6 +56,7 @@ mod chat;
 mod checkpoint;
 mod config;
 mod convert;
+mod cpu;
 mod device;
 mod engine;
 mod error;

@@ -21,6 +21,16 @@ pub(crate) struct CpuOptions {
     pub(crate) body: Body,
 }
 
+impl CpuOptions {
+    /// So many threads with the best instructions that the processor has.
+    pub(crate) fn new(threads: usize) -> Self {
+        Self {
+            threads,
+            body: Body::best(),
+        }
+    }
+}
+
 /// A model that runs on the processor. Calls from several threads take turns.
 #[derive(Debug)]
 pub(crate) struct CpuModel {
@@ -91,7 +101,10 @@ impl CpuModel {
     /// Appends the tokens of each sequence to its cache.
     pub(crate) fn run(&self, sequences: &mut [Sequence<'_>]) -> Vec<Output> {
         // What a pass leaves behind is written anew by the next, so a panic within one breaks nothing.
-        let mut engine = self.engine.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut engine = self
+            .engine
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         self.weights.run(&mut engine, sequences)
     }
 }

@@ -1,5 +1,8 @@
 //! One pass over the weights for rows of several sequences.
-#![allow(unsafe_code, reason = "threads write different rows and heads of the same buffers and pages")]
+#![allow(
+    unsafe_code,
+    reason = "threads write different rows and heads of the same buffers and pages"
+)]
 
 use super::cache::PagedCache;
 use super::kernel::{
@@ -94,7 +97,9 @@ impl Weights {
             }));
             pages.push(Pages(sequence.cache.open(tokens.len())));
         }
-        let page_bytes = sequences.first().map_or(0, |sequence| sequence.cache.page_bytes());
+        let page_bytes = sequences
+            .first()
+            .map_or(0, |sequence| sequence.cache.page_bytes());
         let pass = Pass {
             weights: self,
             rows: &rows,
@@ -149,7 +154,10 @@ impl Scratch {
             (&mut self.h, c.n_ff),
             (&mut self.cos, c.head_dim / 2),
             (&mut self.sin, c.head_dim / 2),
-            (&mut self.partials, segments * c.n_head * partial_len(weights.pages.padded_dim)),
+            (
+                &mut self.partials,
+                segments * c.n_head * partial_len(weights.pages.padded_dim),
+            ),
         ] {
             if buffer.len() < n * width {
                 buffer.resize(n * width, 0.0);
@@ -205,14 +213,46 @@ impl Pass<'_> {
             let Engine { pool, scratch } = &mut *engine;
             let before = if i == 0 { Before::Nothing } else { Before::Product };
             self.enter(pool, scratch, before, &block.attn_norm, &block.qkv);
-            multiply(self.weights, &block.qkv, &scratch.normed, &scratch.blocks, n, &mut scratch.qkv, pool);
+            multiply(
+                self.weights,
+                &block.qkv,
+                &scratch.normed,
+                &scratch.blocks,
+                n,
+                &mut scratch.qkv,
+                pool,
+            );
             self.remember(pool, scratch, i);
             self.attend(pool, scratch, i);
-            multiply(self.weights, &block.out, &scratch.mixed, &scratch.blocks, n, &mut scratch.y, pool);
+            multiply(
+                self.weights,
+                &block.out,
+                &scratch.mixed,
+                &scratch.blocks,
+                n,
+                &mut scratch.y,
+                pool,
+            );
             self.enter(pool, scratch, Before::Product, &block.ffn_norm, &block.up);
-            multiply(self.weights, &block.up, &scratch.normed, &scratch.blocks, n, &mut scratch.up, pool);
+            multiply(
+                self.weights,
+                &block.up,
+                &scratch.normed,
+                &scratch.blocks,
+                n,
+                &mut scratch.up,
+                pool,
+            );
             self.activate(pool, scratch, block);
-            multiply(self.weights, &block.down, &scratch.h, &scratch.blocks, n, &mut scratch.y, pool);
+            multiply(
+                self.weights,
+                &block.down,
+                &scratch.h,
+                &scratch.blocks,
+                n,
+                &mut scratch.y,
+                pool,
+            );
         }
         let Scratch { x, y, .. } = &mut engine.scratch;
         x[..n * d].iter_mut().zip(&y[..n * d]).for_each(|(x, y)| *x += y);
@@ -234,7 +274,10 @@ impl Pass<'_> {
     /// Adds the last product to the residual stream, normalises, and makes bytes.
     fn enter(&self, pool: &mut Pool, s: &mut Scratch, before: Before, weight: &[f32], next: &Linear) {
         let (n, d, body) = (self.rows.len(), self.weights.config.n_embd, self.weights.body);
-        let (x, normed) = (Split::new(&mut s.x[..n * d], d), Split::new(&mut s.normed[..n * d], d));
+        let (x, normed) = (
+            Split::new(&mut s.x[..n * d], d),
+            Split::new(&mut s.normed[..n * d], d),
+        );
         let bytes = next.takes_bytes();
         let blocks = Split::new(&mut s.blocks, d / BLOCK);
         let (y, eps) = (&s.y, self.weights.config.norm_eps as f32);
@@ -265,7 +308,14 @@ impl Pass<'_> {
             let (turned, values) = unsafe { qkv.piece(i) }.split_at_mut(q + kv);
             let angles = i * half..(i + 1) * half;
             let (cos, sin) = (&cos[angles.clone()], &sin[angles]);
-            dispatch(self.weights.body, Rotate { heads: turned, cos, sin });
+            dispatch(
+                self.weights.body,
+                Rotate {
+                    heads: turned,
+                    cos,
+                    sin,
+                },
+            );
             let heads = turned[q..].chunks_exact(dim).zip(values.chunks_exact(dim));
             for (head, (key, value)) in heads.enumerate() {
                 self.store(layer, head, &self.rows[i], key, value);
@@ -280,9 +330,19 @@ impl Pass<'_> {
         let mut put = |i: usize, half: u16| {
             // SAFETY: within the page, whose positions from the cache's length on belong to this pass; one row writes
             // this position.
-            unsafe { page.add(keys + shape.key_element(row.position, i)).cast::<u16>().write_unaligned(half.to_le()) };
+            unsafe {
+                page.add(keys + shape.key_element(row.position, i))
+                    .cast::<u16>()
+                    .write_unaligned(half.to_le())
+            };
         };
-        dispatch(body, StoreKeys { row: key, put: &mut put });
+        dispatch(
+            body,
+            StoreKeys {
+                row: key,
+                put: &mut put,
+            },
+        );
         let values = shape.values(layer, head) + shape.value_row(row.position);
         // SAFETY: as above; the row's values are a range of their own.
         let out = unsafe { std::slice::from_raw_parts_mut(page.add(values), 2 * shape.padded_dim) };
@@ -295,7 +355,11 @@ impl Pass<'_> {
         let (n, kv, group) = (self.rows.len(), c.n_head_kv, c.n_head / c.n_head_kv);
         let part = group * partial_len(self.weights.pages.padded_dim);
         let kept = segments_kept(self.rows);
-        let queries = Queries { values: &s.qkv, width: c.q_width() + 2 * c.kv_width(), group: group * c.head_dim };
+        let queries = Queries {
+            values: &s.qkv,
+            width: c.q_width() + 2 * c.kv_width(),
+            group: group * c.head_dim,
+        };
         let partials = Split::new(&mut s.partials[..n * kv * kept * part], part);
         let of_segment = |row: usize, head: usize, segment: usize, out: usize| {
             // SAFETY: each part is written by one task, and merged by the one that wrote it or after all have.
@@ -339,7 +403,15 @@ impl Pass<'_> {
         self.rows.iter().enumerate().flat_map(of_row)
     }
 
-    fn segment(&self, layer: usize, row: usize, head: usize, segment: usize, queries: &[f32], out: &mut [f32]) {
+    fn segment(
+        &self,
+        layer: usize,
+        row: usize,
+        head: usize,
+        segment: usize,
+        queries: &[f32],
+        out: &mut [f32],
+    ) {
         let (c, shape, row) = (&self.weights.config, &self.weights.pages, &self.rows[row]);
         let pages = &self.pages[row.cache].0;
         let (start, end) = (segment * SEGMENT, (row.position + 1).min((segment + 1) * SEGMENT));
@@ -379,20 +451,31 @@ impl Pass<'_> {
         let partials = Split::new(&mut s.partials[..n * per_row], per_row);
         let mixed = Split::new(&mut s.mixed[..n * q], q);
         let blocks = Split::new(&mut s.blocks, q / BLOCK);
-        let bytes = self.weights.blocks.first().is_some_and(|block| block.out.takes_bytes());
+        let bytes = self
+            .weights
+            .blocks
+            .first()
+            .is_some_and(|block| block.out.takes_bytes());
         each_row(pool, n, &|row| {
             // SAFETY: each row once.
             let (partials, mixed) = unsafe { (partials.piece(row), mixed.piece(row)) };
             let segments = (self.rows[row].position + 1).div_ceil(SEGMENT);
             let len = partial_len(self.weights.pages.padded_dim);
-            for (head, out) in partials.chunks_exact_mut(kept * part).zip(mixed.chunks_exact_mut(part / len * dim)) {
+            for (head, out) in partials
+                .chunks_exact_mut(kept * part)
+                .zip(mixed.chunks_exact_mut(part / len * dim))
+            {
                 let (first, rest) = head.split_at_mut(part);
                 if n <= FEW_ROWS {
-                    rest.chunks_exact(part).take(segments - 1).for_each(|from| self.join(first, from));
+                    rest.chunks_exact(part)
+                        .take(segments - 1)
+                        .for_each(|from| self.join(first, from));
                 }
                 for (head, out) in first.chunks_exact(len).zip(out.chunks_exact_mut(dim)) {
                     let scale = 1.0 / head[1];
-                    out.iter_mut().zip(&head[2..]).for_each(|(out, x)| *out = x * scale);
+                    out.iter_mut()
+                        .zip(&head[2..])
+                        .for_each(|(out, x)| *out = x * scale);
                 }
             }
             if bytes {
@@ -430,7 +513,13 @@ impl Pass<'_> {
     }
 
     /// Hidden states or logits of the rows that are wanted.
-    fn outputs(&self, engine: &mut Engine, sequences: &[Sequence<'_>], parts: &[Part], outputs: &mut [Output]) {
+    fn outputs(
+        &self,
+        engine: &mut Engine,
+        sequences: &[Sequence<'_>],
+        parts: &[Part],
+        outputs: &mut [Output],
+    ) {
         let (d, vocab) = (self.weights.config.n_embd, self.weights.config.vocab_size);
         let (mut row, mut heads) = (0, Vec::new());
         for part in parts {
@@ -486,7 +575,12 @@ impl Pass<'_> {
                 dispatch(self.weights.body, Quantise { x: out, out: blocks });
             }
         }
-        let x = Activations { floats: &s.normed, blocks: &s.blocks, rows: wanted.len(), width: d };
+        let x = Activations {
+            floats: &s.normed,
+            blocks: &s.blocks,
+            rows: wanted.len(),
+            width: d,
+        };
         // SAFETY: each place is a row of an output, as long as the vocabulary, of which no other reference is in use.
         unsafe { head.multiply(x, places, self.weights.body, pool) };
     }
@@ -503,8 +597,16 @@ fn multiply(
     pool: &mut Pool,
 ) {
     let width = linear.outputs();
-    let places: Vec<*mut f32> = out[..n * width].chunks_exact_mut(width).map(<[f32]>::as_mut_ptr).collect();
-    let x = Activations { floats, blocks, rows: n, width: linear.inputs() };
+    let places: Vec<*mut f32> = out[..n * width]
+        .chunks_exact_mut(width)
+        .map(<[f32]>::as_mut_ptr)
+        .collect();
+    let x = Activations {
+        floats,
+        blocks,
+        rows: n,
+        width: linear.inputs(),
+    };
     // SAFETY: each place is a row of `out`, which is borrowed for writing.
     unsafe { linear.multiply(x, &places, weights.body, pool) };
 }

@@ -2,7 +2,10 @@
 //!
 //! Work is cut into chunks, and whoever is awake takes the next one. The caller takes chunks too, so a thread that is
 //! asleep, or that another program keeps from running, delays nothing but the chunk it holds.
-#![allow(unsafe_code, reason = "threads borrow a closure of the caller, who waits until all of it is done")]
+#![allow(
+    unsafe_code,
+    reason = "threads borrow a closure of the caller, who waits until all of it is done"
+)]
 
 use std::any::Any;
 use std::cell::UnsafeCell;
@@ -165,10 +168,17 @@ impl Pool {
         let shared = &*self.shared;
         // SAFETY: only the lifetime changes; this call does not return before the last chunk is done. Nobody reads the
         // cell now: all chunks of the last work are done.
-        unsafe { *shared.job.get() = Some(std::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), Job>(job)) };
+        unsafe {
+            *shared.job.get() = Some(std::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), Job>(
+                job,
+            ))
+        };
         shared.done.0.store(0, Ordering::Relaxed);
         let number = (shared.state.0.load(Ordering::Relaxed) >> 40).wrapping_add(1) & 0xFF_FFFF;
-        shared.state.0.store(number << 40 | (chunks as u64) << 20, Ordering::SeqCst);
+        shared
+            .state
+            .0
+            .store(number << 40 | (chunks as u64) << 20, Ordering::SeqCst);
         if shared.asleep.load(Ordering::SeqCst) > 0 {
             self.threads.iter().for_each(|thread| thread.thread().unpark());
         }
@@ -187,7 +197,12 @@ impl Pool {
     }
 
     /// Calls `job` with each piece of `len` elements of `data`, and its number.
-    pub(crate) fn pieces<T: Send>(&mut self, data: &mut [T], len: usize, job: impl Fn(usize, &mut [T]) + Sync) {
+    pub(crate) fn pieces<T: Send>(
+        &mut self,
+        data: &mut [T],
+        len: usize,
+        job: impl Fn(usize, &mut [T]) + Sync,
+    ) {
         let split = Split::new(data, len);
         // SAFETY: every number comes once.
         self.run(split.pieces(), &|i| job(i, unsafe { split.piece(i) }));
@@ -275,7 +290,9 @@ mod tests {
         let mut pool = Pool::new(3).unwrap();
         let mut data = vec![0u64; 64];
         for round in 0..5000 {
-            pool.pieces(&mut data, 8, |i, piece| piece.iter_mut().for_each(|x| *x += i as u64 + 1));
+            pool.pieces(&mut data, 8, |i, piece| {
+                piece.iter_mut().for_each(|x| *x += i as u64 + 1)
+            });
             if round % 1000 == 0 {
                 std::thread::sleep(Duration::from_millis(2));
             }

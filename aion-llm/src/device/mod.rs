@@ -9,9 +9,8 @@ use std::str::FromStr;
 use burn::tensor::Device;
 
 use crate::error::{Error, Result};
-use crate::model::Kernels;
 
-/// A device as the user names it: `auto`, `cpu`, `wgpu`, `cuda` or `cuda:1`.
+/// A device as the user names it: `auto`, `cpu`, `flex`, `wgpu`, `cuda` or `cuda:1`.
 ///
 /// ```
 /// use aion_llm::DeviceSpec;
@@ -25,8 +24,10 @@ pub enum DeviceSpec {
     /// wgpu are used only when asked for: a software adapter looks like a card and is slower than the processor.
     #[default]
     Auto,
-    /// The processor (feature `flex`).
+    /// The processor, with kernels of our own.
     Cpu,
+    /// The processor by Burn (feature `flex`): all weights as floats. A reference, several times slower than `Cpu`.
+    Flex,
     /// The best graphics adapter (feature `wgpu`).
     Wgpu,
     /// The CUDA card of this number (feature `cuda`).
@@ -38,6 +39,7 @@ impl fmt::Display for DeviceSpec {
         match self {
             Self::Auto => f.write_str("auto"),
             Self::Cpu => f.write_str("cpu"),
+            Self::Flex => f.write_str("flex"),
             Self::Wgpu => f.write_str("wgpu"),
             Self::Cuda(index) => write!(f, "cuda:{index}"),
         }
@@ -51,12 +53,13 @@ impl FromStr for DeviceSpec {
         match text.split_once(':') {
             None if text == "auto" => Ok(Self::Auto),
             None if text == "cpu" => Ok(Self::Cpu),
+            None if text == "flex" => Ok(Self::Flex),
             None if text == "wgpu" => Ok(Self::Wgpu),
             None if text == "cuda" => Ok(Self::Cuda(0)),
             Some(("cuda", index)) if index.parse::<u16>().is_ok() => {
                 Ok(Self::Cuda(usize::from(index.parse::<u16>().unwrap_or(0))))
             }
-            _ => Err(missing(text, "known are auto, cpu, wgpu, cuda and cuda:N")),
+            _ => Err(missing(text, "known are auto, cpu, flex, wgpu, cuda and cuda:N")),
         }
     }
 }
@@ -71,44 +74,58 @@ fn missing(device: impl fmt::Display, reason: impl Into<String>) -> Error {
 /// A device that answered, with the name it goes by.
 #[derive(Debug, Clone)]
 pub(crate) struct Chosen {
-    pub(crate) device: Device,
+    pub(crate) place: Place,
     pub(crate) name: String,
-    pub(crate) kernels: Kernels,
+}
+
+/// What computes.
+#[derive(Debug, Clone)]
+pub(crate) enum Place {
+    /// The processor, by [`crate::cpu`].
+    Cpu,
+    /// A device of Burn.
+    Burn(Device),
 }
 
 impl DeviceSpec {
     /// Finds the device and checks that it answers.
     pub(crate) fn open(self) -> Result<Chosen> {
         match self {
-            Self::Auto => cuda_device(0).or_else(|_| cpu()),
-            Self::Cpu => cpu(),
+            Self::Auto => cuda_device(0).or_else(|_| Ok(cpu())),
+            Self::Cpu => Ok(cpu()),
+            Self::Flex => flex(),
             Self::Wgpu => wgpu(),
             Self::Cuda(index) => cuda_device(index),
         }
     }
 }
 
-#[cfg(feature = "flex")]
-fn cpu() -> Result<Chosen> {
-    Ok(Chosen {
-        device: Device::flex(),
+fn cpu() -> Chosen {
+    Chosen {
+        place: Place::Cpu,
         name: "cpu".into(),
-        kernels: Kernels::Packed,
+    }
+}
+
+#[cfg(feature = "flex")]
+fn flex() -> Result<Chosen> {
+    Ok(Chosen {
+        place: Place::Burn(Device::flex()),
+        name: "flex".into(),
     })
 }
 
 #[cfg(not(feature = "flex"))]
-fn cpu() -> Result<Chosen> {
-    Err(missing("cpu", "this build lacks the feature `flex`"))
+fn flex() -> Result<Chosen> {
+    Err(missing("flex", "this build lacks the feature `flex`"))
 }
 
 #[cfg(feature = "wgpu")]
 fn wgpu() -> Result<Chosen> {
     let open = || Device::wgpu(burn::tensor::DeviceKind::DefaultDevice);
     probe(open, "wgpu").map(|device| Chosen {
-        device,
+        place: Place::Burn(device),
         name: "wgpu".into(),
-        kernels: Kernels::Burn,
     })
 }
 
@@ -122,9 +139,8 @@ fn cuda_device(index: usize) -> Result<Chosen> {
     let name = format!("cuda:{index}");
     cuda::driver().map_err(|reason| missing(&name, reason))?;
     probe(|| Device::cuda(index), &name).map(|device| Chosen {
-        device,
+        place: Place::Burn(device),
         name,
-        kernels: Kernels::Burn,
     })
 }
 
@@ -160,6 +176,7 @@ mod tests {
         for spec in [
             DeviceSpec::Auto,
             DeviceSpec::Cpu,
+            DeviceSpec::Flex,
             DeviceSpec::Wgpu,
             DeviceSpec::Cuda(3),
         ] {

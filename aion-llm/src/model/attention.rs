@@ -4,7 +4,7 @@ use burn::tensor::{Device, Tensor, TensorData, activation};
 
 use super::cache::LayerView;
 use super::decoder::to_halves;
-use super::linear::{Fused, Kernels, Linear};
+use super::linear::{Fused, Linear};
 use super::rotary::Turn;
 use crate::checkpoint::{Checkpoint, Part};
 use crate::error::Result;
@@ -40,12 +40,7 @@ impl CausalMask {
 }
 
 impl Attention {
-    pub(super) fn load(
-        checkpoint: &dyn Checkpoint,
-        i: usize,
-        device: &Device,
-        kernels: Kernels,
-    ) -> Result<Self> {
+    pub(super) fn load(checkpoint: &dyn Checkpoint, i: usize, device: &Device) -> Result<Self> {
         let config = checkpoint.config();
         let (d, q, kv, head_dim) = (
             config.n_embd,
@@ -59,12 +54,8 @@ impl Attention {
         let value = checkpoint.stored(Part::Value(i), &[kv, d])?;
         let out = checkpoint.stored(Part::AttnOutput(i), &[d, q])?;
         Ok(Self {
-            qkv: Fused::new(d)
-                .with(query)
-                .with(key)
-                .with(value)
-                .load(device, kernels)?,
-            out: Fused::new(q).with(out).load(device, kernels)?,
+            qkv: Fused::new(d).with(query).with(key).with(value).load(device)?,
+            out: Fused::new(q).with(out).load(device)?,
             n_head: config.n_head,
             n_head_kv: config.n_head_kv,
             head_dim,

@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor, TensorData, activation};
 
 use super::attention::{Attention, CausalMask};
 use super::cache::TensorCache;
-use super::linear::{Fused, Kernels, Linear, Wide};
+use super::linear::{Fused, Linear, Wide};
 use super::rotary::Rotary;
 use crate::checkpoint::{Checkpoint, Embedding, Part, RotaryPairs, Stored};
 use crate::config::{FeedForward, Head, ModelConfig};
@@ -62,11 +62,11 @@ impl RmsNorm {
 
 impl Decoder {
     /// Reads every weight of the checkpoint onto the device.
-    pub(super) fn load(checkpoint: &dyn Checkpoint, device: &Device, kernels: Kernels) -> Result<Self> {
+    pub(super) fn load(checkpoint: &dyn Checkpoint, device: &Device) -> Result<Self> {
         let config = checkpoint.config().clone();
         let embedding = checkpoint.embedding()?;
         let blocks = (0..config.n_layer)
-            .map(|i| Block::load(checkpoint, i, device, kernels))
+            .map(|i| Block::load(checkpoint, i, device))
             .collect::<Result<_>>()?;
         let (vocab, width) = (config.vocab_size, config.n_embd);
         let head = match config.head {
@@ -74,7 +74,7 @@ impl Decoder {
             Head::Untied => checkpoint.stored(Part::Output, &[vocab, width])?,
         };
         Ok(Self {
-            head: Wide::load(head, vocab, width, device, kernels)?,
+            head: Wide::load(&head, vocab, width, device)?,
             norm: RmsNorm::load(checkpoint, Part::OutputNorm, device)?,
             rotary: Rotary::new(&config, checkpoint.rotary_divisors()?.as_deref(), device),
             device: device.clone(),
@@ -141,7 +141,7 @@ pub(super) fn to_host(x: Tensor<2>) -> Result<Vec<f32>> {
 }
 
 impl Block {
-    fn load(checkpoint: &dyn Checkpoint, i: usize, device: &Device, kernels: Kernels) -> Result<Self> {
+    fn load(checkpoint: &dyn Checkpoint, i: usize, device: &Device) -> Result<Self> {
         let config = checkpoint.config();
         let (d, ff) = (config.n_embd, config.n_ff);
         let mut up = Fused::new(d);
@@ -152,10 +152,10 @@ impl Block {
         let down = Fused::new(ff).with(checkpoint.stored(Part::Down(i), &[d, ff])?);
         Ok(Self {
             attn_norm: RmsNorm::load(checkpoint, Part::AttnNorm(i), device)?,
-            attention: Attention::load(checkpoint, i, device, kernels)?,
+            attention: Attention::load(checkpoint, i, device)?,
             ffn_norm: RmsNorm::load(checkpoint, Part::FfnNorm(i), device)?,
-            up: up.load(device, kernels)?,
-            down: down.load(device, kernels)?,
+            up: up.load(device)?,
+            down: down.load(device)?,
         })
     }
 

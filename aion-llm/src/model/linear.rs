@@ -2,22 +2,8 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::packed::Packed;
 use crate::checkpoint::Stored;
 use crate::error::Result;
-
-/// Whether single rows may be multiplied by our own kernels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kernels {
-    /// Yes: the device is the processor.
-    Packed,
-    /// No.
-    #[cfg_attr(
-        not(any(feature = "wgpu", feature = "cuda")),
-        expect(dead_code, reason = "no other device is built")
-    )]
-    Burn,
-}
 
 /// `y = x W`, `W` of shape `[in, out]` with `out` contiguous.
 ///
@@ -26,23 +12,13 @@ pub(crate) enum Kernels {
 #[derive(Debug)]
 pub(super) struct Linear {
     weight: Tensor<2>,
-    packed: Option<Packed>,
 }
 
 impl Linear {
     /// `[seq, in]` to `[seq, out]`.
     pub(super) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        single_row(self.packed.as_ref(), &x).unwrap_or_else(|| x.matmul(self.weight.clone()))
+        x.matmul(self.weight.clone())
     }
-}
-
-/// The product of a single row by our own kernel; none where Burn has to do it.
-fn single_row(packed: Option<&Packed>, x: &Tensor<2>) -> Option<Tensor<2>> {
-    let packed = packed.filter(|_| x.dims()[0] == 1)?;
-    let row = x.clone().try_into_data().ok()?.try_into_vec::<f32>().ok()?;
-    let y = packed.forward(&row);
-    let shape = [1, y.len()];
-    Some(Tensor::from_data(TensorData::new(y, shape), &x.device()))
 }
 
 /// Several matrices over the same input, side by side in one.
@@ -66,7 +42,7 @@ impl Fused {
         self
     }
 
-    pub(super) fn load(self, device: &Device, kernels: Kernels) -> Result<Linear> {
+    pub(super) fn load(self, device: &Device) -> Result<Linear> {
         let dense = self.parts.iter().map(Stored::dense).collect::<Result<Vec<_>>>()?;
         let total = dense.iter().map(Vec::len).sum::<usize>() / self.width;
         let mut data = vec![0.0; self.width * total];
@@ -77,17 +53,7 @@ impl Fused {
             column += out;
         }
         let weight = Tensor::from_data(TensorData::new(data, [self.width, total]), device);
-        Ok(Linear {
-            weight,
-            packed: pack(&self.parts, self.width, kernels),
-        })
-    }
-}
-
-fn pack(parts: &[Stored], width: usize, kernels: Kernels) -> Option<Packed> {
-    match kernels {
-        Kernels::Packed => Packed::new(width, parts.iter().map(|part| (part.kind, &part.bytes[..]))),
-        Kernels::Burn => None,
+        Ok(Linear { weight })
     }
 }
 
@@ -96,20 +62,13 @@ fn pack(parts: &[Stored], width: usize, kernels: Kernels) -> Option<Packed> {
 pub(super) struct Wide {
     /// `[blocks, in, out / blocks]`.
     weight: Tensor<3>,
-    packed: Option<Packed>,
 }
 
 const WIDEST: usize = 4096;
 
 impl Wide {
     /// Loads a row-major `[out, width]` matrix.
-    pub(super) fn load(
-        matrix: Stored,
-        out: usize,
-        width: usize,
-        device: &Device,
-        kernels: Kernels,
-    ) -> Result<Self> {
+    pub(super) fn load(matrix: &Stored, out: usize, width: usize, device: &Device) -> Result<Self> {
         let blocks = (1..=out)
             .find(|n| out.is_multiple_of(*n) && out / n <= WIDEST)
             .unwrap_or(1);
@@ -125,18 +84,11 @@ impl Wide {
             transpose_into(rows, n, width, block, n);
         }
         let weight = Tensor::from_data(TensorData::new(data, [blocks, width, n]), device);
-        Ok(Self {
-            weight,
-            packed: pack(&[matrix], width, kernels),
-        })
+        Ok(Self { weight })
     }
 
     /// `[seq, in]` to `[seq, out]`.
     pub(super) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        single_row(self.packed.as_ref(), &x).unwrap_or_else(|| self.several_rows(x))
-    }
-
-    fn several_rows(&self, x: Tensor<2>) -> Tensor<2> {
         let [seq, _] = x.dims();
         let [blocks, _, n] = self.weight.dims();
         let y = x.unsqueeze_dim::<3>(0).matmul(self.weight.clone());

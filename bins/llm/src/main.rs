@@ -19,7 +19,7 @@ struct Cli {
     /// Name that the model answers to
     #[arg(long, env = "AION_LLM_MODEL_NAME")]
     name: Option<String>,
-    /// auto, cpu, wgpu or cuda:N
+    /// auto, cpu, flex, wgpu or cuda:N
     #[arg(long, env = "AION_LLM_DEVICE", default_value_t)]
     device: DeviceSpec,
     /// Threads of the processor; one for each core by default

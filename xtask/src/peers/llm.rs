@@ -1,10 +1,11 @@
 //! The language model beside llama.cpp: the same GGUF, the same tokens, taking turns.
 //!
 //! Both drivers get the token ids of a prompt and answer with the greedy continuation and two times. A decoded
-//! token after the first is one pass over the weights, so `n` tokens make `n - 1` passes in `decode_s`.
+//! token after the first is one pass over the weights, so `n` tokens make `n - 1` passes in `decode_s`. There are two
+//! peers: llama.cpp as it is installed (a package with code for many processors), and compiled for this machine.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 
 use serde::{Deserialize, Serialize};
 
@@ -13,11 +14,24 @@ use super::row::{Better, Row, median, ratio};
 use super::{Effort, python};
 use crate::{Error, Result};
 
-const PEER_PACKAGES: [&str; 1] = ["xllamacpp==2026.10.11549"];
+const PREBUILT: [&str; 1] = ["xllamacpp==2026.10.11549"];
+const NATIVE: [&str; 1] = ["llama-cpp-python==0.3.36"];
+/// How the native one is compiled: for this processor, without what is not asked for here.
+const NATIVE_FLAGS: [(&str, &str); 1] = [(
+    "CMAKE_ARGS",
+    "-DGGML_NATIVE=ON -DMTMD_BUILD=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_TOOLS=OFF",
+)];
 const MODEL_FILE: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
 const PROMPT_TOKENS: usize = 128;
+const LONG_PROMPT_TOKENS: usize = 1024;
+const SEQUENCES: usize = 8;
 /// Less than this share of equal tokens is not the same model.
 const MIN_AGREEMENT: f64 = 0.25;
+/// What the divergence from llama.cpp may be, in nats, and the perplexity's distance.
+const MAX_KL_NATS: f64 = 0.005;
+const MAX_PERPLEXITY_SHARE: f64 = 0.005;
+/// What may be resident, as a multiple of the file of weights.
+const MAX_RESIDENT: f64 = 1.2;
 
 /// English prose of our own; its first 128 tokens are the prompt, rotated so that no two rounds are alike.
 const TEXT: &str = "A task enters the tree and waits until somebody claims it. The claim is a lease with a number \
@@ -41,6 +55,34 @@ struct Generate<'a> {
 }
 
 #[derive(Serialize)]
+struct Batch<'a> {
+    prompts: &'a [Vec<u32>],
+    n: usize,
+}
+
+#[derive(Serialize)]
+struct First<'a> {
+    first: &'a [u32],
+}
+
+#[derive(Serialize)]
+struct Memory {
+    memory: bool,
+}
+
+#[derive(Serialize)]
+struct Score<'a> {
+    score: &'a [u32],
+    file: &'a Path,
+}
+
+#[derive(Serialize)]
+struct Compare<'a> {
+    compare: &'a [u32],
+    file: &'a Path,
+}
+
+#[derive(Serialize)]
 struct Probe {
     probe_threads: usize,
 }
@@ -53,6 +95,34 @@ struct Tokens {
 #[derive(Deserialize)]
 struct Bandwidth {
     read_bytes_per_s: f64,
+}
+
+#[derive(Deserialize)]
+struct BatchTime {
+    batch_s: f64,
+}
+
+#[derive(Deserialize)]
+struct LoadTime {
+    load_s: f64,
+}
+
+#[derive(Deserialize)]
+struct Resident {
+    resident_bytes: f64,
+}
+
+#[derive(Deserialize)]
+struct Scored {
+    rows: usize,
+}
+
+#[derive(Deserialize)]
+struct Compared {
+    kl_nats: f64,
+    perplexity: f64,
+    our_perplexity: f64,
+    same_top: f64,
 }
 
 /// What a driver answers to a prompt.
@@ -70,9 +140,11 @@ struct Times {
     decode_s: Vec<f64>,
 }
 
+#[derive(Clone, Copy)]
 struct Plan {
     rounds: usize,
     decode_tokens: usize,
+    scored_tokens: usize,
 }
 
 impl Plan {
@@ -81,38 +153,98 @@ impl Plan {
             Effort::Quick => Self {
                 rounds: 2,
                 decode_tokens: 32,
+                scored_tokens: 301,
             },
             Effort::Full => Self {
-                rounds: 7,
+                rounds: 5,
                 decode_tokens: 64,
+                scored_tokens: 2001,
             },
         }
     }
 }
 
-/// Decode and prefill with one and with two threads.
+/// Decode and prefill with one and with two threads, and with two also all the rest.
 ///
 /// # Errors
 /// When a driver cannot be built or run, or when the continuations have too little in common.
 pub fn rows(root: &Path, effort: Effort) -> Result<Vec<Row>> {
-    let model = model_file()?;
-    let python = python::interpreter("llm", &PEER_PACKAGES)?;
-    let ours = build_driver(root)?;
+    let programs = Programs {
+        root: root.to_owned(),
+        model: model_file()?,
+        ours: build_driver(root)?,
+        prebuilt: python::interpreter("llm", &PREBUILT)?,
+        native: python::compiled("llm-native", &NATIVE, &NATIVE_FLAGS)?,
+    };
+    let plan = Plan::of(effort);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let mut rows = Vec::new();
     for threads in [1, 2].into_iter().filter(|threads| *threads <= cores) {
-        let count = threads.to_string();
-        let mut ours = Command::new(&ours);
-        ours.arg(&model).arg(&count).env("RAYON_NUM_THREADS", &count);
-        let mut theirs = Command::new(&python);
-        theirs
-            .arg(root.join("benches/peers/llm/llamacpp.py"))
-            .arg(&model)
-            .arg(&count);
-        let pair = (Driver::start(&mut ours)?, Driver::start(&mut theirs)?);
-        rows.extend(pair_rows(pair, &model, threads, &Plan::of(effort))?);
+        let mut ours = programs.ours(threads)?;
+        let limit = weights_limit(&mut ours, &programs.model, threads)?;
+        let text = tokens_of(&mut ours, TEXT, PROMPT_TOKENS)?;
+        let mut ring = Ring {
+            text,
+            threads,
+            plan,
+            limit,
+        };
+        let mut prebuilt = programs.prebuilt(threads)?;
+        rows.extend(ring.speed(&mut ours, &mut prebuilt, PROMPT_TOKENS)?);
+        drop(prebuilt);
+        let mut native = programs.native(threads)?;
+        rows.extend(ring.speed(&mut ours, &mut native, PROMPT_TOKENS)?);
+        rows.extend(
+            ring.speed(&mut ours, &mut native, LONG_PROMPT_TOKENS)?
+                .into_iter()
+                .take(1),
+        );
+        if threads == 2 {
+            rows.push(ring.batch(&mut ours, &mut native)?);
+            rows.push(ring.load(&mut ours, &mut native)?);
+            rows.push(ring.busy(&mut ours, &mut native)?);
+            rows.push(ring.memory(&mut ours, &mut native, &programs.model)?);
+            rows.push(ring.quality(&mut ours, &mut native, &programs.root)?);
+        }
     }
     Ok(rows)
+}
+
+struct Programs {
+    root: PathBuf,
+    model: PathBuf,
+    ours: PathBuf,
+    prebuilt: PathBuf,
+    native: PathBuf,
+}
+
+impl Programs {
+    fn ours(&self, threads: usize) -> Result<Driver> {
+        let count = threads.to_string();
+        Driver::start(
+            Command::new(&self.ours)
+                .arg(&self.model)
+                .arg(&count)
+                .env("RAYON_NUM_THREADS", &count),
+        )
+    }
+
+    fn prebuilt(&self, threads: usize) -> Result<Driver> {
+        self.python(&self.prebuilt, "llamacpp.py", threads)
+    }
+
+    fn native(&self, threads: usize) -> Result<Driver> {
+        self.python(&self.native, "native.py", threads)
+    }
+
+    fn python(&self, python: &Path, script: &str, threads: usize) -> Result<Driver> {
+        let mut command = Command::new(python);
+        command
+            .arg(self.root.join("benches/peers/llm").join(script))
+            .arg(&self.model)
+            .arg(threads.to_string());
+        Driver::start(&mut command)
+    }
 }
 
 /// The weights in the model cache.
@@ -128,75 +260,7 @@ fn model_file() -> Result<PathBuf> {
 }
 
 fn build_driver(root: &Path) -> Result<PathBuf> {
-    super::release_binary(root, "peer-llm", &[])
-}
-
-/// What both sides did in turn.
-struct Measured {
-    ours: Times,
-    theirs: Times,
-    agreement: String,
-    peer: String,
-    /// What the machine allows, in words.
-    limit: String,
-}
-
-fn pair_rows(
-    (mut ours, mut theirs): (Driver, Driver),
-    model: &Path,
-    threads: usize,
-    plan: &Plan,
-) -> Result<Vec<Row>> {
-    let measured = measure(&mut ours, &mut theirs, plan)?;
-    let measured = Measured {
-        limit: weights_limit(&mut ours, model, threads)?,
-        ..measured
-    };
-    let decode = format!("decode {} tokens", plan.decode_tokens);
-    let prefill = format!("prefill {PROMPT_TOKENS} tokens");
-    Ok(vec![
-        measured.row(decode, plan.decode_tokens - 1, |times| &times.decode_s, threads),
-        Row {
-            limit: "arithmetic".to_owned(),
-            ..measured.row(prefill, PROMPT_TOKENS, |times| &times.prefill_s, threads)
-        },
-    ])
-}
-
-fn measure(ours: &mut Driver, theirs: &mut Driver, plan: &Plan) -> Result<Measured> {
-    let text: Tokens = ours.ask(&Tokenise { text: TEXT })?;
-    if text.tokens.len() < PROMPT_TOKENS {
-        return Err(Error::Missing("a text of 128 tokens".to_owned()));
-    }
-    let (mut our_times, mut their_times, mut shared) = (Times::default(), Times::default(), Vec::new());
-    for round in 0..=plan.rounds {
-        let prompt = rotated(&text.tokens, round * 7);
-        let request = Generate {
-            prompt: &prompt,
-            n: plan.decode_tokens,
-        };
-        // Who goes first alternates, so that neither always meets the colder or hotter machine.
-        let (a, b): (Generated, Generated) = if round % 2 == 0 {
-            (ours.ask(&request)?, theirs.ask(&request)?)
-        } else {
-            let theirs = theirs.ask(&request)?;
-            (ours.ask(&request)?, theirs)
-        };
-        shared.push(equal_prefix(&a.tokens, &b.tokens));
-        if round > 0 {
-            our_times.add(&a);
-            their_times.add(&b);
-        } // the first round warms up
-    }
-    let agreement = agreement(&shared, plan.decode_tokens, &theirs.label())?;
-    let (peer, limit) = (theirs.label(), String::new());
-    Ok(Measured {
-        ours: our_times,
-        theirs: their_times,
-        agreement,
-        peer,
-        limit,
-    })
+    super::release_binary(root, "peer-llm", &["--no-default-features", "--features", "llm"])
 }
 
 /// How many passes over the weights the memory allows in a second.
@@ -204,32 +268,277 @@ fn weights_limit(ours: &mut Driver, model: &Path, threads: usize) -> Result<Stri
     let probe: Bandwidth = ours.ask(&Probe {
         probe_threads: threads,
     })?;
-    let bytes = std::fs::metadata(model).map_or(0, |meta| meta.len()) as f64;
     let per_s = probe.read_bytes_per_s;
     Ok(format!(
         "reading the weights: {:.0} tokens/s at {:.0} GB/s",
-        per_s / bytes,
+        per_s / file_bytes(model),
         per_s / 1e9
     ))
 }
 
-impl Measured {
-    fn row(&self, work: String, tokens: usize, times: fn(&Times) -> &Vec<f64>, threads: usize) -> Row {
-        let rate = |side| median(times(side)).map_or(f64::NAN, |seconds| tokens as f64 / seconds);
-        let (ours, theirs) = (rate(&self.ours), rate(&self.theirs));
-        Row {
-            work,
-            unit: "tokens/s",
-            ours,
-            peer: self.peer.clone(),
-            theirs: Some(theirs),
-            ratio: Some(ratio(Better::Higher, ours, theirs)),
-            goal_ratio: Some(1.2),
-            kept: None,
+fn file_bytes(path: &Path) -> f64 {
+    std::fs::metadata(path).map_or(0, |meta| meta.len()) as f64
+}
+
+fn tokens_of(ours: &mut Driver, text: &str, at_least: usize) -> Result<Vec<u32>> {
+    let text: Tokens = ours.ask(&Tokenise { text })?;
+    if text.tokens.len() < at_least {
+        return Err(Error::Missing(format!("a text of {at_least} tokens")));
+    }
+    Ok(text.tokens)
+}
+
+/// What all contests share.
+struct Ring {
+    text: Vec<u32>,
+    threads: usize,
+    plan: Plan,
+    /// What the memory allows, in words.
+    limit: String,
+}
+
+/// What both sides did in turn.
+struct Measured {
+    ours: Times,
+    theirs: Times,
+    agreement: String,
+}
+
+impl Ring {
+    /// Decoding after a prompt of so many tokens, and reading it.
+    fn speed(&mut self, ours: &mut Driver, theirs: &mut Driver, prompt_tokens: usize) -> Result<Vec<Row>> {
+        let measured = self.measure(ours, theirs, prompt_tokens)?;
+        let decoded = self.plan.decode_tokens - 1;
+        let decode = Row {
+            work: format!("decode {decoded} tokens at context {prompt_tokens}"),
+            goal_ratio: Some(1.5),
             limit: self.limit.clone(),
-            agreement: self.agreement.clone(),
-            threads,
-            rounds: times(&self.ours).len(),
+            ..self.row(&measured, decoded, |times| &times.decode_s, theirs)
+        };
+        let prefill = Row {
+            work: format!("prefill {prompt_tokens} tokens"),
+            goal_ratio: Some(if self.threads == 1 { 1.4 } else { 1.3 }),
+            limit: "arithmetic".to_owned(),
+            ..self.row(&measured, prompt_tokens, |times| &times.prefill_s, theirs)
+        };
+        Ok(vec![decode, prefill])
+    }
+
+    fn measure(&self, ours: &mut Driver, theirs: &mut Driver, prompt_tokens: usize) -> Result<Measured> {
+        let n = self.plan.decode_tokens;
+        let (mut our_times, mut their_times, mut shared) = (Times::default(), Times::default(), Vec::new());
+        for round in 0..=self.plan.rounds {
+            let prompt = rotated(&self.text, round * 7, prompt_tokens);
+            let request = Generate { prompt: &prompt, n };
+            let (a, b): (Generated, Generated) = in_turn(round, ours, theirs, &request)?;
+            shared.push(equal_prefix(&a.tokens, &b.tokens));
+            if round > 0 {
+                our_times.add(&a);
+                their_times.add(&b);
+            } // the first round warms up
+        }
+        Ok(Measured {
+            agreement: agreement(&shared, n, &theirs.label())?,
+            ours: our_times,
+            theirs: their_times,
+        })
+    }
+
+    fn row(
+        &self,
+        measured: &Measured,
+        tokens: usize,
+        times: fn(&Times) -> &Vec<f64>,
+        theirs: &Driver,
+    ) -> Row {
+        let rate = |side| median(times(side)).map_or(f64::NAN, |seconds| tokens as f64 / seconds);
+        let (ours, their_rate) = (rate(&measured.ours), rate(&measured.theirs));
+        Row {
+            agreement: measured.agreement.clone(),
+            rounds: times(&measured.ours).len(),
+            ..self.beside("tokens/s", Better::Higher, ours, their_rate, theirs)
+        }
+    }
+
+    fn beside(&self, unit: &'static str, better: Better, ours: f64, theirs: f64, peer: &Driver) -> Row {
+        Row {
+            peer: peer.label(),
+            theirs: Some(theirs),
+            ratio: Some(ratio(better, ours, theirs)),
+            threads: self.threads,
+            ..Row::alone(unit, ours)
+        }
+    }
+
+    /// Several sequences at once: as many requests on our side, one batch on theirs.
+    fn batch(&self, ours: &mut Driver, theirs: &mut Driver) -> Result<Row> {
+        let prompts: Vec<Vec<u32>> = (0..SEQUENCES)
+            .map(|i| rotated(&self.text, 11 * i, PROMPT_TOKENS))
+            .collect();
+        let request = Batch {
+            prompts: &prompts,
+            n: self.plan.decode_tokens,
+        };
+        let (mut a, mut b) = (Vec::new(), Vec::new());
+        for round in 0..=self.plan.rounds {
+            let (mine, other): (BatchTime, BatchTime) = in_turn(round, ours, theirs, &request)?;
+            if round > 0 {
+                a.push(mine.batch_s);
+                b.push(other.batch_s);
+            }
+        }
+        let tokens = (SEQUENCES * (self.plan.decode_tokens - 1)) as f64;
+        let rate = |seconds: &[f64]| median(seconds).map_or(f64::NAN, |seconds| tokens / seconds);
+        Ok(Row {
+            work: format!("decode, {SEQUENCES} sequences at once, together"),
+            goal_ratio: Some(1.3),
+            limit: "arithmetic".to_owned(),
+            rounds: a.len(),
+            ..self.beside("tokens/s", Better::Higher, rate(&a), rate(&b), theirs)
+        })
+    }
+
+    /// From nothing (the file in the page cache) to the first token after a prompt; ours with its tokenizer.
+    fn load(&self, ours: &mut Driver, theirs: &mut Driver) -> Result<Row> {
+        let prompt = rotated(&self.text, 0, 16);
+        let (mut a, mut b) = (Vec::new(), Vec::new());
+        for round in 0..self.plan.rounds.min(3) {
+            let (mine, other): (LoadTime, LoadTime) =
+                in_turn(round, ours, theirs, &First { first: &prompt })?;
+            a.push(mine.load_s * 1e3);
+            b.push(other.load_s * 1e3);
+        }
+        let middle = |times: &[f64]| median(times).unwrap_or(f64::NAN);
+        Ok(Row {
+            work: "load to first token".to_owned(),
+            goal_ratio: Some(1.0),
+            limit: "-".to_owned(),
+            rounds: a.len(),
+            ..self.beside("ms", Better::Lower, middle(&a), middle(&b), theirs)
+        })
+    }
+
+    /// Decoding while two other processes want both cores.
+    fn busy(&mut self, ours: &mut Driver, theirs: &mut Driver) -> Result<Row> {
+        let load = Busy::start(2)?;
+        let measured = self.measure(ours, theirs, PROMPT_TOKENS)?;
+        drop(load);
+        let decoded = self.plan.decode_tokens - 1;
+        Ok(Row {
+            work: format!("decode {decoded} tokens while two processes spin"),
+            goal_ratio: Some(1.0),
+            limit: "half of the cores".to_owned(),
+            ..self.row(&measured, decoded, |times| &times.decode_s, theirs)
+        })
+    }
+
+    /// Our whole process; of theirs what the model added.
+    fn memory(&self, ours: &mut Driver, theirs: &mut Driver, model: &Path) -> Result<Row> {
+        let request = Memory { memory: true };
+        let (a, b): (Resident, Resident) = (ours.ask(&request)?, theirs.ask(&request)?);
+        let weights = file_bytes(model);
+        Ok(Row {
+            work: "resident after decoding".to_owned(),
+            kept: Some(a.resident_bytes <= MAX_RESIDENT * weights),
+            limit: format!(
+                "the weights: {:.0} MB; at most {MAX_RESIDENT} times",
+                weights / 1e6
+            ),
+            ..self.beside(
+                "MB",
+                Better::Lower,
+                a.resident_bytes / 1e6,
+                b.resident_bytes / 1e6,
+                theirs,
+            )
+        })
+    }
+
+    /// Our predictions of a text beside theirs, every token of it given.
+    fn quality(&self, ours: &mut Driver, theirs: &mut Driver, root: &Path) -> Result<Row> {
+        let mut tokens = tokens_of(ours, &prose(root)?, self.plan.scored_tokens)?;
+        tokens.truncate(self.plan.scored_tokens);
+        let dir = tempfile::tempdir().map_err(|source| Error::File {
+            path: std::env::temp_dir(),
+            source,
+        })?;
+        let file = dir.path().join("predictions");
+        let scored: Scored = ours.ask(&Score {
+            score: &tokens,
+            file: &file,
+        })?;
+        let seen: Compared = theirs.ask(&Compare {
+            compare: &tokens,
+            file: &file,
+        })?;
+        let distance = seen.our_perplexity / seen.perplexity - 1.0;
+        Ok(Row {
+            work: format!("mean divergence over {} given tokens", scored.rows),
+            peer: theirs.label(),
+            kept: Some(seen.kl_nats <= MAX_KL_NATS && distance.abs() <= MAX_PERPLEXITY_SHARE),
+            limit: format!("{MAX_KL_NATS} nats, perplexity within {MAX_PERPLEXITY_SHARE}"),
+            agreement: format!(
+                "perplexity {:.3}, theirs {:.3} ({:+.2}%); the likeliest token is the same for {:.1}%",
+                seen.our_perplexity,
+                seen.perplexity,
+                100.0 * distance,
+                100.0 * seen.same_top
+            ),
+            threads: self.threads,
+            ..Row::alone("nats", seen.kl_nats)
+        })
+    }
+}
+
+/// Prose of this repository, enough for 2,000 tokens.
+fn prose(root: &Path) -> Result<String> {
+    let files = ["aion-llm/tests/golden/text.txt", "CONTRIBUTING.md", "README.md"];
+    let read = |file: &&str| {
+        let path = root.join(file);
+        std::fs::read_to_string(&path).map_err(|source| Error::File { path, source })
+    };
+    files.iter().map(read).collect()
+}
+
+/// Asks both; who goes first alternates, so that neither always meets the colder or hotter machine.
+fn in_turn<T: serde::de::DeserializeOwned>(
+    round: usize,
+    ours: &mut Driver,
+    theirs: &mut Driver,
+    request: &impl Serialize,
+) -> Result<(T, T)> {
+    if round.is_multiple_of(2) {
+        Ok((ours.ask(request)?, theirs.ask(request)?))
+    } else {
+        let theirs = theirs.ask(request)?;
+        Ok((ours.ask(request)?, theirs))
+    }
+}
+
+/// Processes that do nothing, without end.
+struct Busy(Vec<Child>);
+
+impl Busy {
+    fn start(n: usize) -> Result<Self> {
+        let mut all = Self(Vec::new());
+        for _ in 0..n {
+            let mut command = Command::new("sh");
+            command.args(["-c", "while :; do :; done"]);
+            let child = command
+                .spawn()
+                .map_err(|source| crate::command::not_started(&command, source))?;
+            all.0.push(child);
+        }
+        Ok(all)
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            // One that has ended already needs no end.
+            drop(child.kill());
+            drop(child.wait());
         }
     }
 }
@@ -241,12 +550,12 @@ impl Times {
     }
 }
 
-fn rotated(tokens: &[u32], by: usize) -> Vec<u32> {
+fn rotated(tokens: &[u32], by: usize, n: usize) -> Vec<u32> {
     tokens
         .iter()
         .cycle()
         .skip(by % tokens.len())
-        .take(PROMPT_TOKENS)
+        .take(n)
         .copied()
         .collect()
 }

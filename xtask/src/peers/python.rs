@@ -23,6 +23,14 @@ pub fn cache_dir() -> Result<PathBuf> {
 /// # Errors
 /// When Python or a package cannot be had.
 pub fn interpreter(name: &str, packages: &[&str]) -> Result<PathBuf> {
+    compiled(name, packages, &[])
+}
+
+/// The same for packages that are compiled on the way, which these variables tell how.
+///
+/// # Errors
+/// When Python or a package cannot be had.
+pub fn compiled(name: &str, packages: &[&str], variables: &[(&str, &str)]) -> Result<PathBuf> {
     let dir = cache_dir()?.join("peers").join(name);
     let python = dir.join("bin/python");
     let (marker, wanted) = (dir.join("packages.txt"), packages.join("\n"));
@@ -33,7 +41,8 @@ pub fn interpreter(name: &str, packages: &[&str]) -> Result<PathBuf> {
     command::output(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&dir))?;
     let mut pip = Command::new(&python);
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
-        .args(packages);
+        .args(packages)
+        .envs(variables.iter().copied());
     command::output(&mut pip)?;
     std::fs::write(&marker, wanted).map_err(|source| Error::File { path: marker, source })?;
     Ok(python)

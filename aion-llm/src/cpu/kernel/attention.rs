@@ -124,8 +124,7 @@ impl View<'_> {
     /// The scaled products of the queries with all keys; lanes after the last position hold anything.
     #[inline(always)]
     fn scores<L: Lanes, const G: usize>(&self, l: L, queries: &[f32], scores: &mut [[f32; SEGMENT]; G]) {
-        let rows: [&[f32]; G] =
-            std::array::from_fn(|g| &queries[g * self.head_dim..(g + 1) * self.head_dim]);
+        let rows: [&[f32]; G] = std::array::from_fn(|g| &queries[g * self.head_dim..(g + 1) * self.head_dim]);
         for position in (0..self.positions).step_by(16) {
             let (mut even, mut odd) = ([l.splat(0.0); G], [l.splat(0.0); G]);
             for (i, [a, b]) in self.key_tile(position).as_chunks::<2>().0.iter().enumerate() {

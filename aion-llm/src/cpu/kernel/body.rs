@@ -1,10 +1,13 @@
 //! Which instructions run, asked of the processor or forced by a test.
-#![allow(unsafe_code, reason = "a call of code compiled for newer instructions stands behind the question whether they are there")]
+#![allow(
+    unsafe_code,
+    reason = "a call of code compiled for newer instructions stands behind the question whether they are there"
+)]
 
 use super::lanes::Lanes;
-use super::portable;
 #[cfg(target_arch = "aarch64")]
 use super::neon;
+use super::portable;
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512};
 
@@ -33,7 +36,13 @@ pub(crate) enum Body {
 }
 
 impl Body {
-    const ALL: [Self; 5] = [Self::Avx512, Self::Avx2Vnni, Self::Avx2, Self::Neon, Self::Portable];
+    const ALL: [Self; 5] = [
+        Self::Avx512,
+        Self::Avx2Vnni,
+        Self::Avx2,
+        Self::Neon,
+        Self::Portable,
+    ];
 
     /// Whether this processor has them.
     pub(crate) fn is_here(self) -> bool {

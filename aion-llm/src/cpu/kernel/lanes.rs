@@ -82,7 +82,11 @@ pub(crate) trait Lanes: Copy {
         self.store(v, &mut lanes);
         for half in [8, 4, 2, 1] {
             for i in 0..half {
-                lanes[i] = if lanes[i + half] > lanes[i] { lanes[i + half] } else { lanes[i] };
+                lanes[i] = if lanes[i + half] > lanes[i] {
+                    lanes[i + half]
+                } else {
+                    lanes[i]
+                };
             }
         }
         lanes[0]

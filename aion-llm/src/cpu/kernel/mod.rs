@@ -6,11 +6,11 @@
 //! What a row gives does not depend on the rows beside it: every kernel forms the sums of a row in one order,
 //! whether it has the row alone or with others.
 
+mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
-mod attention;
 mod body;
 mod lanes;
 #[cfg(target_arch = "aarch64")]

@@ -1,13 +1,16 @@
 //! NEON of 64-bit ARM, without the optional dot products.
-#![allow(unsafe_code, reason = "vector instructions; a value of `Neon` exists only where the processor has them")]
+#![allow(
+    unsafe_code,
+    reason = "vector instructions; a value of `Neon` exists only where the processor has them"
+)]
 
 use std::arch::aarch64::{
     float32x4_t, int32x4_t, vaddq_f32, vaddq_s32, vaddq_u32, vandq_u8, vandq_u32, vbslq_u32, vcgeq_u32,
     vcvtq_f32_s32, vdivq_f32, vdupq_n_f32, vdupq_n_s32, vdupq_n_u8, vdupq_n_u32, veorq_u8, vfmaq_f32,
-    vget_low_s8, vld1q_f32, vld1q_u8, vld1q_u32, vmaxq_f32, vminq_f32, vmull_high_s8, vmull_s8,
-    vmulq_f32, vorrq_s32, vorrq_u32, vpaddlq_s16, vpaddq_s32, vreinterpretq_f32_u32, vreinterpretq_s8_s32,
-    vreinterpretq_s32_u8, vreinterpretq_u8_s32, vreinterpretq_u32_f32, vshlq_n_u8,
-    vshlq_n_u32, vshrq_n_u8, vst1q_f32, vsubq_f32,
+    vget_low_s8, vld1q_f32, vld1q_u8, vld1q_u32, vmaxq_f32, vminq_f32, vmull_high_s8, vmull_s8, vmulq_f32,
+    vorrq_s32, vorrq_u32, vpaddlq_s16, vpaddq_s32, vreinterpretq_f32_u32, vreinterpretq_s8_s32,
+    vreinterpretq_s32_u8, vreinterpretq_u8_s32, vreinterpretq_u32_f32, vshlq_n_u8, vshlq_n_u32, vshrq_n_u8,
+    vst1q_f32, vsubq_f32,
 };
 
 use super::body::Work;
@@ -92,7 +95,8 @@ impl Lanes for Neon {
 
     #[inline(always)]
     fn halves(self, x: &[u8; 32]) -> Floats {
-        let wide: [u32; 16] = std::array::from_fn(|i| u32::from(u16::from_le_bytes([x[2 * i], x[2 * i + 1]])));
+        let wide: [u32; 16] =
+            std::array::from_fn(|i| u32::from(u16::from_le_bytes([x[2 * i], x[2 * i + 1]])));
         let convert = four!(|I| unsafe {
             let half = vld1q_u32(at::<u32, 4>(&wide, 4 * I).as_ptr());
             let sign = vshlq_n_u32::<16>(vandq_u32(half, vdupq_n_u32(0x8000)));
@@ -228,9 +232,8 @@ impl Lanes for Neon {
 
     #[inline(always)]
     fn dot_flipped(self, acc: Ints, w: Ints, x: i32) -> Ints {
-        let signed = four!(|I| unsafe {
-            vreinterpretq_s32_u8(veorq_u8(vreinterpretq_u8_s32(w[I]), vdupq_n_u8(128)))
-        });
+        let signed =
+            four!(|I| unsafe { vreinterpretq_s32_u8(veorq_u8(vreinterpretq_u8_s32(w[I]), vdupq_n_u8(128))) });
         self.dot(acc, signed, x)
     }
 

@@ -165,7 +165,10 @@ fn six_bits(block: &[u8], out: &mut [u8], r: usize) {
 /// Row `r` of a tile as floats.
 pub(crate) fn unpack_row(format: Format, tile: &[u8], r: usize, out: &mut [f32]) {
     let half = |block: &[u8], start: usize| {
-        half_to_float(u16::from_le_bytes([block[start + 2 * r], block[start + 2 * r + 1]]))
+        half_to_float(u16::from_le_bytes([
+            block[start + 2 * r],
+            block[start + 2 * r + 1],
+        ]))
     };
     let blocks = tile.chunks_exact(format.block_bytes());
     for (block, out) in blocks.zip(out.chunks_exact_mut(format.columns())) {

@@ -1,5 +1,8 @@
 //! Rows of activations times tiles of weights.
-#![allow(unsafe_code, reason = "threads write different columns of the same rows, through pointers")]
+#![allow(
+    unsafe_code,
+    reason = "threads write different columns of the same rows, through pointers"
+)]
 
 use std::ops::Range;
 

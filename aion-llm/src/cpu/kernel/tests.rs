@@ -81,13 +81,23 @@ impl Matrix {
         for (rows, tile) in sixteen.zip(tiles.chunks_exact_mut(bytes)) {
             pack_tile(format, rows, columns, tile);
         }
-        Self { format, rows, columns, tiles }
+        Self {
+            format,
+            rows,
+            columns,
+            tiles,
+        }
     }
 
     fn row(&self, row: usize) -> Vec<f32> {
         let bytes = self.format.tile_bytes(self.columns);
         let mut out = vec![0.0; self.columns];
-        unpack_row(self.format, &self.tiles[row / TILE * bytes..][..bytes], row % TILE, &mut out);
+        unpack_row(
+            self.format,
+            &self.tiles[row / TILE * bytes..][..bytes],
+            row % TILE,
+            &mut out,
+        );
         out
     }
 
@@ -101,7 +111,12 @@ impl Matrix {
             weights: &self.tiles,
             tiles: 0..self.rows.div_ceil(TILE),
             outputs: self.rows,
-            x: Activations { floats, blocks, rows: n, width: self.columns },
+            x: Activations {
+                floats,
+                blocks,
+                rows: n,
+                width: self.columns,
+            },
             // SAFETY: every row has room for all outputs, and there is one thread.
             out: unsafe { Place::new(&rows, 0) },
         };
@@ -145,7 +160,10 @@ fn products_are_those_of_f64_alone_and_together() {
                 _ if format.takes_bytes() => 32 * (1 + random.below(9)),
                 _ => 1 + random.below(70),
             };
-            let (rows, n) = (1 + random.below(50), if round == 0 { 1 } else { 1 + random.below(21) });
+            let (rows, n) = (
+                1 + random.below(50),
+                if round == 0 { 1 } else { 1 + random.below(21) },
+            );
             let matrix = Matrix::random(&mut random, format, rows, columns);
             let floats = random.units(n * columns);
             for body in Body::here() {
@@ -154,14 +172,25 @@ fn products_are_those_of_f64_alone_and_together() {
                 let out = matrix.multiply(body, &floats, &blocks);
                 for (i, out) in out.iter().enumerate() {
                     let x = &floats[i * columns..(i + 1) * columns];
-                    let x_blocks = if format.takes_bytes() { &blocks[i * columns / 32..(i + 1) * columns / 32] } else { &[] };
+                    let x_blocks = if format.takes_bytes() {
+                        &blocks[i * columns / 32..(i + 1) * columns / 32]
+                    } else {
+                        &[]
+                    };
                     for (row, y) in out.iter().enumerate() {
                         let (sum, size) = exact(&matrix.row(row), x, x_blocks, format);
                         let error = (f64::from(*y) - sum).abs();
                         // Q4_1 adds its two halves after rounding each.
-                        assert!(error <= 4e-6 * size + 1e-6, "{body:?} {format:?} {rows}x{columns}: {y} for {sum}");
+                        assert!(
+                            error <= 4e-6 * size + 1e-6,
+                            "{body:?} {format:?} {rows}x{columns}: {y} for {sum}"
+                        );
                     }
-                    assert_eq!(out, &matrix.multiply(body, x, x_blocks)[0], "{body:?} {format:?}: alone or not");
+                    assert_eq!(
+                        out,
+                        &matrix.multiply(body, x, x_blocks)[0],
+                        "{body:?} {format:?}: alone or not"
+                    );
                 }
             }
         }
@@ -175,7 +204,13 @@ fn bytes_are_the_nearest_ones() {
     let x = random.units(640);
     let first = quantised(Body::Portable, &x);
     for body in Body::here() {
-        for ((x, block), same) in x.as_chunks::<BLOCK>().0.iter().zip(quantised(body, &x)).zip(&first) {
+        for ((x, block), same) in x
+            .as_chunks::<BLOCK>()
+            .0
+            .iter()
+            .zip(quantised(body, &x))
+            .zip(&first)
+        {
             let bytes: Vec<i8> = (0..BLOCK).map(|i| byte_of(&block, i)).collect();
             for (x, byte) in x.iter().zip(&bytes) {
                 assert!((x - block.d * f32::from(*byte)).abs() <= 0.5001 * block.d);
@@ -221,7 +256,10 @@ fn exp_is_that_of_f64() {
             dispatch(body, Exp(&mut y));
             for (x, y) in x.iter().zip(y) {
                 let exact = f64::from(*x).exp();
-                assert!((f64::from(y) / exact - 1.0).abs() < 4e-7, "{body:?}: exp {x} is {y}, not {exact}");
+                assert!(
+                    (f64::from(y) / exact - 1.0).abs() < 4e-7,
+                    "{body:?}: exp {x} is {y}, not {exact}"
+                );
             }
         }
     }
@@ -240,9 +278,16 @@ fn halves_survive_and_round_to_even() {
     let mut random = Random(4);
     for body in Body::here() {
         for _ in 0..500 {
-            let x: [f32; 16] = std::array::from_fn(|_| random.unit() * 10f32.powi(random.below(12) as i32 - 8));
+            let x: [f32; 16] =
+                std::array::from_fn(|_| random.unit() * 10f32.powi(random.below(12) as i32 - 8));
             let mut bytes = [0; 32];
-            dispatch(body, StoreValues { row: &x, out: &mut bytes });
+            dispatch(
+                body,
+                StoreValues {
+                    row: &x,
+                    out: &mut bytes,
+                },
+            );
             for (x, half) in x.iter().zip(bytes.as_chunks::<2>().0) {
                 assert_eq!(u16::from_le_bytes(*half), float_to_half(*x), "{body:?} {x}");
             }
@@ -257,21 +302,39 @@ fn rows_are_normalised_gated_and_squared() {
         for n in [1, 15, 16, 48, 131] {
             let (x, w) = (random.units(n), random.units(n));
             let mut out = vec![0.0; n];
-            dispatch(body, Norm { x: &x, weight: &w, eps: 1e-5, out: &mut out });
+            dispatch(
+                body,
+                Norm {
+                    x: &x,
+                    weight: &w,
+                    eps: 1e-5,
+                    out: &mut out,
+                },
+            );
             let mean = x.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / n as f64;
             for i in 0..n {
                 let exact = f64::from(x[i]) / (mean + 1e-5).sqrt() * f64::from(w[i]);
                 assert!((f64::from(out[i]) - exact).abs() < 1e-5, "{body:?} norm of {n}");
             }
             let gate: Vec<f32> = x.iter().map(|x| 20.0 * x).collect();
-            dispatch(body, Gate { gate: &gate, up: &w, out: &mut out });
+            dispatch(
+                body,
+                Gate {
+                    gate: &gate,
+                    up: &w,
+                    out: &mut out,
+                },
+            );
             for i in 0..n {
                 let g = f64::from(gate[i]);
                 let exact = g / (1.0 + (-g).exp()) * f64::from(w[i]);
                 assert!((f64::from(out[i]) - exact).abs() < 1e-5, "{body:?} gate of {n}");
             }
             dispatch(body, Square { x: &x, out: &mut out });
-            assert!(x.iter().zip(&out).all(|(x, y)| *y == x.max(0.0) * x.max(0.0)), "{body:?}");
+            assert!(
+                x.iter().zip(&out).all(|(x, y)| *y == x.max(0.0) * x.max(0.0)),
+                "{body:?}"
+            );
         }
     }
 }
@@ -298,14 +361,32 @@ impl OneHead {
                 let start = 2 * (at / 16 * 16 * dim + i * 16 + at % 16);
                 page[start..start + 2].copy_from_slice(&half.to_le_bytes());
             };
-            dispatch(body, StoreKeys { row: &key, put: &mut put });
+            dispatch(
+                body,
+                StoreKeys {
+                    row: &key,
+                    put: &mut put,
+                },
+            );
             let start = 2 * (64 * dim + at * padded);
-            dispatch(body, StoreValues { row: &value, out: &mut page[start..start + 2 * padded] });
+            dispatch(
+                body,
+                StoreValues {
+                    row: &value,
+                    out: &mut page[start..start + 2 * padded],
+                },
+            );
             let rounded = |row: Vec<f32>| row.into_iter().map(|x| half_to_float(float_to_half(x))).collect();
             keys.push(rounded(key));
             values.push(rounded(value));
         }
-        Self { dim, padded, pages, keys, values }
+        Self {
+            dim,
+            padded,
+            pages,
+            keys,
+            values,
+        }
     }
 
     fn attend(&self, body: Body, queries: &[f32], end: usize) -> Vec<f32> {
@@ -330,7 +411,9 @@ impl OneHead {
                 all = out;
             } else {
                 let n = partial_len(self.padded);
-                all.chunks_exact_mut(n).zip(out.chunks_exact(n)).for_each(|(into, from)| merge(into, from));
+                all.chunks_exact_mut(n)
+                    .zip(out.chunks_exact(n))
+                    .for_each(|(into, from)| merge(into, from));
             }
         }
         all
@@ -338,11 +421,22 @@ impl OneHead {
 
     fn exact(&self, query: &[f32], end: usize) -> Vec<f64> {
         let dot = |key: &Vec<f32>| {
-            key.iter().zip(query).map(|(k, q)| f64::from(*k) * f64::from(*q)).sum::<f64>() * f64::from(0.3f32)
+            key.iter()
+                .zip(query)
+                .map(|(k, q)| f64::from(*k) * f64::from(*q))
+                .sum::<f64>()
+                * f64::from(0.3f32)
         };
         let weights: Vec<f64> = self.keys[..end].iter().map(|key| dot(key).exp()).collect();
         let total: f64 = weights.iter().sum();
-        let mixed = |i: usize| weights.iter().zip(&self.values).map(|(w, v)| w * f64::from(v[i])).sum::<f64>() / total;
+        let mixed = |i: usize| {
+            weights
+                .iter()
+                .zip(&self.values)
+                .map(|(w, v)| w * f64::from(v[i]))
+                .sum::<f64>()
+                / total
+        };
         (0..self.dim).map(mixed).collect()
     }
 }
@@ -352,15 +446,28 @@ impl OneHead {
 fn attention_is_that_of_f64() {
     let mut random = Random(6);
     for body in Body::here() {
-        for (dim, group, positions) in [(8, 3, 5), (64, 3, 300), (64, 5, 64), (16, 1, 513), (80, 4, 257), (6, 2, 17)] {
+        for (dim, group, positions) in [
+            (8, 3, 5),
+            (64, 3, 300),
+            (64, 5, 64),
+            (16, 1, 513),
+            (80, 4, 257),
+            (6, 2, 17),
+        ] {
             let head = OneHead::random(&mut random, body, dim, positions);
             let queries: Vec<f32> = random.units(group * dim).iter().map(|q| 4.0 * q).collect();
             for end in [1, positions / 2 + 1, positions] {
                 let out = head.attend(body, &queries, end);
-                for (query, out) in queries.chunks_exact(dim).zip(out.chunks_exact(partial_len(head.padded))) {
+                for (query, out) in queries
+                    .chunks_exact(dim)
+                    .zip(out.chunks_exact(partial_len(head.padded)))
+                {
                     for (exact, y) in head.exact(query, end).iter().zip(&out[2..]) {
                         let y = f64::from(*y) / f64::from(out[1]);
-                        assert!((y - exact).abs() < 2e-5, "{body:?} {dim} {group} {end}: {y} for {exact}");
+                        assert!(
+                            (y - exact).abs() < 2e-5,
+                            "{body:?} {dim} {group} {end}: {y} for {exact}"
+                        );
                     }
                 }
             }

@@ -82,7 +82,8 @@ impl Work for Norm<'_> {
         }
         let mean = l.sum_of(l.add(squares[0], squares[1])) / self.x.len() as f32;
         let scale = l.splat(1.0 / (mean + self.eps).sqrt());
-        each_16!(l, self.x, self.out, |i, x| l.mul(l.mul(x, scale), load_from(l, self.weight, i)));
+        each_16!(l, self.x, self.out, |i, x| l
+            .mul(l.mul(x, scale), load_from(l, self.weight, i)));
     }
 }
 
@@ -120,7 +121,13 @@ fn quantised<L: Lanes>(l: L, x: &[f32; BLOCK]) -> XBlock {
     let d = most / 127.0 + damage;
     let quad = |bytes: &[i8; 16], i: usize| i32::from_le_bytes(at::<i8, 4>(bytes, i).map(i8::cast_unsigned));
     XBlock {
-        quads: std::array::from_fn(|i| if i < 4 { quad(&low, 4 * i) } else { quad(&high, 4 * i - 16) }),
+        quads: std::array::from_fn(|i| {
+            if i < 4 {
+                quad(&low, 4 * i)
+            } else {
+                quad(&high, 4 * i - 16)
+            }
+        }),
         d,
         d_sum: d * (sums[0] + sums[1]) as f32,
         sums,
@@ -227,7 +234,10 @@ impl Work for StoreValues<'_> {
     fn run<L: Lanes>(self, l: L) {
         for (i, out) in self.out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
             let halves = l.to_halves(load_from(l, self.row, 16 * i));
-            for (half, out) in halves.into_iter().zip(at_mut::<u8, 32>(out, 0).as_chunks_mut::<2>().0) {
+            for (half, out) in halves
+                .into_iter()
+                .zip(at_mut::<u8, 32>(out, 0).as_chunks_mut::<2>().0)
+            {
                 *out = half.to_le_bytes();
             }
         }
