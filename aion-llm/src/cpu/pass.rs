@@ -330,11 +330,9 @@ impl Pass<'_> {
         let mut put = |i: usize, half: u16| {
             // SAFETY: within the page, whose positions from the cache's length on belong to this pass; one row writes
             // this position.
-            unsafe {
-                page.add(keys + shape.key_element(row.position, i))
-                    .cast::<u16>()
-                    .write_unaligned(half.to_le())
-            };
+            let place = unsafe { page.add(keys + shape.key_element(row.position, i)) }.cast::<u16>();
+            // SAFETY: as above.
+            unsafe { place.write_unaligned(half.to_le()) };
         };
         dispatch(
             body,

@@ -166,13 +166,10 @@ impl Pool {
 
     fn share(&mut self, chunks: usize, job: &(dyn Fn(usize) + Sync)) {
         let shared = &*self.shared;
-        // SAFETY: only the lifetime changes; this call does not return before the last chunk is done. Nobody reads the
-        // cell now: all chunks of the last work are done.
-        unsafe {
-            *shared.job.get() = Some(std::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), Job>(
-                job,
-            ))
-        };
+        // SAFETY: only the lifetime changes; this call does not return before the last chunk is done.
+        let job = unsafe { std::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), Job>(job) };
+        // SAFETY: nobody reads the cell now: all chunks of the last work are done.
+        unsafe { *shared.job.get() = Some(job) };
         shared.done.0.store(0, Ordering::Relaxed);
         let number = (shared.state.0.load(Ordering::Relaxed) >> 40).wrapping_add(1) & 0xFF_FFFF;
         shared
@@ -291,7 +288,7 @@ mod tests {
         let mut data = vec![0u64; 64];
         for round in 0..5000 {
             pool.pieces(&mut data, 8, |i, piece| {
-                piece.iter_mut().for_each(|x| *x += i as u64 + 1)
+                piece.iter_mut().for_each(|x| *x += i as u64 + 1);
             });
             if round % 1000 == 0 {
                 std::thread::sleep(Duration::from_millis(2));

@@ -20,9 +20,9 @@ use decoder::{Decoder, last_row, to_host};
 #[derive(Debug)]
 pub(crate) enum Model {
     /// On a device of Burn.
-    Burn(Decoder),
+    Burn(Box<Decoder>),
     /// On the processor.
-    Cpu(CpuModel),
+    Cpu(Box<CpuModel>),
 }
 
 /// Keys and values of the positions of one sequence.
@@ -71,8 +71,10 @@ impl Model {
     /// What the checkpoint says of a missing or damaged part.
     pub(crate) fn load(checkpoint: &dyn Checkpoint, chosen: &Chosen, threads: usize) -> Result<Self> {
         match &chosen.place {
-            Place::Cpu => CpuModel::load(checkpoint, CpuOptions::new(threads)).map(Self::Cpu),
-            Place::Burn(device) => Decoder::load(checkpoint, device).map(Self::Burn),
+            Place::Cpu => CpuModel::load(checkpoint, CpuOptions::new(threads))
+                .map(Box::new)
+                .map(Self::Cpu),
+            Place::Burn(device) => Decoder::load(checkpoint, device).map(Box::new).map(Self::Burn),
         }
     }
 
@@ -196,11 +198,11 @@ mod tests {
     }
 
     /// One on each device that runs everywhere.
-    fn each(test: impl Fn(Model)) {
+    fn each(test: impl Fn(&Model)) {
         let tiny = TinyModel::random(3);
-        test(load(&tiny, DeviceSpec::Cpu));
+        test(&load(&tiny, DeviceSpec::Cpu));
         if cfg!(feature = "flex") {
-            test(load(&tiny, DeviceSpec::Flex));
+            test(&load(&tiny, DeviceSpec::Flex));
         }
     }
 
@@ -215,7 +217,7 @@ mod tests {
         each(batch_is_single);
     }
 
-    fn batch_is_single(model: Model) {
+    fn batch_is_single(model: &Model) {
         let (mut a, mut b) = (model.new_cache(), model.new_cache());
         let mut steps = [
             Step {
@@ -233,12 +235,12 @@ mod tests {
         let mut alone = model.new_cache();
         assert_eq!(
             together[0].values,
-            run_alone(&model, &mut alone, &[1, 2, 3], Want::AllLogits)
+            run_alone(model, &mut alone, &[1, 2, 3], Want::AllLogits)
         );
         let mut alone = model.new_cache();
         assert_eq!(
             together[1].values,
-            run_alone(&model, &mut alone, &[9], Want::LastLogits)
+            run_alone(model, &mut alone, &[9], Want::LastLogits)
         );
         assert_eq!((a.len(), b.len()), (3, 1));
     }
@@ -248,20 +250,20 @@ mod tests {
         each(fork_is_its_own);
     }
 
-    fn fork_is_its_own(model: Model) {
+    fn fork_is_its_own(model: &Model) {
         let mut trunk = model.new_cache();
-        run_alone(&model, &mut trunk, &[5, 6, 7, 8], Want::Nothing);
+        run_alone(model, &mut trunk, &[5, 6, 7, 8], Want::Nothing);
         let mut branch = trunk.fork(2);
         assert_eq!((trunk.len(), branch.len()), (4, 2));
-        let other = run_alone(&model, &mut branch, &[20, 21], Want::LastLogits);
-        let kept = run_alone(&model, &mut trunk, &[9], Want::LastLogits);
+        let other = run_alone(model, &mut branch, &[20, 21], Want::LastLogits);
+        let kept = run_alone(model, &mut trunk, &[9], Want::LastLogits);
         let mut fresh = model.new_cache();
-        run_alone(&model, &mut fresh, &[5, 6, 7, 8], Want::Nothing);
+        run_alone(model, &mut fresh, &[5, 6, 7, 8], Want::Nothing);
         fresh.truncate(2);
-        assert_eq!(other, run_alone(&model, &mut fresh, &[20, 21], Want::LastLogits));
+        assert_eq!(other, run_alone(model, &mut fresh, &[20, 21], Want::LastLogits));
         let mut fresh = model.new_cache();
-        run_alone(&model, &mut fresh, &[5, 6, 7, 8], Want::Nothing);
-        assert_eq!(kept, run_alone(&model, &mut fresh, &[9], Want::LastLogits));
+        run_alone(model, &mut fresh, &[5, 6, 7, 8], Want::Nothing);
+        assert_eq!(kept, run_alone(model, &mut fresh, &[9], Want::LastLogits));
     }
 
     #[test]
@@ -269,12 +271,12 @@ mod tests {
         each(cache_says_its_size);
     }
 
-    fn cache_says_its_size(model: Model) {
+    fn cache_says_its_size(model: &Model) {
         let mut cache = model.new_cache();
         for positions in [1, 256, 300] {
             cache.truncate(0);
             let tokens = vec![4; positions];
-            run_alone(&model, &mut cache, &tokens, Want::Nothing);
+            run_alone(model, &mut cache, &tokens, Want::Nothing);
             assert_eq!(cache.bytes(), model.cache_bytes(positions));
         }
     }

@@ -151,6 +151,10 @@ impl View<'_> {
         out: &mut [f32],
     ) {
         let mut sums = [[l.splat(0.0); C]; G];
+        #[allow(
+            clippy::needless_range_loop,
+            reason = "the position is looked up in the pages as well"
+        )]
         for position in 0..self.positions {
             let row = at::<_, C>(self.value_row(position), block);
             let mut value = [l.splat(0.0); C];
