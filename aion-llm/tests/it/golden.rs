@@ -62,6 +62,7 @@ fn logits_are_those_of_the_reference() {
         "squared_relu",
     ] {
         let gap = largest_difference(name);
-        assert!(gap < 2e-4, "{name}: {gap}");
+        // Keys and values are halves in the cache.
+        assert!(gap < 5e-3, "{name}: {gap}");
     }
 }
