@@ -148,7 +148,7 @@ impl Engine {
         let teacher = options
             .teacher
             .as_ref()
-            .map(|teacher| load_teacher(teacher, device, &config));
+            .map(|teacher| load_teacher(teacher, device, pool.current_num_threads(), &config));
         let (teacher, teacher_context) = teacher.transpose()?.unzip();
         let reference = CodeLength::choose(options.reference, counts.as_deref(), teacher, config.vocab_size)?;
         let template = chat_template(template, &tokenizer, options.clock.clone())?;
@@ -576,7 +576,12 @@ fn thread_pool(threads: Option<usize>) -> Result<rayon::ThreadPool> {
 }
 
 /// A teacher for a model of this shape, and the positions that it can read.
-fn load_teacher(source: &ModelSource, device: &Chosen, config: &ModelConfig) -> Result<(Teacher, usize)> {
+fn load_teacher(
+    source: &ModelSource,
+    device: &Chosen,
+    threads: usize,
+    config: &ModelConfig,
+) -> Result<(Teacher, usize)> {
     let build = |checkpoint: &dyn Checkpoint| {
         let (found, wanted) = (checkpoint.config().vocab_size, config.vocab_size);
         if found != wanted {
@@ -584,7 +589,7 @@ fn load_teacher(source: &ModelSource, device: &Chosen, config: &ModelConfig) -> 
                 "the teacher has {found} tokens, the model {wanted}"
             )));
         }
-        let model = Model::load(checkpoint, device)?;
+        let model = Model::load(checkpoint, device, threads)?;
         Ok((Teacher::new(model), checkpoint.config().context_length))
     };
     match source {
