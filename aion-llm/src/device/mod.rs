@@ -84,6 +84,10 @@ pub(crate) enum Place {
     /// The processor, by [`crate::cpu`].
     Cpu,
     /// A device of Burn.
+    #[cfg_attr(
+        not(any(feature = "flex", feature = "wgpu", feature = "cuda")),
+        expect(dead_code, reason = "no device of Burn is built")
+    )]
     Burn(Device),
 }
 

@@ -182,6 +182,7 @@ impl KvCache {
 mod tests {
     use super::*;
     use crate::checkpoint::GgufCheckpoint;
+    #[cfg(feature = "flex")]
     use crate::config::{FeedForward, Head};
     use crate::device::DeviceSpec;
     use crate::gguf::Gguf;

@@ -103,8 +103,9 @@ fn the_decoder_computes_its_formula() {
     let expected = plain::surprises(&model, &tokens);
     let scored = load(&model.source()).score(&tokens, 0).unwrap();
     for (score, expected) in scored.iter().zip(expected) {
+        // Keys and values are halves in the cache.
         assert!(
-            (score.surprise_nats - expected).abs() < 1e-4,
+            (score.surprise_nats - expected).abs() < 5e-3,
             "{} for {expected}",
             score.surprise_nats
         );
