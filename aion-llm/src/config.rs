@@ -58,6 +58,8 @@ pub struct ModelConfig {
 
 /// No model this crate can run is larger in any one size.
 const MAX_SIZE: usize = 1 << 24;
+/// The most layers.
+const MAX_LAYERS: usize = 4_096;
 
 impl ModelConfig {
     /// Reads the metadata of a GGUF file of architecture `llama`.
@@ -205,7 +207,9 @@ impl ModelConfig {
 
     /// Bytes of the keys and values of so many positions in 32-bit floats.
     pub(crate) fn cache_bytes(&self, positions: usize) -> usize {
-        let position = 2 * self.n_layer * self.kv_width() * size_of::<f32>();
+        let position = self
+            .kv_width()
+            .saturating_mul(2 * self.n_layer * size_of::<f32>());
         position.saturating_mul(positions)
     }
 
@@ -222,6 +226,9 @@ impl ModelConfig {
         ];
         if let Some((name, size)) = sizes.into_iter().find(|(_, size)| !(1..=MAX_SIZE).contains(size)) {
             return Err(Error::Config(format!("{name} is {size}")));
+        }
+        if self.n_layer > MAX_LAYERS {
+            return Err(Error::Config(format!("layers is {}", self.n_layer)));
         }
         if !self.n_head.is_multiple_of(self.n_head_kv) {
             let (q, kv) = (self.n_head, self.n_head_kv);

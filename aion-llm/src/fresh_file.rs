@@ -1,6 +1,7 @@
 //! A file that appears under its name whole or not at all.
 
 use std::fs::File;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -16,6 +17,11 @@ pub enum Overwrite {
     Replace,
 }
 
+/// What no other temporary name ends with, in whichever process or container that shares the directory.
+pub(crate) fn fresh_suffix() -> String {
+    format!("{:016x}", RandomState::new().build_hasher().finish())
+}
+
 /// A file under a temporary name beside its place; gone again unless it is put there.
 #[derive(Debug)]
 pub(crate) struct FreshFile {
@@ -27,8 +33,8 @@ pub(crate) struct FreshFile {
 impl FreshFile {
     pub(crate) fn create(path: &Path) -> Result<Self> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let staged = path.with_file_name(format!(".{name}.{}.part", std::process::id()));
-        let file = File::create(&staged).map_err(Error::io(&staged))?;
+        let staged = path.with_file_name(format!(".{name}.{}.part", fresh_suffix()));
+        let file = File::create_new(&staged).map_err(Error::io(&staged))?;
         Ok(Self {
             file: BufWriter::with_capacity(1 << 20, file),
             path: path.to_path_buf(),

@@ -25,6 +25,12 @@ pub const MAX_SCHEMA_DEPTH: usize = 64;
 /// The deepest brackets, and the most complements, of a regular expression or grammar: their readers are recursive.
 const MAX_NESTING: usize = 200;
 
+/// The most rules of a grammar, and the most references of a schema: a chain of them is followed recursively.
+const MAX_LINKS: usize = 1_000;
+
+/// The stack on which a grammar is compiled, which holds the longest chain.
+const STACK_BYTES: usize = 256 << 20;
+
 /// Compiles grammars for one tokenizer.
 pub(crate) struct GrammarFactory {
     factory: ParserFactory,
@@ -65,11 +71,25 @@ impl GrammarFactory {
                 TopLevelGrammar::from_lark(grammar.clone())
             }
         };
-        let parser = self
-            .factory
-            .create_parser(grammar)
-            .map_err(|error| Error::Schema(first_line(&error)))?;
-        Constraint::new(Matcher::new(Ok(parser))).map(Some)
+        self.compile(grammar).map(Some)
+    }
+
+    /// Compiles on a stack that is large enough: one that overflows ends the process.
+    fn compile(&self, grammar: TopLevelGrammar) -> Result<Constraint> {
+        let compile = || {
+            let parser = self.factory.create_parser(grammar);
+            let parser = parser.map_err(|error| Error::Schema(first_line(&error)))?;
+            Constraint::new(Matcher::new(Ok(parser)))
+        };
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
+            let compiling = thread.spawn_scoped(scope, compile).map_err(|error| {
+                Error::Unsupported(format!("constrained output: no thread to compile on: {error}"))
+            })?;
+            compiling
+                .join()
+                .unwrap_or_else(|_| Err(Error::Panicked("compiling a grammar".to_owned())))
+        })
     }
 }
 
@@ -97,6 +117,9 @@ fn check_text(text: &str) -> Result<()> {
             _ => {}
         }
         deepest = deepest.max(depth);
+    }
+    if text.lines().filter(|line| line.contains(':')).count() > MAX_LINKS {
+        return Err(Error::Schema(format!("more than {MAX_LINKS} rules")));
     }
     if deepest.max(complements) > MAX_NESTING {
         return Err(Error::Schema(format!("it is nested deeper than {MAX_NESTING}")));
@@ -128,12 +151,17 @@ fn check_size(schema: &Json) -> Result<()> {
             "it is nested deeper than {MAX_SCHEMA_DEPTH}"
         )));
     }
-    match schema.to_string().len() {
-        bytes if bytes > MAX_SCHEMA_BYTES => Err(Error::Schema(format!(
+    let text = schema.to_string();
+    if text.len() > MAX_SCHEMA_BYTES {
+        let bytes = text.len();
+        return Err(Error::Schema(format!(
             "{bytes} bytes, the limit is {MAX_SCHEMA_BYTES}"
-        ))),
-        _ => Ok(()),
+        )));
     }
+    if text.matches("\"$ref\"").count() > MAX_LINKS {
+        return Err(Error::Schema(format!("more than {MAX_LINKS} references")));
+    }
+    Ok(())
 }
 
 /// The depth of a value, or `None` above `left`.

@@ -166,10 +166,28 @@ fn read_shard(path: &Path) -> Result<BTreeMap<String, Entry>> {
     let data = 8 + header_len as usize;
     let wire: BTreeMap<String, serde_json::Value> =
         serde_json::from_slice(&file[8..data]).map_err(|error| broken(path, error))?;
+    apart(path, &wire)?;
     wire.into_iter()
         .filter(|(name, _)| name != "__metadata__")
         .map(|(name, value)| entry(path, &file.slice(data..), &name, value).map(|entry| (name, entry)))
         .collect()
+}
+
+/// Tensors share no byte: a small file cannot stand for a large model.
+fn apart(path: &Path, wire: &BTreeMap<String, serde_json::Value>) -> Result<()> {
+    let place = |(name, value): (&String, &serde_json::Value)| {
+        let offsets = &value["data_offsets"];
+        Some((offsets[0].as_u64()?, offsets[1].as_u64()?, name.clone()))
+    };
+    let mut placed: Vec<(u64, u64, String)> = wire.iter().filter_map(place).collect();
+    placed.sort_unstable();
+    for pair in placed.windows(2) {
+        if pair[0].1 > pair[1].0 {
+            let reason = format!("tensors `{}` and `{}` overlap", pair[0].2, pair[1].2);
+            return Err(broken(path, reason));
+        }
+    }
+    Ok(())
 }
 
 /// One tensor; `data` is what follows the header.

@@ -22,7 +22,7 @@ pub(crate) fn impossible(schema: &Json) -> Option<String> {
         let pending: Vec<String> = search.possible.keys().cloned().collect();
         for pointer in pending {
             if let Some(target) = search.target(&pointer)
-                && search.blame(target, &pointer).is_none()
+                && search.blame(target, shown(&pointer)).is_none()
             {
                 search.possible.insert(pointer, true);
             }
@@ -34,7 +34,19 @@ pub(crate) fn impossible(schema: &Json) -> Option<String> {
 }
 
 /// Parts looked at before the search gives up and calls the schema possible.
-const MAX_STEPS: u32 = 200_000;
+const MAX_STEPS: u32 = 50_000;
+/// Bytes of a place in words.
+const MAX_PLACE: usize = 200;
+
+/// A text as far as a place in words shows it.
+fn shown(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MAX_PLACE)]
+}
+
+/// A part of a place, none of which is longer than can be shown.
+fn under(at: &str, part: &str) -> String {
+    shown(&format!("{at}/{}", shown(part))).to_owned()
+}
 
 struct Search<'a> {
     root: &'a Json,
@@ -68,7 +80,10 @@ impl<'a> Search<'a> {
         if let Some(reference) = map.get("$ref").and_then(Json::as_str) {
             let local = self.target(reference).is_some();
             if local && !*self.possible.entry(reference.to_owned()).or_insert(false) {
-                return Some(format!("`{at}`, which refers to `{reference}` without an end"));
+                return Some(format!(
+                    "`{at}`, which refers to `{}` without an end",
+                    shown(reference)
+                ));
             }
         }
         if map
@@ -90,7 +105,7 @@ impl<'a> Search<'a> {
 
     fn parts(&mut self, map: &serde_json::Map<String, Json>, at: &str, key: &str) -> Vec<Option<String>> {
         let parts = map.get(key).and_then(Json::as_array).into_iter().flatten();
-        let blame = |(i, part): (usize, &Json)| self.blame(part, &format!("{at}/{key}/{i}"));
+        let blame = |(i, part): (usize, &Json)| self.blame(part, &under(at, &format!("{key}/{i}")));
         parts.enumerate().map(blame).collect()
     }
 
@@ -112,7 +127,12 @@ impl<'a> Search<'a> {
         let required = map.get("required").and_then(Json::as_array)?;
         let properties = map.get("properties").and_then(Json::as_object)?;
         let mut needed = required.iter().filter_map(Json::as_str);
-        needed.find_map(|name| self.blame(properties.get(name)?, &format!("{at}/properties/{name}")))
+        needed.find_map(|name| {
+            self.blame(
+                properties.get(name)?,
+                &under(at, &format!("properties/{}", shown(name))),
+            )
+        })
     }
 
     /// A list that must have an item without a value.
@@ -122,7 +142,7 @@ impl<'a> Search<'a> {
             return None;
         }
         let first = map.get("prefixItems").and_then(|items| items.get(0));
-        self.blame(first.or_else(|| map.get("items"))?, &format!("{at}/items"))
+        self.blame(first.or_else(|| map.get("items"))?, &under(at, "items"))
     }
 }
 
@@ -182,5 +202,13 @@ mod tests {
             None,
             "not ours to know"
         );
+    }
+
+    #[test]
+    fn a_place_in_words_is_short_whatever_the_schema_calls_it() {
+        let name = "é".repeat(30_000);
+        let schema = json!({"$ref": format!("#/{name}"), name.clone(): {"anyOf": vec![false; 10_000]}});
+        let found = impossible(&schema).unwrap();
+        assert!(found.len() < 3 * MAX_PLACE, "{} bytes", found.len());
     }
 }

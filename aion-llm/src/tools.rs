@@ -366,10 +366,7 @@ fn start(choice: &ToolChoice, format: ToolFormat, text: &OutputFormat) -> String
             format!("%json {}", compact(&json!({"type": "object"}), Strictness::Exact))
         }
         OutputFormat::JsonSchema(schema) => format!("%json {}", compact(schema, Strictness::Exact)),
-        OutputFormat::Regex(pattern) => format!(
-            "PLAIN\nPLAIN: /{}/",
-            pattern.replace('/', "\\/").replace('\n', "\\n")
-        ),
+        OutputFormat::Regex(pattern) => format!("PLAIN\nPLAIN: /{}/", between_slashes(pattern)),
         OutputFormat::Lark(grammar) => format!("%lark {{\n{grammar}\n}}"),
     };
     let calls = if tags {
@@ -378,6 +375,26 @@ fn start(choice: &ToolChoice, format: ToolFormat, text: &OutputFormat) -> String
         "calls".to_owned()
     };
     format!("start: {calls} | {other}\n")
+}
+
+/// A regular expression as it stands between slashes.
+fn between_slashes(pattern: &str) -> String {
+    if pattern.is_empty() {
+        // Two slashes begin a comment.
+        return "(?:)".to_owned();
+    }
+    let (mut out, mut is_escaped) = (String::with_capacity(pattern.len()), false);
+    for c in pattern.chars() {
+        match c {
+            '/' if !is_escaped => out.push_str("\\/"),
+            // A line break of its own would end the rule; a backslash before it may stay before its name.
+            '\n' if is_escaped => out.push('n'),
+            '\n' => out.push_str("\\n"),
+            c => out.push(c),
+        }
+        is_escaped = c == '\\' && !is_escaped;
+    }
+    out
 }
 
 /// A part of an answer.

@@ -21,7 +21,7 @@ use super::rows;
 use crate::checkpoint::{Checkpoint, GgufCheckpoint, Part, RotaryPairs, Stored};
 use crate::engine::hub_template;
 use crate::error::{Error, Result};
-use crate::fresh_file::{Overwrite, refuse_existing};
+use crate::fresh_file::{Overwrite, fresh_suffix, refuse_existing};
 use crate::gguf::{Gguf, TensorType, encode};
 use crate::options::ModelSource;
 use crate::safetensors::HubCheckpoint;
@@ -58,8 +58,8 @@ pub struct ManifestEntry {
 pub fn save_checkpoint(source: &ModelSource, dir: &Path, overwrite: Overwrite) -> Result<CheckpointManifest> {
     refuse_existing(dir, overwrite)?;
     let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let staged = Staged(dir.with_file_name(format!(".{name}.{}.part", std::process::id())));
-    std::fs::create_dir_all(&staged.0).map_err(Error::io(&staged.0))?;
+    let staged = Staged(dir.with_file_name(format!(".{name}.{}.part", fresh_suffix())));
+    std::fs::create_dir(&staged.0).map_err(Error::io(&staged.0))?;
     match source {
         ModelSource::HubDir(from) => {
             let checkpoint = HubCheckpoint::open(from)?;
@@ -141,11 +141,18 @@ struct Staged(PathBuf);
 impl Staged {
     fn put(&self, dir: &Path, overwrite: Overwrite) -> Result<()> {
         refuse_existing(dir, overwrite)?;
-        if dir.exists() {
-            let old = Self(self.0.with_extension("old"));
-            std::fs::rename(dir, &old.0).map_err(Error::io(dir))?;
+        if !dir.exists() {
+            return std::fs::rename(&self.0, dir).map_err(Error::io(dir));
         }
-        std::fs::rename(&self.0, dir).map_err(Error::io(dir))
+        let old = self.0.with_extension("old");
+        std::fs::rename(dir, &old).map_err(Error::io(dir))?;
+        if let Err(error) = std::fs::rename(&self.0, dir) {
+            // What was there comes back.
+            std::fs::rename(&old, dir).map_err(Error::io(&old))?;
+            return Err(Error::io(dir)(error));
+        }
+        drop(Self(old));
+        Ok(())
     }
 }
 

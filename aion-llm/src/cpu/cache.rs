@@ -126,6 +126,11 @@ impl PagedCache {
         self.pages.iter_mut().enumerate().map(place).collect()
     }
 
+    /// Whether its pages are those of this model.
+    pub(super) fn is_of(&self, shape: PageShape) -> bool {
+        self.shape == shape
+    }
+
     /// Bytes of a page.
     pub(super) fn page_bytes(&self) -> usize {
         self.shape.bytes()

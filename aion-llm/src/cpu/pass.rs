@@ -89,6 +89,7 @@ impl Weights {
         let (mut rows, mut pages) = (Vec::new(), Vec::new());
         for part in parts {
             let sequence = &mut sequences[part.sequence];
+            assert!(sequence.cache.is_of(self.pages), "a cache of another model");
             let (tokens, start) = (&sequence.tokens[part.start..part.end], sequence.cache.len());
             rows.extend(tokens.iter().enumerate().map(|(i, token)| Row {
                 cache: pages.len(),
@@ -389,7 +390,7 @@ impl Pass<'_> {
                 }
             });
         }
-        self.mix(pool, s, kept, part);
+        self.mix(pool, s, layer, (kept, part));
     }
 
     /// All segments of all heads of all rows.
@@ -442,18 +443,14 @@ impl Pass<'_> {
     }
 
     /// The weighted means from the parts of all segments, and their bytes.
-    fn mix(&self, pool: &mut Pool, s: &mut Scratch, kept: usize, part: usize) {
+    fn mix(&self, pool: &mut Pool, s: &mut Scratch, layer: usize, (kept, part): (usize, usize)) {
         let c = &self.weights.config;
         let (n, q, kv, dim) = (self.rows.len(), c.q_width(), c.n_head_kv, c.head_dim);
         let per_row = kv * kept * part;
         let partials = Split::new(&mut s.partials[..n * per_row], per_row);
         let mixed = Split::new(&mut s.mixed[..n * q], q);
         let blocks = Split::new(&mut s.blocks, q / BLOCK);
-        let bytes = self
-            .weights
-            .blocks
-            .first()
-            .is_some_and(|block| block.out.takes_bytes());
+        let bytes = self.weights.blocks[layer].out.takes_bytes();
         each_row(pool, n, &|row| {
             // SAFETY: each row once.
             let (partials, mixed) = unsafe { (partials.piece(row), mixed.piece(row)) };

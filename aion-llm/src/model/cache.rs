@@ -50,12 +50,27 @@ impl TensorCache {
         self.len = self.len.min(len);
     }
 
-    /// The first `len` positions; memory is shared until one of the two grows.
+    /// The first `len` positions, in no more room than they need; memory is shared until one of the two grows where that
+    /// is as much as here.
     pub(super) fn fork(&self, len: usize) -> Self {
+        let len = self.len.min(len);
+        let capacity = Self::room(len, self.max).min(self.capacity);
+        let mut layers = self.layers.clone();
+        if capacity < self.capacity {
+            for layer in &mut layers {
+                layer
+                    .keys
+                    .inplace(|old| grown(old.narrow(2, 0, capacity), 2, capacity));
+                layer
+                    .values
+                    .inplace(|old| grown(old.narrow(1, 0, capacity), 1, capacity));
+            }
+        }
         Self {
-            layers: self.layers.clone(),
-            len: self.len.min(len),
-            ..*self
+            layers,
+            len,
+            capacity,
+            max: self.max,
         }
     }
 

@@ -325,3 +325,35 @@ fn with_beginning(grammar: &str, begin: &str) -> String {
         None => grammar.replace(" | PLAIN", ""),
     }
 }
+
+/// Chains of rules and of references are followed recursively: long ones are refused, and those within the limits are
+/// compiled without an end of the stack.
+#[test]
+fn long_chains_are_refused_or_compiled() {
+    let engine = engine();
+    let rules = |n: usize| {
+        let link = |i: usize| format!("a{i}: a{}\n", i + 1);
+        let links: String = (0..n).map(link).collect();
+        OutputFormat::Lark(format!("start: a0\n{links}a{n}: \"x\"\n"))
+    };
+    let references = |n: usize| {
+        let mut defs: serde_json::Map<String, Json> = (0..n)
+            .map(|i| (format!("a{i}"), json!({"$ref": format!("#/$defs/a{}", i + 1)})))
+            .collect();
+        defs.insert(format!("a{n}"), json!({"type": "null"}));
+        OutputFormat::JsonSchema(json!({"$ref": "#/$defs/a0", "$defs": defs}))
+    };
+    for format in [rules(15_000), references(5_000)] {
+        let request = GenerateRequest::new(Prompt::Tokens(vec![1]))
+            .with_max_tokens(1)
+            .with_format(format);
+        assert!(matches!(engine.complete(&request), Err(Error::Schema(_))));
+    }
+    for format in [rules(900), references(900)] {
+        let request = GenerateRequest::new(Prompt::Tokens(vec![1]))
+            .with_max_tokens(1)
+            .with_format(format);
+        // Whether the compiler has limits of its own is its affair; the process lives.
+        drop(engine.complete(&request));
+    }
+}

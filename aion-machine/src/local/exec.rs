@@ -632,7 +632,10 @@ impl<'f> Line<'f> {
         loop {
             tokio::select! {
                 line = self.reports.next_line() => {
-                    let Ok(Some(line)) = line else { return Ok(None) };
+                    // Only a closed line says that nobody holds it any more.
+                    let Some(line) = line.map_err(|e| Error::supervisor(e.to_string()))? else {
+                        return Ok(None);
+                    };
                     let report = serde_json::from_str(&line);
                     return report.map(Some).map_err(|e| Error::supervisor(e.to_string()));
                 }

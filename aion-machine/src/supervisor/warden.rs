@@ -240,8 +240,13 @@ impl Warden {
 
     /// A network in which nothing lives.
     fn lend(&mut self) -> io::Result<OwnedFd> {
-        if let Some(network) = self.idle.pop() {
-            return Ok(network);
+        while let Some(network) = self.idle.pop() {
+            rustix::thread::move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))?;
+            // Nothing can come into it while nobody is there: a socket that was handed on before is still counted.
+            let sockets = std::fs::read_to_string("/proc/self/net/sockstat").unwrap_or_default();
+            if is_deserted(&sockets) {
+                return Ok(network);
+            }
         }
         // The warden itself sits in the newest, where it has no sockets.
         sys::unshare(UnshareFlags::NEWNET)?;
@@ -300,6 +305,17 @@ impl Warden {
     }
 }
 
+/// Whether a network has no socket left, not even one that waits for late packets; `sockstat` is what the kernel says
+/// of it.
+fn is_deserted(sockstat: &str) -> bool {
+    let count = |line: &str, name: &str| {
+        let mut words = sockstat.lines().find(|l| l.starts_with(line))?.split_whitespace();
+        words.find(|word| *word == name)?;
+        words.next()?.parse::<u64>().ok()
+    };
+    count("sockets:", "used") == Some(0) && count("TCP:", "tw") == Some(0)
+}
+
 /// The life of a copy of the warden. Its exit code is 0 only if nothing of the execution is left.
 fn supervise(warden: &Plan, parts: Parts, network: Option<OwnedFd>) -> i32 {
     let outputs =
@@ -316,11 +332,16 @@ fn supervise(warden: &Plan, parts: Parts, network: Option<OwnedFd>) -> i32 {
         return 2;
     };
     context.group = parts.group.map(File::from);
-    let watched = watch_over(&mut context, warden, network);
+    let deadline = Instant::now() + Duration::from_millis(context.plan.limits.wall_ms);
+    // Nothing has begun: the service hears nothing, and starts a supervisor of its own.
+    if prepare(&mut context, warden, network).is_err() {
+        return 3;
+    }
+    let watched = run::in_namespace(&mut context, deadline);
     i32::from(run::conclude(&context, watched).is_err())
 }
 
-fn watch_over(context: &mut Context, warden: &Plan, network: Option<OwnedFd>) -> io::Result<Option<Report>> {
+fn prepare(context: &mut Context, warden: &Plan, network: Option<OwnedFd>) -> io::Result<()> {
     context.gaps = std::mem::take(&mut context.plan.gaps);
     if !is_for(&context.plan, warden) {
         return Err(io::Error::other("the plan is for other walls than these"));
@@ -328,9 +349,10 @@ fn watch_over(context: &mut Context, warden: &Plan, network: Option<OwnedFd>) ->
     if network.is_some() && context.plan.outlet == Outlet::Proxy {
         return Err(io::Error::other("a way out needs a network of its own"));
     }
-    let deadline = Instant::now() + Duration::from_millis(context.plan.limits.wall_ms);
-    enter_namespaces(network)?;
-    run::in_namespace(context, deadline)
+    if context.plan.cgroup.is_some() != context.group.is_some() {
+        return Err(io::Error::other("the list of the control group did not come"));
+    }
+    enter_namespaces(network)
 }
 
 /// Whether what was built for one plan holds for another.
@@ -352,4 +374,23 @@ fn enter_namespaces(network: Option<OwnedFd>) -> io::Result<()> {
     let ourselves = Ourselves::now();
     sys::unshare(own)?;
     ourselves.map()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_is_deserted_without_any_socket() {
+        let said = |used: &str, waiting: &str| {
+            format!(
+                "sockets: used {used}\nTCP: inuse 0 orphan 0 tw {waiting} alloc 7 mem 3\nUDP: inuse 0 mem 0\n"
+            )
+        };
+        assert!(is_deserted(&said("0", "0")));
+        for (used, waiting) in [("1", "0"), ("0", "1"), ("x", "0")] {
+            assert!(!is_deserted(&said(used, waiting)));
+        }
+        assert!(!is_deserted(""));
+    }
 }

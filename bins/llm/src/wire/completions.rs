@@ -206,20 +206,32 @@ async fn echoes(shared: &Shared, wire: &CompletionRequest, prompts: &[Prompt]) -
     if !wire.echoes() {
         return Ok(Vec::new());
     }
-    let (prompts, top) = (prompts.to_vec(), wire.logprobs);
-    let work = move |engine: &Engine| {
-        let echo = |prompt: &Prompt| {
-            let tokens = engine.prompt_tokens(prompt)?;
-            let text = match prompt {
-                Prompt::Text(text) => text.clone(),
-                _ => engine.tokenizer().decode(&tokens),
-            };
-            let scores = top.map_or(Ok(Vec::new()), |top| engine.score(&tokens, top))?;
-            Ok(Echo { text, tokens, scores })
-        };
-        prompts.iter().map(echo).collect()
+    let prompts = prompts.to_vec();
+    let read = move |engine: &Engine| prompts.iter().map(|prompt| read(engine, prompt)).collect();
+    let mut echoes: Vec<Echo> = shared.model.call(read).await?;
+    if let Some(top) = wire.logprobs {
+        for echo in &mut echoes {
+            let tokens = echo.tokens.clone();
+            // Whoever goes away drops the ticket, and that ends it.
+            let start = move |engine: &Engine| engine.start_score(&tokens, top);
+            echo.scores = shared.model.ask(start).await?;
+        }
+    }
+    Ok(echoes)
+}
+
+/// A prompt as its tokens read.
+fn read(engine: &Engine, prompt: &Prompt) -> ApiResult<Echo> {
+    let tokens = engine.prompt_tokens(prompt)?;
+    let text = match prompt {
+        Prompt::Text(text) => text.clone(),
+        _ => engine.tokenizer().decode(&tokens),
     };
-    shared.model.call(work).await
+    Ok(Echo {
+        text,
+        tokens,
+        scores: Vec::new(),
+    })
 }
 
 struct Reply {
