@@ -632,9 +632,12 @@ impl<'f> Line<'f> {
         loop {
             tokio::select! {
                 line = self.reports.next_line() => {
-                    // Only a closed line says that nobody holds it any more.
-                    let Some(line) = line.map_err(|e| Error::supervisor(e.to_string()))? else {
-                        return Ok(None);
+                    let line = match line {
+                        Ok(Some(line)) => line,
+                        // Only a closed line says that nobody holds it any more.
+                        Ok(None) => return Ok(None),
+                        Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => return Ok(None),
+                        Err(e) => return Err(Error::supervisor(e.to_string())),
                     };
                     let report = serde_json::from_str(&line);
                     return report.map(Some).map_err(|e| Error::supervisor(e.to_string()));

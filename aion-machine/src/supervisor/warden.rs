@@ -22,7 +22,7 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 
 use super::identity;
 use super::mounts::{self, Interior};
-use super::plan::{Outlet, Plan, Report};
+use super::plan::{Outlet, Plan};
 use super::run::{self, Context, EVERYTHING, HOST_NAME, Network, Ourselves, Walls};
 use super::sys::{self, Fork};
 
