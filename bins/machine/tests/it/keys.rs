@@ -190,7 +190,9 @@ async fn an_execution_that_lost_its_supervisor_is_not_started_again() {
         .status();
     assert!(made.unwrap().success());
     let dir = tempfile::tempdir().unwrap();
-    let server = Server::with(dir, local().with_supervisor(Supervisor::Program(script)));
+    // A warden would be a run of its own, before any execution.
+    let local = local().with_max_wardens(0);
+    let server = Server::with(dir, local.with_supervisor(Supervisor::Program(script)));
     for expected in [(503, "supervisor_failed"), (409, "outcome_unknown")] {
         let (status, code) = server.problem(call("exec", append("x")).key("k")).await;
         assert_eq!((status, &*code), expected);
