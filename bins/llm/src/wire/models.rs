@@ -26,7 +26,7 @@ fn cards(shared: &Shared) -> ApiResult<Vec<Value>> {
     get, path = "/v1/models", operation_id = "list_models", tag = "llm",
     responses(
         (status = 200, description = "The models", body = Object),
-        (status = 503, description = "The model is not there yet", body = aion_service::Problem),
+        (status = 503, description = "The model is not there yet", body = aion_service::Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn list_models(State(shared): State<Shared>) -> ApiResult<axum::Json<Value>> {
@@ -39,8 +39,8 @@ pub(crate) async fn list_models(State(shared): State<Shared>) -> ApiResult<axum:
     params(("model" = String, Path, description = "Its name")),
     responses(
         (status = 200, description = "The model", body = Object),
-        (status = 404, description = "Another name", body = aion_service::Problem),
-        (status = 503, description = "The model is not there yet", body = aion_service::Problem),
+        (status = 404, description = "Another name", body = aion_service::Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The model is not there yet", body = aion_service::Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn get_model(

@@ -220,10 +220,10 @@ fn repeated_tool(tool: &Value) -> Value {
     request_body = ResponseRequest,
     responses(
         (status = 200, description = "The reply, or its stream", body = Object),
-        (status = 400, description = "The request asks for what cannot be done", body = aion_service::Problem),
-        (status = 404, description = "Another model", body = aion_service::Problem),
-        (status = 429, description = "Too many requests wait", body = aion_service::Problem),
-        (status = 503, description = "The model is not there yet", body = aion_service::Problem),
+        (status = 400, description = "The request asks for what cannot be done", body = aion_service::Problem, content_type = "application/problem+json"),
+        (status = 404, description = "Another model", body = aion_service::Problem, content_type = "application/problem+json"),
+        (status = 429, description = "Too many requests wait", body = aion_service::Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The model is not there yet", body = aion_service::Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn responses(

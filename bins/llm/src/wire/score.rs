@@ -50,9 +50,9 @@ pub(crate) struct ScoredToken {
     request_body = ScoreRequest,
     responses(
         (status = 200, description = "The scores", body = ScoreReply),
-        (status = 400, description = "The text is empty or too long", body = aion_service::Problem),
-        (status = 429, description = "Too many requests wait", body = aion_service::Problem),
-        (status = 503, description = "The model is not there yet", body = aion_service::Problem),
+        (status = 400, description = "The text is empty or too long", body = aion_service::Problem, content_type = "application/problem+json"),
+        (status = 429, description = "Too many requests wait", body = aion_service::Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The model is not there yet", body = aion_service::Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn score_text(
