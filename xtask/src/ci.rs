@@ -145,7 +145,7 @@ fn cargo(root: &Path, args: &[&str]) -> Result<()> {
 fn test(root: &Path) -> Result<Note> {
     let mut cargo = command::cargo(root);
     cargo
-        .args(["test", "--locked", "--workspace"])
+        .args(["test", "--locked", "--workspace", "--no-fail-fast"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
     let mut child = cargo

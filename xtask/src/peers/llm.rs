@@ -1,12 +1,13 @@
 //! The language model beside llama.cpp: the same GGUF, the same tokens, taking turns.
 //!
 //! Both drivers get the token ids of a prompt and answer with the greedy continuation and two times. A decoded
-//! token after the first is one pass over the weights, so `n` tokens make `n - 1` passes in `decode_s`. There are two
-//! peers: llama.cpp as it is installed (a package with code for many processors), and compiled for this machine.
+//! token after the first is one pass over the weights, so `n` tokens make `n - 1` passes in `decode_s`. There are three
+//! peers: llama.cpp as it is installed (a package with code for many processors), compiled for this machine, and candle.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::driver::Driver;
@@ -16,11 +17,22 @@ use crate::{Error, Result};
 
 const PREBUILT: [&str; 1] = ["xllamacpp==2026.10.11549"];
 const NATIVE: [&str; 1] = ["llama-cpp-python==0.3.36"];
-/// How the native one is compiled: for this processor, without what is not asked for here.
-const NATIVE_FLAGS: [(&str, &str); 1] = [(
-    "CMAKE_ARGS",
-    "-DGGML_NATIVE=ON -DMTMD_BUILD=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_TOOLS=OFF",
-)];
+/// How the native one is compiled: for this processor, without what is not asked for here, and without AMX, in which
+/// this version ends with a segmentation fault where the weights are repacked.
+const NATIVE_FLAGS: [(&str, &str); 3] = [
+    (
+        "CMAKE_ARGS",
+        "-DGGML_NATIVE=ON -DMTMD_BUILD=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_TOOLS=OFF",
+    ),
+    ("CFLAGS", WITHOUT_AMX),
+    ("CXXFLAGS", WITHOUT_AMX),
+];
+/// Known to every compiler for x86; elsewhere there is nothing to leave out.
+const WITHOUT_AMX: &str = if cfg!(target_arch = "x86_64") {
+    "-mno-amx-tile -mno-amx-int8 -mno-amx-bf16"
+} else {
+    ""
+};
 const MODEL_FILE: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
 const PROMPT_TOKENS: usize = 128;
 const LONG_PROMPT_TOKENS: usize = 1024;
@@ -164,58 +176,109 @@ impl Plan {
     }
 }
 
-/// Decode and prefill with one and with two threads, and with two also all the rest.
+/// A group of rows; with a name, so that it can be run by itself.
+struct Work {
+    name: &'static str,
+    peer: Peer,
+    least_threads: usize,
+    rows: fn(&Ring, &mut Sides) -> Result<Vec<Row>>,
+}
+
+#[derive(Clone, Copy)]
+enum Peer {
+    /// llama.cpp as it is installed.
+    Prebuilt,
+    /// llama.cpp compiled for this machine.
+    Native,
+    Candle,
+}
+
+const WORKS: [Work; 9] = [
+    work("prebuilt", Peer::Prebuilt, 1, Ring::short),
+    work("candle", Peer::Candle, 1, Ring::short),
+    work("native", Peer::Native, 1, Ring::short),
+    work("long", Peer::Native, 1, Ring::long),
+    work("batch", Peer::Native, 2, Ring::batch),
+    work("load", Peer::Native, 2, Ring::load),
+    work("busy", Peer::Native, 2, Ring::busy),
+    work("memory", Peer::Native, 2, Ring::memory),
+    work("quality", Peer::Native, 2, Ring::quality),
+];
+
+const fn work(
+    name: &'static str,
+    peer: Peer,
+    least_threads: usize,
+    rows: fn(&Ring, &mut Sides) -> Result<Vec<Row>>,
+) -> Work {
+    Work {
+        name,
+        peer,
+        least_threads,
+        rows,
+    }
+}
+
+/// Decode and prefill with one and with two threads, and with two also all the rest; of works whose name holds `only`.
 ///
 /// # Errors
 /// When a driver cannot be built or run, or when the continuations have too little in common.
-pub fn rows(root: &Path, effort: Effort) -> Result<Vec<Row>> {
+pub fn rows(root: &Path, effort: Effort, only: Option<&str>) -> Result<Vec<Row>> {
+    let wanted = |work: &&Work| only.is_none_or(|part| work.name.contains(part));
     let programs = Programs {
         root: root.to_owned(),
         model: model_file()?,
         ours: build_driver(root)?,
-        prebuilt: python::interpreter("llm", &PREBUILT)?,
-        native: python::compiled("llm-native", &NATIVE, &NATIVE_FLAGS)?,
     };
-    let plan = Plan::of(effort);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let mut rows = Vec::new();
     for threads in [1, 2].into_iter().filter(|threads| *threads <= cores) {
         let mut ours = programs.ours(threads)?;
-        let limit = weights_limit(&mut ours, &programs.model, threads)?;
-        let text = tokens_of(&mut ours, TEXT, PROMPT_TOKENS)?;
-        let mut ring = Ring {
-            text,
+        let ring = Ring {
+            text: tokens_of(&mut ours, TEXT, PROMPT_TOKENS)?,
             threads,
-            plan,
-            limit,
+            plan: Plan::of(effort),
+            limit: weights_limit(&mut ours, &programs.model, threads)?,
+            root: root.to_owned(),
+            weights: file_bytes(&programs.model),
         };
-        let mut prebuilt = programs.prebuilt(threads)?;
-        rows.extend(ring.speed(&mut ours, &mut prebuilt, PROMPT_TOKENS)?);
-        drop(prebuilt);
-        let mut native = programs.native(threads)?;
-        rows.extend(ring.speed(&mut ours, &mut native, PROMPT_TOKENS)?);
-        rows.extend(
-            ring.speed(&mut ours, &mut native, LONG_PROMPT_TOKENS)?
-                .into_iter()
-                .take(1),
-        );
-        if threads == 2 {
-            rows.push(ring.batch(&mut ours, &mut native)?);
-            rows.push(ring.load(&mut ours, &mut native)?);
-            rows.push(ring.busy(&mut ours, &mut native)?);
-            rows.push(ring.memory(&mut ours, &mut native, &programs.model)?);
-            rows.push(ring.quality(&mut ours, &mut native, &programs.root)?);
+        for work in WORKS
+            .iter()
+            .filter(wanted)
+            .filter(|work| work.least_threads <= threads)
+        {
+            eprintln!("{} with {threads} threads", work.name);
+            let theirs = programs.peer(work.peer, threads)?;
+            let mut sides = Sides { ours, theirs };
+            rows.extend((work.rows)(&ring, &mut sides)?);
+            ours = sides.ours;
         }
     }
     Ok(rows)
+}
+
+/// Ours and a peer.
+struct Sides {
+    ours: Driver,
+    theirs: Driver,
+}
+
+impl Sides {
+    /// Asks both; who goes first alternates, so that neither always meets the colder or hotter machine.
+    fn in_turn<T: DeserializeOwned>(&mut self, round: usize, request: &impl Serialize) -> Result<(T, T)> {
+        if round.is_multiple_of(2) {
+            Ok((self.ours.ask(request)?, self.theirs.ask(request)?))
+        } else {
+            let theirs = self.theirs.ask(request)?;
+            Ok((self.ours.ask(request)?, theirs))
+        }
+    }
 }
 
 struct Programs {
     root: PathBuf,
     model: PathBuf,
     ours: PathBuf,
-    prebuilt: PathBuf,
-    native: PathBuf,
 }
 
 impl Programs {
@@ -229,21 +292,28 @@ impl Programs {
         )
     }
 
-    fn prebuilt(&self, threads: usize) -> Result<Driver> {
-        self.python(&self.prebuilt, "llamacpp.py", threads)
-    }
-
-    fn native(&self, threads: usize) -> Result<Driver> {
-        self.python(&self.native, "native.py", threads)
-    }
-
-    fn python(&self, python: &Path, script: &str, threads: usize) -> Result<Driver> {
-        let mut command = Command::new(python);
-        command
-            .arg(self.root.join("benches/peers/llm").join(script))
-            .arg(&self.model)
-            .arg(threads.to_string());
-        Driver::start(&mut command)
+    /// Made on the first call.
+    fn peer(&self, peer: Peer, threads: usize) -> Result<Driver> {
+        let script = |python: PathBuf, script: &str| {
+            let mut command = Command::new(python);
+            command.arg(self.root.join("benches/peers/llm").join(script));
+            command
+        };
+        let mut command = match peer {
+            Peer::Prebuilt => script(python::interpreter("llm", &PREBUILT)?, "llamacpp.py"),
+            Peer::Native => script(
+                python::compiled("llm-native", &NATIVE, &NATIVE_FLAGS)?,
+                "native.py",
+            ),
+            Peer::Candle => Command::new(super::rust_peer(&self.root, "llm/candle")?),
+        };
+        let count = threads.to_string();
+        Driver::start(
+            command
+                .arg(&self.model)
+                .arg(&count)
+                .env("RAYON_NUM_THREADS", &count),
+        )
     }
 }
 
@@ -295,6 +365,9 @@ struct Ring {
     plan: Plan,
     /// What the memory allows, in words.
     limit: String,
+    root: PathBuf,
+    /// Of the file, in bytes.
+    weights: f64,
 }
 
 /// What both sides did in turn.
@@ -305,32 +378,40 @@ struct Measured {
 }
 
 impl Ring {
+    fn short(&self, sides: &mut Sides) -> Result<Vec<Row>> {
+        self.speed(sides, PROMPT_TOKENS)
+    }
+
+    fn long(&self, sides: &mut Sides) -> Result<Vec<Row>> {
+        self.speed(sides, LONG_PROMPT_TOKENS)
+    }
+
     /// Decoding after a prompt of so many tokens, and reading it.
-    fn speed(&mut self, ours: &mut Driver, theirs: &mut Driver, prompt_tokens: usize) -> Result<Vec<Row>> {
-        let measured = self.measure(ours, theirs, prompt_tokens)?;
+    fn speed(&self, sides: &mut Sides, prompt_tokens: usize) -> Result<Vec<Row>> {
+        let measured = self.measure(sides, prompt_tokens)?;
         let decoded = self.plan.decode_tokens - 1;
         let decode = Row {
             work: format!("decode {decoded} tokens at context {prompt_tokens}"),
             goal_ratio: Some(1.5),
             limit: self.limit.clone(),
-            ..self.row(&measured, decoded, |times| &times.decode_s, theirs)
+            ..self.row(&measured, decoded, |times| &times.decode_s, &sides.theirs)
         };
         let prefill = Row {
             work: format!("prefill {prompt_tokens} tokens"),
-            goal_ratio: Some(if self.threads == 1 { 1.4 } else { 1.3 }),
+            goal_ratio: (prompt_tokens == PROMPT_TOKENS).then_some(if self.threads == 1 { 1.4 } else { 1.3 }),
             limit: "arithmetic".to_owned(),
-            ..self.row(&measured, prompt_tokens, |times| &times.prefill_s, theirs)
+            ..self.row(&measured, prompt_tokens, |times| &times.prefill_s, &sides.theirs)
         };
         Ok(vec![decode, prefill])
     }
 
-    fn measure(&self, ours: &mut Driver, theirs: &mut Driver, prompt_tokens: usize) -> Result<Measured> {
+    fn measure(&self, sides: &mut Sides, prompt_tokens: usize) -> Result<Measured> {
         let n = self.plan.decode_tokens;
         let (mut our_times, mut their_times, mut shared) = (Times::default(), Times::default(), Vec::new());
         for round in 0..=self.plan.rounds {
             let prompt = rotated(&self.text, round * 7, prompt_tokens);
             let request = Generate { prompt: &prompt, n };
-            let (a, b): (Generated, Generated) = in_turn(round, ours, theirs, &request)?;
+            let (a, b): (Generated, Generated) = sides.in_turn(round, &request)?;
             shared.push(equal_prefix(&a.tokens, &b.tokens));
             if round > 0 {
                 our_times.add(&a);
@@ -338,25 +419,19 @@ impl Ring {
             } // the first round warms up
         }
         Ok(Measured {
-            agreement: agreement(&shared, n, &theirs.label())?,
+            agreement: agreement(&shared, n, &sides.theirs.label())?,
             ours: our_times,
             theirs: their_times,
         })
     }
 
-    fn row(
-        &self,
-        measured: &Measured,
-        tokens: usize,
-        times: fn(&Times) -> &Vec<f64>,
-        theirs: &Driver,
-    ) -> Row {
+    fn row(&self, measured: &Measured, tokens: usize, times: fn(&Times) -> &Vec<f64>, peer: &Driver) -> Row {
         let rate = |side| median(times(side)).map_or(f64::NAN, |seconds| tokens as f64 / seconds);
         let (ours, their_rate) = (rate(&measured.ours), rate(&measured.theirs));
         Row {
             agreement: measured.agreement.clone(),
             rounds: times(&measured.ours).len(),
-            ..self.beside("tokens/s", Better::Higher, ours, their_rate, theirs)
+            ..self.beside("tokens/s", Better::Higher, ours, their_rate, peer)
         }
     }
 
@@ -371,7 +446,7 @@ impl Ring {
     }
 
     /// Several sequences at once: as many requests on our side, one batch on theirs.
-    fn batch(&self, ours: &mut Driver, theirs: &mut Driver) -> Result<Row> {
+    fn batch(&self, sides: &mut Sides) -> Result<Vec<Row>> {
         let prompts: Vec<Vec<u32>> = (0..SEQUENCES)
             .map(|i| rotated(&self.text, 11 * i, PROMPT_TOKENS))
             .collect();
@@ -381,7 +456,7 @@ impl Ring {
         };
         let (mut a, mut b) = (Vec::new(), Vec::new());
         for round in 0..=self.plan.rounds {
-            let (mine, other): (BatchTime, BatchTime) = in_turn(round, ours, theirs, &request)?;
+            let (mine, other): (BatchTime, BatchTime) = sides.in_turn(round, &request)?;
             if round > 0 {
                 a.push(mine.batch_s);
                 b.push(other.batch_s);
@@ -389,92 +464,90 @@ impl Ring {
         }
         let tokens = (SEQUENCES * (self.plan.decode_tokens - 1)) as f64;
         let rate = |seconds: &[f64]| median(seconds).map_or(f64::NAN, |seconds| tokens / seconds);
-        Ok(Row {
+        Ok(vec![Row {
             work: format!("decode, {SEQUENCES} sequences at once, together"),
             goal_ratio: Some(1.3),
             limit: "arithmetic".to_owned(),
             rounds: a.len(),
-            ..self.beside("tokens/s", Better::Higher, rate(&a), rate(&b), theirs)
-        })
+            ..self.beside("tokens/s", Better::Higher, rate(&a), rate(&b), &sides.theirs)
+        }])
     }
 
     /// From nothing (the file in the page cache) to the first token after a prompt; ours with its tokenizer.
-    fn load(&self, ours: &mut Driver, theirs: &mut Driver) -> Result<Row> {
+    fn load(&self, sides: &mut Sides) -> Result<Vec<Row>> {
         let prompt = rotated(&self.text, 0, 16);
         let (mut a, mut b) = (Vec::new(), Vec::new());
         for round in 0..self.plan.rounds.min(3) {
-            let (mine, other): (LoadTime, LoadTime) =
-                in_turn(round, ours, theirs, &First { first: &prompt })?;
+            let (mine, other): (LoadTime, LoadTime) = sides.in_turn(round, &First { first: &prompt })?;
             a.push(mine.load_s * 1e3);
             b.push(other.load_s * 1e3);
         }
         let middle = |times: &[f64]| median(times).unwrap_or(f64::NAN);
-        Ok(Row {
+        Ok(vec![Row {
             work: "load to first token".to_owned(),
             goal_ratio: Some(1.0),
             limit: "-".to_owned(),
             rounds: a.len(),
-            ..self.beside("ms", Better::Lower, middle(&a), middle(&b), theirs)
-        })
+            ..self.beside("ms", Better::Lower, middle(&a), middle(&b), &sides.theirs)
+        }])
     }
 
     /// Decoding while two other processes want both cores.
-    fn busy(&mut self, ours: &mut Driver, theirs: &mut Driver) -> Result<Row> {
+    fn busy(&self, sides: &mut Sides) -> Result<Vec<Row>> {
         let load = Busy::start(2)?;
-        let measured = self.measure(ours, theirs, PROMPT_TOKENS)?;
+        let measured = self.measure(sides, PROMPT_TOKENS)?;
         drop(load);
         let decoded = self.plan.decode_tokens - 1;
-        Ok(Row {
+        Ok(vec![Row {
             work: format!("decode {decoded} tokens while two processes spin"),
             goal_ratio: Some(1.0),
             limit: "half of the cores".to_owned(),
-            ..self.row(&measured, decoded, |times| &times.decode_s, theirs)
-        })
+            ..self.row(&measured, decoded, |times| &times.decode_s, &sides.theirs)
+        }])
     }
 
     /// Our whole process; of theirs what the model added.
-    fn memory(&self, ours: &mut Driver, theirs: &mut Driver, model: &Path) -> Result<Row> {
-        let request = Memory { memory: true };
-        let (a, b): (Resident, Resident) = (ours.ask(&request)?, theirs.ask(&request)?);
-        let weights = file_bytes(model);
-        Ok(Row {
+    fn memory(&self, sides: &mut Sides) -> Result<Vec<Row>> {
+        self.measure(sides, PROMPT_TOKENS)?;
+        let (a, b): (Resident, Resident) = sides.in_turn(0, &Memory { memory: true })?;
+        Ok(vec![Row {
             work: "resident after decoding".to_owned(),
-            kept: Some(a.resident_bytes <= MAX_RESIDENT * weights),
+            kept: Some(a.resident_bytes <= MAX_RESIDENT * self.weights),
             limit: format!(
                 "the weights: {:.0} MB; at most {MAX_RESIDENT} times",
-                weights / 1e6
+                self.weights / 1e6
             ),
             ..self.beside(
                 "MB",
                 Better::Lower,
                 a.resident_bytes / 1e6,
                 b.resident_bytes / 1e6,
-                theirs,
+                &sides.theirs,
             )
-        })
+        }])
     }
 
     /// Our predictions of a text beside theirs, every token of it given.
-    fn quality(&self, ours: &mut Driver, theirs: &mut Driver, root: &Path) -> Result<Row> {
-        let mut tokens = tokens_of(ours, &prose(root)?, self.plan.scored_tokens)?;
+    fn quality(&self, sides: &mut Sides) -> Result<Vec<Row>> {
+        let mut tokens = tokens_of(&mut sides.ours, &prose(&self.root)?, self.plan.scored_tokens)?;
         tokens.truncate(self.plan.scored_tokens);
         let dir = tempfile::tempdir().map_err(|source| Error::File {
             path: std::env::temp_dir(),
             source,
         })?;
         let file = dir.path().join("predictions");
-        let scored: Scored = ours.ask(&Score {
+        let scored: Scored = sides.ours.ask(&Score {
             score: &tokens,
             file: &file,
         })?;
-        let seen: Compared = theirs.ask(&Compare {
+        let seen: Compared = sides.theirs.ask(&Compare {
             compare: &tokens,
             file: &file,
         })?;
         let distance = seen.our_perplexity / seen.perplexity - 1.0;
-        Ok(Row {
+        Ok(vec![Row {
             work: format!("mean divergence over {} given tokens", scored.rows),
-            peer: theirs.label(),
+            peer: sides.theirs.label(),
             kept: Some(seen.kl_nats <= MAX_KL_NATS && distance.abs() <= MAX_PERPLEXITY_SHARE),
             limit: format!("{MAX_KL_NATS} nats, perplexity within {MAX_PERPLEXITY_SHARE}"),
             agreement: format!(
@@ -486,7 +559,7 @@ impl Ring {
             ),
             threads: self.threads,
             ..Row::alone("nats", seen.kl_nats)
-        })
+        }])
     }
 }
 
@@ -498,21 +571,6 @@ fn prose(root: &Path) -> Result<String> {
         std::fs::read_to_string(&path).map_err(|source| Error::File { path, source })
     };
     files.iter().map(read).collect()
-}
-
-/// Asks both; who goes first alternates, so that neither always meets the colder or hotter machine.
-fn in_turn<T: serde::de::DeserializeOwned>(
-    round: usize,
-    ours: &mut Driver,
-    theirs: &mut Driver,
-    request: &impl Serialize,
-) -> Result<(T, T)> {
-    if round.is_multiple_of(2) {
-        Ok((ours.ask(request)?, theirs.ask(request)?))
-    } else {
-        let theirs = theirs.ask(request)?;
-        Ok((ours.ask(request)?, theirs))
-    }
 }
 
 /// Processes that do nothing, without end.

@@ -37,7 +37,7 @@ pub struct PeersArgs {
     /// One JSON document instead of a table
     #[arg(long)]
     json: bool,
-    /// Of the suites `machine`, `processor` and `router`: only works whose name holds this (grep, http, .. and sqlite-normal, postgres, scale, .. and scan, metatool, ..)
+    /// Of the suites `llm`, `machine`, `processor` and `router`: only works whose name holds this (candle, batch, .. and grep, http, .. and sqlite-normal, postgres, .. and scan, metatool, ..)
     #[arg(long, value_name = "WORK")]
     only: Option<String>,
 }
@@ -46,7 +46,7 @@ pub struct PeersArgs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Suite {
-    /// Tokens per second of the language model beside llama.cpp
+    /// Tokens per second of the language model beside llama.cpp and candle
     Llm,
     /// Overhead per step of the agent loop beside a Python agent library
     Loop,
@@ -84,7 +84,7 @@ pub fn run(root: &Path, args: &PeersArgs) -> Result<()> {
     let effort = if args.quick { Effort::Quick } else { Effort::Full };
     let machine = Machine::probe();
     let rows = match args.suite {
-        Suite::Llm => llm::rows(root, effort)?,
+        Suite::Llm => llm::rows(root, effort, args.only.as_deref())?,
         Suite::Loop => agent_loop::rows(root, effort)?,
         Suite::Machine => machine::rows(root, effort, args.only.as_deref())?,
         Suite::Market => market::rows(root, &machine, effort)?,

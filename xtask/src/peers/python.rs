@@ -33,7 +33,9 @@ pub fn interpreter(name: &str, packages: &[&str]) -> Result<PathBuf> {
 pub fn compiled(name: &str, packages: &[&str], variables: &[(&str, &str)]) -> Result<PathBuf> {
     let dir = cache_dir()?.join("peers").join(name);
     let python = dir.join("bin/python");
-    let (marker, wanted) = (dir.join("packages.txt"), packages.join("\n"));
+    let told = variables.iter().map(|(name, value)| format!("{name}={value}"));
+    let wanted: Vec<String> = packages.iter().map(ToString::to_string).chain(told).collect();
+    let (marker, wanted) = (dir.join("packages.txt"), wanted.join("\n"));
     if python.is_file() && std::fs::read_to_string(&marker).is_ok_and(|there| there == wanted) {
         return Ok(python);
     }
@@ -43,6 +45,9 @@ pub fn compiled(name: &str, packages: &[&str], variables: &[(&str, &str)]) -> Re
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
         .args(packages)
         .envs(variables.iter().copied());
+    if !variables.is_empty() {
+        pip.arg("--no-cache-dir"); // what was compiled otherwise is kept under the same name
+    }
     command::output(&mut pip)?;
     std::fs::write(&marker, wanted).map_err(|source| Error::File { path: marker, source })?;
     Ok(python)

@@ -242,7 +242,7 @@ struct Target {
     place: Place,
     know: Knowledge,
     mark: String,
-    mounts: String,
+    mounts: Vec<String>,
     _listeners: (std::net::TcpListener, UnixListener, UnixListener, UnixDatagram),
 }
 
@@ -393,8 +393,11 @@ fn walk(dir: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-fn mounts() -> String {
-    std::fs::read_to_string("/proc/self/mountinfo").unwrap()
+/// All mounts but the small disks that other tests mount for themselves.
+fn mounts() -> Vec<String> {
+    let all = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let lasting = all.lines().filter(|line| !line.contains(" - tmpfs aion-test "));
+    lasting.map(str::to_owned).collect()
 }
 
 fn ourselves() -> PathBuf {
