@@ -3,8 +3,6 @@
 //! A READY task without a place is gated: no claim sees it, so that claims never step over tasks.
 //! Of the ready tasks with one key, those with a place are always the first by priority and age.
 
-use std::cmp::Reverse;
-
 use aion_types::Status;
 use serde::{Deserialize, Serialize};
 
@@ -75,7 +73,7 @@ impl<R: Rows> Engine<'_, R> {
         let Some(mut last) = self.rows.last_placed(key).await? else {
             return Ok(());
         };
-        if rank(&last) <= rank(row) {
+        if last.rank() <= row.rank() {
             return Ok(());
         }
         last.gated = true;
@@ -90,9 +88,4 @@ impl<R: Rows> Engine<'_, R> {
         }
         self.store(Space::Key, key, None, &state).await
     }
-}
-
-/// Smaller comes first.
-fn rank(row: &Row) -> (Reverse<i32>, u64) {
-    (Reverse(row.priority), row.ready_seq)
 }

@@ -1,9 +1,14 @@
 //! A task as the engine sees it: the hot part that changes, apart from its texts.
 
+use std::cmp::Reverse;
+
 use aion_types::{HandlerId, Json, Status, TaskId, TaskRecord, Timestamp};
 
 use super::machine::{self, Effect, Input, Move};
 use crate::{ClaimReq, Concurrency, GatherPolicy, NewTask, Result, Start, TaskHead};
+
+/// Where a task stands among the ready ones: the more urgent first, then the one that has been ready for longest.
+pub(crate) type Rank = (Reverse<i32>, u64);
 
 /// The hot part of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +67,11 @@ pub(crate) struct Body {
 }
 
 impl Row {
+    /// Smaller comes first.
+    pub(crate) fn rank(&self) -> Rank {
+        (Reverse(self.priority), self.ready_seq)
+    }
+
     /// The row of a new task, still PREPARING.
     pub(crate) fn new(new: &NewTask, parent: Option<&Row>, now: Timestamp) -> Self {
         Self {

@@ -209,7 +209,7 @@ macro_rules! task_store_tests {
         );
         $crate::task_store_tests!(@in waiting
             $make;
-            gather_waits_for_all, gather_of_ended_tasks_does_not_wait, gather_takes_descendants_only,
+            gather_waits_for_all, what_is_claimed_with_the_gather_wakes_the_waiter, gather_of_ended_tasks_does_not_wait, gather_takes_descendants_only,
             all_fails_when_all_have_ended, fail_fast_fails_at_once, settle_goes_on, failures_rise_through_gathers,
             a_cancelled_waiter_stays_cancelled,
         );

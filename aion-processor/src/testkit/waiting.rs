@@ -3,7 +3,7 @@
 use aion_types::{EventKind, Json, Status, TaskId};
 
 use super::{Bench, wish};
-use crate::{CancelMode, Error, GatherPolicy, Lease, Retry, TaskHead};
+use crate::{CancelMode, Done, Error, GatherPolicy, Lease, Op, Retry, TaskHead};
 
 /// A running parent and so many ready children.
 async fn family(bench: &Bench, children: usize) -> (Lease, Vec<TaskId>) {
@@ -59,6 +59,36 @@ pub async fn gather_waits_for_all(bench: Bench) {
     );
     assert_eq!(bench.claim().await.epoch, 2);
     assert!(bench.kinds(parent.task.id).await.contains(&EventKind::Blocked));
+}
+
+/// A task that is gathered and claimed in one commit wakes who waits for it.
+pub async fn what_is_claimed_with_the_gather_wakes_the_waiter(bench: Bench) {
+    let (parent, ids) = family(&bench, 1).await;
+    let other = bench.claimed(bench.task()).await;
+    let wait = Op::Gather {
+        fence: parent.fence(),
+        tasks: ids.clone(),
+        policy: GatherPolicy::All,
+    };
+    let next = Op::CompleteAndClaim {
+        fence: other.fence(),
+        result: Json::Null,
+        claim: Box::new(wish("child")),
+    };
+    let writes = vec![wait.into(), next.into()];
+    let done = bench.processor.store().apply(writes).await.expect("answered");
+    let Some(Ok(Done::Next(_, leases))) = done.get(1) else {
+        panic!("{done:?}");
+    };
+    assert_eq!(leases[0].task.id, ids[0]);
+    assert_eq!(bench.get(parent.task.id).await.status, Status::Blocked);
+    let fence = leases[0].fence();
+    bench
+        .processor
+        .complete(fence, Json::Null)
+        .await
+        .expect("it ends");
+    assert_eq!(bench.get(parent.task.id).await.status, Status::Ready);
 }
 
 /// With nothing left to wait for, the parent keeps its lease.

@@ -1,18 +1,10 @@
 //! Tasks in the orders in which they are looked for, so that a claim does not look at all of them.
 
-use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use aion_types::{Status, Timestamp};
 
-use crate::engine::row::Row;
-
-/// Where a task stands among the ready ones.
-pub(super) type Rank = (Reverse<i32>, u64);
-
-pub(super) fn rank(row: &Row) -> Rank {
-    (Reverse(row.priority), row.ready_seq)
-}
+use crate::engine::row::{Rank, Row};
 
 /// Places of creation, each behind what it is sorted by.
 #[derive(Debug, Clone, Default)]
@@ -29,7 +21,7 @@ impl Orders {
     /// Adds a task, as it is now.
     pub(super) fn add(&mut self, row: &Row) {
         if is_ready(row) {
-            self.ready.insert((rank(row), row.ord));
+            self.ready.insert((row.rank(), row.ord));
         }
         self.leases.extend(row.lease_until.map(|until| (until, row.ord)));
         self.delayed.extend(start(row).map(|at| (at, row.ord)));
@@ -37,7 +29,7 @@ impl Orders {
 
     /// Forgets a task that was added as it is now.
     pub(super) fn forget(&mut self, row: &Row) {
-        self.ready.remove(&(rank(row), row.ord));
+        self.ready.remove(&(row.rank(), row.ord));
         if let Some(until) = row.lease_until {
             self.leases.remove(&(until, row.ord));
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use aion_types::{EventKind, EventRecord, Format, Json, MessageRecord, Status, TaskId, Timestamp};
 
-use super::orders::{Orders, rank};
+use super::orders::Orders;
 use crate::engine::row::{Body, Row};
 use crate::engine::rows::{Held, Outcome, Rows, Space};
 use crate::{ClaimReq, Delivery, Error, Result, StepRecord, Waiter};
@@ -100,7 +100,7 @@ impl World {
         let has_key = |row: &&Row| row.concurrency.as_ref().is_some_and(|known| known.key == key);
         let ready = self.rows().filter(|row| row.status == Status::Ready);
         let mut found: Vec<_> = ready.filter(has_key).collect();
-        found.sort_by_key(|row| rank(row));
+        found.sort_by_key(|row| row.rank());
         found
     }
 

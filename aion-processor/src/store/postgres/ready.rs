@@ -1,6 +1,5 @@
 //! What claims find: ready tasks, queues and places.
 
-use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 
 use aion_types::{Status, TaskId};
@@ -8,7 +7,7 @@ use aion_types::{Status, TaskId};
 use super::codec::{self, storage, text};
 use super::sql;
 use super::tx::Tx;
-use crate::engine::row::{Body, Row};
+use crate::engine::row::{Body, Rank, Row};
 use crate::{ClaimReq, Result};
 
 /// How many tasks are searched for at once, if that is more than is wanted.
@@ -22,8 +21,6 @@ const LISTS: usize = 256;
 
 /// Queues and kinds that a claim asks for.
 type Filter = (Vec<String>, Vec<String>);
-/// Where a task stands among the ready ones.
-type Place = (Reverse<i32>, u64);
 
 /// The next ready tasks, so that many claims cost one search, also those of later transactions while nobody else
 /// writes. Tasks that were taken are passed over.
@@ -34,16 +31,16 @@ pub(super) struct Shelf {
     lists: HashMap<Filter, List>,
     /// Tasks that lie in lists and were not seen to be taken.
     ids: HashSet<TaskId>,
-    /// What the texts of a task took, as found last.
-    bytes_each: usize,
+    /// What the texts of a task took when a filter's tasks were found last.
+    bytes_each: HashMap<Filter, usize>,
 }
 
 #[derive(Debug, Default)]
 struct List {
     /// Where each stood when it was found: one that has become ready anew stands elsewhere.
-    tasks: Vec<(TaskId, Place, Body)>,
+    tasks: Vec<(TaskId, Rank, Body)>,
     /// Where its last task stands.
-    last: Option<Place>,
+    last: Option<Rank>,
     /// Tasks at the front that are known to be taken.
     taken: usize,
     /// Whether there were no more.
@@ -59,11 +56,21 @@ impl Shelf {
 
     /// A task has become ready: lists in the middle of which it belongs are forgotten.
     pub(super) fn arrive(&mut self, row: &Row) {
-        let place = place(row);
+        let rank = row.rank();
+        let before = self.lists.len();
         self.lists.retain(|_, list| {
             list.whole = false;
-            list.last.is_none_or(|last| last < place)
+            list.last.is_none_or(|last| last < rank)
         });
+        if self.lists.len() < before {
+            self.count_again();
+        }
+    }
+
+    /// Lists have gone: what lies only in those is not held any more.
+    fn count_again(&mut self) {
+        let left = self.lists.values().flat_map(|list| &list.tasks[list.taken..]);
+        self.ids = left.map(|(id, ..)| *id).collect();
     }
 
     /// Whether a task may be handed out from here.
@@ -71,9 +78,10 @@ impl Shelf {
         self.ids.contains(&id)
     }
 
-    /// How many tasks to search for: more than is wanted as soon as it is known how large they are.
-    fn ahead(&self, max: u32) -> u32 {
-        let room = BYTES.checked_div(self.bytes_each).unwrap_or_default();
+    /// How many tasks to search for: more than is wanted as soon as it is known how large those of this filter are.
+    fn ahead(&self, filter: &Filter, max: u32) -> u32 {
+        let each = self.bytes_each.get(filter).copied().unwrap_or_default();
+        let room = BYTES.checked_div(each).unwrap_or_default();
         let room = u32::try_from(room).unwrap_or(AHEAD);
         room.min(AHEAD).max(max).max(self.wanted)
     }
@@ -83,10 +91,16 @@ impl Shelf {
             self.clear();
         }
         if !list.tasks.is_empty() {
-            self.bytes_each = (bytes / list.tasks.len()).max(1);
+            if self.bytes_each.len() >= LISTS {
+                self.bytes_each.clear();
+            }
+            let each = (bytes / list.tasks.len()).max(1);
+            self.bytes_each.insert(filter.clone(), each);
         }
         self.ids.extend(list.tasks.iter().map(|(id, ..)| *id));
-        self.lists.insert(filter, list);
+        if self.lists.insert(filter, list).is_some() {
+            self.count_again();
+        }
     }
 
     /// The next tasks of a list that has enough of them.
@@ -97,9 +111,9 @@ impl Shelf {
         known: &HashMap<TaskId, Option<Row>>,
     ) -> Option<Vec<(Row, Body)>> {
         let list = self.lists.get_mut(filter)?;
-        let ready = |(id, at, _): &(TaskId, Place, Body)| {
+        let ready = |(id, at, _): &(TaskId, Rank, Body)| {
             let row = known.get(id).and_then(Option::as_ref);
-            row.filter(|row| row.status == Status::Ready && !row.gated && place(row) == *at)
+            row.filter(|row| row.status == Status::Ready && !row.gated && row.rank() == *at)
         };
         while let Some(task) = list.tasks.get(list.taken).filter(|task| ready(task).is_none()) {
             let row = known.get(&task.0).and_then(Option::as_ref);
@@ -118,10 +132,6 @@ impl Shelf {
     }
 }
 
-fn place(row: &Row) -> Place {
-    (Reverse(row.priority), row.ready_seq)
-}
-
 impl Tx<'_> {
     /// See [`Rows::ready`](crate::engine::rows::Rows::ready).
     pub(super) async fn find_ready(&mut self, claim: &ClaimReq) -> Result<Vec<(Row, Body)>> {
@@ -135,14 +145,14 @@ impl Tx<'_> {
         self.flush_tasks().await?;
         // The search sees who is waited for.
         self.flush_deps().await?;
-        let wanted = self.shelf.ahead(claim.max);
+        let wanted = self.shelf.ahead(&filter, claim.max);
         let (found, bytes) = self.search_ready(claim, wanted).await?;
         let list = List {
             whole: found.len() < wanted as usize,
-            last: found.last().map(|(row, _)| place(row)),
+            last: found.last().map(|(row, _)| row.rank()),
             tasks: found
                 .into_iter()
-                .map(|(row, body)| (row.id, place(&row), body))
+                .map(|(row, body)| (row.id, row.rank(), body))
                 .collect(),
             taken: 0,
         };
@@ -171,7 +181,7 @@ impl Tx<'_> {
                 bytes += self.whole(sqlx::query(sql::READY).bind(max), &mut found).await?;
             }
         }
-        found.sort_by_key(|(row, _)| place(row));
+        found.sort_by_key(|(row, _)| row.rank());
         found.dedup_by_key(|(row, _)| row.ord);
         found.truncate(max.unsigned_abs() as usize);
         Ok((found, bytes))
@@ -201,5 +211,65 @@ impl Tx<'_> {
             }
             None => Ok(Vec::new()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aion_types::Timestamp;
+
+    use super::*;
+    use crate::NewTask;
+
+    fn ready(priority: i32, ready_seq: u64) -> Row {
+        let now = Timestamp::from_ms(1);
+        let mut row = Row::new(&NewTask::new(TaskId::generate(now), "k", "t"), None, now);
+        (row.status, row.priority, row.ready_seq) = (Status::Ready, priority, ready_seq);
+        row
+    }
+
+    fn list(rows: &[Row]) -> List {
+        List {
+            last: rows.last().map(Row::rank),
+            tasks: rows
+                .iter()
+                .map(|row| (row.id, row.rank(), Body::default()))
+                .collect(),
+            ..List::default()
+        }
+    }
+
+    fn filter(queue: &str) -> Filter {
+        (vec![queue.to_owned()], Vec::new())
+    }
+
+    /// What lies in no list any more is not held, and what lies in another one still is.
+    #[test]
+    fn what_is_forgotten_is_not_held() {
+        let (first, shared, late) = (ready(0, 1), ready(0, 2), ready(0, 9));
+        let mut shelf = Shelf::default();
+        shelf.add(
+            filter("a"),
+            list(&[first.clone(), shared.clone(), late.clone()]),
+            3,
+        );
+        shelf.add(filter("b"), list(std::slice::from_ref(&shared)), 1);
+        // It belongs in the middle of the one list and behind the other.
+        shelf.arrive(&ready(0, 5));
+        let held = |shelf: &Shelf| [&first, &shared, &late].map(|row| shelf.holds(row.id));
+        assert_eq!(held(&shelf), [false, true, false]);
+        shelf.add(filter("b"), list(std::slice::from_ref(&late)), 1);
+        assert_eq!(held(&shelf), [false, false, true]);
+    }
+
+    /// How far is read ahead follows the sizes of the same filter's tasks.
+    #[test]
+    fn small_tasks_are_read_ahead_and_large_ones_of_another_queue_are_not() {
+        let mut shelf = Shelf::default();
+        let (small, large) = (filter("small"), filter("large"));
+        assert_eq!(shelf.ahead(&small, 3), 3);
+        shelf.add(small.clone(), list(&[ready(0, 1)]), 100);
+        shelf.add(large.clone(), list(&[ready(0, 2)]), 1 << 20);
+        assert_eq!((shelf.ahead(&small, 3), shelf.ahead(&large, 1)), (AHEAD, 4));
     }
 }

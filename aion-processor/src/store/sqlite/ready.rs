@@ -119,7 +119,7 @@ impl Tx<'_, '_> {
             (true, false) => self.ready_of_kinds(claim, max)?,
             (true, true) => self.whole(&query(sql::READY).bind(max))?,
         };
-        found.sort_by_key(|(row, _)| (std::cmp::Reverse(row.priority), row.ready_seq));
+        found.sort_by_key(|(row, _)| row.rank());
         found.dedup_by_key(|(row, _)| row.ord);
         found.truncate(max as usize);
         Ok(found)
