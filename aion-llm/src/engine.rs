@@ -160,9 +160,7 @@ impl Engine {
         let cache_bytes = memory::cache_budget(
             memory::stored_bytes(source),
             options.cache_bytes,
-            config
-                .cache_bytes(context_length)
-                .saturating_mul(options.sequences),
+            Model::cache_bytes_of(&config, device, context_length).saturating_mul(options.sequences),
             memory::available(),
         )?;
         let bounds = Bounds {

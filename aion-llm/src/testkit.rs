@@ -195,6 +195,17 @@ impl TinyModel {
         self
     }
 
+    /// Multiplies every weight of the keys, so that no half holds what they give.
+    #[must_use]
+    pub fn with_loud_keys(mut self, times: f32) -> Self {
+        for layer in 0..self.config.n_layer {
+            if let Some((_, weights)) = self.weights.get_mut(&Part::Key(layer).hub_name()) {
+                weights.iter_mut().for_each(|weight| *weight *= times);
+            }
+        }
+        self
+    }
+
     /// The shape of the model.
     #[must_use]
     pub fn config(&self) -> &ModelConfig {

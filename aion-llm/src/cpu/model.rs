@@ -93,6 +93,11 @@ impl CpuModel {
         PagedCache::new(self.weights.pages)
     }
 
+    /// [`CpuModel::cache_bytes`] of a model that is not loaded yet.
+    pub(crate) fn cache_bytes_of(config: &ModelConfig, positions: usize) -> usize {
+        PageShape::new(config).cache_bytes(positions)
+    }
+
     /// Bytes of a cache that holds so many positions.
     pub(crate) fn cache_bytes(&self, positions: usize) -> usize {
         self.weights.pages.cache_bytes(positions)

@@ -91,8 +91,12 @@ impl Decoder {
 
     /// Bytes of a cache that holds so many positions.
     pub(super) fn cache_bytes(&self, positions: usize) -> usize {
-        let room = TensorCache::room(positions, self.config.context_length);
-        2 * self.config.n_layer * self.config.kv_width() * room * size_of::<f32>()
+        Self::cache_bytes_of(&self.config, positions)
+    }
+
+    /// The same of a decoder that is not loaded yet.
+    pub(super) fn cache_bytes_of(config: &ModelConfig, positions: usize) -> usize {
+        config.cache_bytes(TensorCache::room(positions, config.context_length))
     }
 
     /// Runs `tokens` at the positions after those in the cache, and appends to it.

@@ -10,6 +10,7 @@ mod linear;
 mod rotary;
 
 use crate::checkpoint::Checkpoint;
+use crate::config::ModelConfig;
 use crate::cpu::{CpuModel, CpuOptions, PagedCache, Sequence};
 use crate::device::{Chosen, Place};
 use crate::error::{Error, Result};
@@ -75,6 +76,14 @@ impl Model {
                 .map(Box::new)
                 .map(Self::Cpu),
             Place::Burn(device) => Decoder::load(checkpoint, device).map(Box::new).map(Self::Burn),
+        }
+    }
+
+    /// [`Model::cache_bytes`] of a model that is not loaded yet.
+    pub(crate) fn cache_bytes_of(config: &ModelConfig, chosen: &Chosen, positions: usize) -> usize {
+        match &chosen.place {
+            Place::Cpu => CpuModel::cache_bytes_of(config, positions),
+            Place::Burn(_) => Decoder::cache_bytes_of(config, positions),
         }
     }
 

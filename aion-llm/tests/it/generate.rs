@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use aion_llm::testkit::TinyModel;
 use aion_llm::{
-    ChatMessage, EndOfText, Engine, EngineOptions, Error, FinishReason, GenerateRequest, ModelSource,
+    ChatMessage, DeviceSpec, EndOfText, Engine, EngineOptions, Error, FinishReason, GenerateRequest, ModelSource,
     OutputFormat, PrefixReuse, Prompt, Sampling, StreamEvent,
 };
 use serde_json::json;
@@ -398,4 +398,28 @@ fn a_file_and_its_bytes_are_the_same_model() {
         engine.complete(&text(TEXT)).unwrap().text,
         tiny(1).complete(&text(TEXT)).unwrap().text
     );
+}
+
+/// Keys that no half can hold are an error of the model, whatever the text: never a finite text of wrong numbers.
+#[test]
+fn keys_that_no_half_holds_are_an_error() {
+    let loud = TinyModel::random(1).endless().with_loud_keys(1e6);
+    let options = EngineOptions::default().with_device(DeviceSpec::Cpu).with_threads(1);
+    let engine = Engine::load(&loud.source(), options).unwrap();
+    for prompt in ["x", TEXT, &TEXT.repeat(3)] {
+        let error = engine.complete(&text(prompt)).unwrap_err();
+        assert!(matches!(error, Error::Numeric(_)), "{error}");
+    }
+    assert!(matches!(engine.score_text(TEXT), Err(Error::Numeric(_))));
+}
+
+/// The least memory that an engine sets aside holds a whole context, however small that is.
+#[test]
+fn a_tiny_context_has_room_for_itself() {
+    for context in [2, 10, 63, 64, 65] {
+        let options = EngineOptions::default().with_context_length(context).with_sequences(1);
+        let engine = load(options);
+        let request = GenerateRequest::new(Prompt::Tokens(vec![5]));
+        assert_eq!(engine.complete(&request).unwrap().tokens.len(), context - 1);
+    }
 }

@@ -40,7 +40,9 @@ pub(crate) trait Lanes: Copy {
     fn sub(self, a: Self::F, b: Self::F) -> Self::F;
     fn mul(self, a: Self::F, b: Self::F) -> Self::F;
     fn div(self, a: Self::F, b: Self::F) -> Self::F;
+    /// The larger; where `b` is not a number, no number.
     fn max(self, a: Self::F, b: Self::F) -> Self::F;
+    /// The smaller; where `b` is not a number, no number.
     fn min(self, a: Self::F, b: Self::F) -> Self::F;
     /// `a b + c`.
     fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;

@@ -266,6 +266,25 @@ fn exp_is_that_of_f64() {
 }
 
 #[test]
+fn exp_keeps_what_is_not_a_number_and_bounds_the_rest() {
+    for body in Body::here() {
+        for (x, low, high) in [
+            (f32::INFINITY, 1e38, f32::INFINITY),
+            (f32::NEG_INFINITY, 0.0, 2e-38),
+            (-1e30, 0.0, 2e-38),
+        ] {
+            let mut y = [x; 16];
+            dispatch(body, Exp(&mut y));
+            assert!(y.iter().all(|y| (low..=high).contains(y)), "{body:?}: exp {x} is {y:?}");
+        }
+        let mut y = [0.5; 16];
+        y[7] = f32::NAN;
+        dispatch(body, Exp(&mut y));
+        assert!(y[7].is_nan() && y.iter().filter(|y| y.is_nan()).count() == 1, "{body:?} {y:?}");
+    }
+}
+
+#[test]
 fn halves_survive_and_round_to_even() {
     for half in 0..=u16::MAX {
         let x = half_to_float(half);
@@ -350,11 +369,17 @@ struct OneHead {
 
 impl OneHead {
     fn random(random: &mut Random, body: Body, dim: usize, positions: usize) -> Self {
+        let rows = (0..positions).map(|_| (random.units(dim), random.units(dim)));
+        Self::of(body, dim, rows.collect())
+    }
+
+    /// Of these keys and values.
+    fn of(body: Body, dim: usize, rows: Vec<(Vec<f32>, Vec<f32>)>) -> Self {
+        let positions = rows.len();
         let padded = dim.next_multiple_of(16);
         let mut pages = vec![vec![0u8; 2 * 64 * (dim + padded)]; positions.div_ceil(64)];
         let (mut keys, mut values) = (Vec::new(), Vec::new());
-        for position in 0..positions {
-            let (key, value) = (random.units(dim), random.units(dim));
+        for (position, (key, value)) in rows.into_iter().enumerate() {
             let page = &mut pages[position / 64];
             let at = position % 64;
             let mut put = |i: usize, half: u16| {
@@ -467,6 +492,35 @@ fn attention_is_that_of_f64() {
                         assert!(
                             (y - exact).abs() < 2e-5,
                             "{body:?} {dim} {group} {end}: {y} for {exact}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A key or a value that no half can hold, whichever way the query looks, never becomes a finite mixture.
+#[test]
+fn what_halves_cannot_hold_is_not_lost_in_attention() {
+    let mut random = Random(7);
+    for body in Body::here() {
+        for (dim, positions, broken) in [(8, 5, 2), (64, 300, 17), (64, 300, 290), (16, 1, 0), (80, 257, 256)] {
+            for large in [70_000.0, -70_000.0, 1e30, f32::INFINITY, f32::NEG_INFINITY, f32::NAN] {
+                for in_key in [true, false] {
+                    let mut rows: Vec<_> = (0..positions).map(|_| (random.units(dim), random.units(dim))).collect();
+                    let (key, value) = &mut rows[broken];
+                    let row = if in_key { key } else { value };
+                    row[random.below(dim)] = large;
+                    let head = OneHead::of(body, dim, rows);
+                    let queries = random.units(3 * dim);
+                    let out = head.attend(body, &queries, positions);
+                    for out in out.chunks_exact(partial_len(head.padded)) {
+                        let mixed = out[2..].iter().map(|y| y / out[1]);
+                        assert!(
+                            mixed.take(dim).any(|y| !y.is_finite()),
+                            "{body:?} {dim} {positions}: {large} in {}",
+                            if in_key { "a key" } else { "a value" }
                         );
                     }
                 }

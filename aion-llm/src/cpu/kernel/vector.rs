@@ -7,13 +7,14 @@ use super::product::{BLOCK, XBlock};
 /// `1.5 * 2^23`: added to a number of moderate size, it leaves its nearest integer in the last bits.
 const MAGIC: f32 = 12_582_912.0;
 
-/// `e^x`, to about two units in the last place; from -87 downwards `e^-87`.
+/// `e^x`, to about two units in the last place; from -87 downwards `e^-87`. What is not a number stays none.
 ///
 /// # Sources
 /// Reduction by multiples of ln 2 in two parts, then the Taylor polynomial of degree 7 on `|r| <= ln 2 / 2`.
 #[inline(always)]
 pub(super) fn exp<L: Lanes>(l: L, x: L::F) -> L::F {
-    let x = l.min(l.max(x, l.splat(-87.0)), l.splat(88.0));
+    // In this order a lane that is not a number stays one: where one is, x86 gives the second operand.
+    let x = l.min(l.splat(88.0), l.max(l.splat(-87.0), x));
     let t = l.fma(x, l.splat(std::f32::consts::LOG2_E), l.splat(MAGIC));
     let n = l.sub(t, l.splat(MAGIC));
     let r = l.fma(n, l.splat(-0.693_359_4), x);
@@ -199,7 +200,13 @@ impl Work for Rotate<'_> {
     }
 }
 
-/// One row of keys of one head as halves.
+/// An infinite half: what a float beyond 65,504 becomes.
+const INFINITE: u16 = 0x7C00;
+/// A half that is not a number.
+const NO_NUMBER: u16 = 0x7E00;
+
+/// One row of keys of one head as halves. One too large for a half becomes no number: an infinite one could give a
+/// score of minus infinity, which attention would take for a position that is not looked at.
 pub(crate) struct StoreKeys<'a> {
     pub(crate) row: &'a [f32],
     /// Where element `i` goes.
@@ -214,7 +221,8 @@ impl Work for StoreKeys<'_> {
         for start in (0..self.row.len()).step_by(16) {
             let halves = l.to_halves(load_from(l, self.row, start));
             for (i, half) in halves.into_iter().take(self.row.len() - start).enumerate() {
-                (self.put)(start + i, half);
+                let lost = half & 0x7FFF == INFINITE;
+                (self.put)(start + i, if lost { NO_NUMBER } else { half });
             }
         }
     }
