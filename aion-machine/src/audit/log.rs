@@ -303,6 +303,33 @@ mod tests {
         );
     }
 
+    /// Who asks goes away after the row was written and before it was heard of.
+    #[tokio::test]
+    async fn what_was_granted_and_not_heard_of_is_cancelled() {
+        let dir = tempfile::tempdir().unwrap();
+        let few = (2, Duration::from_millis(200));
+        let log = AuditLog::with_places(dir.path().to_owned(), AuditOptions::default(), few).unwrap();
+        for _ in 0..20 {
+            let mut asking = Box::pin(log.record(asked("exec")));
+            let early = std::future::poll_fn(|cx| std::task::Poll::Ready(asking.as_mut().poll(cx))).await;
+            // Twice: the answer comes after the batch that the row is in.
+            let _ = (log.page(0, 1, None).unwrap(), log.page(0, 1, None).unwrap());
+            drop(asking);
+            if let std::task::Poll::Ready(receipt) = early {
+                let end = asked("exec").with_outcome(Outcome::Cancelled, None);
+                log.conclude(receipt.unwrap(), end);
+            }
+            // There is room for the next only if the place of the end was given back.
+            let _ = log.page(0, 1, None).unwrap();
+        }
+        drop(log);
+        let rows = rows(dir.path());
+        let ends: Vec<_> = rows.iter().filter_map(|row| row.event.of).collect();
+        assert_eq!((rows.len(), ends.len()), (40, 20));
+        let cancelled = |row: &&AuditRow| row.event.outcome == Outcome::Cancelled;
+        assert_eq!(rows.iter().filter(cancelled).count(), 20);
+    }
+
     /// A page goes on over a file that was let go of while it was read.
     #[tokio::test]
     async fn a_file_that_vanishes_is_no_error() {

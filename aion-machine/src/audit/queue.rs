@@ -79,6 +79,12 @@ impl Queue {
         let mut place = self.places(if is_asked { 2 } else { 1 }).await?;
         let end = if is_asked { place.split(1) } else { None };
         let (written, answer) = oneshot::channel();
+        let mut answer = Answer {
+            queue: self,
+            cancelled: is_asked.then(|| event.cancelled()),
+            at_ms,
+            answer,
+        };
         let row = Waiting {
             event,
             at_ms,
@@ -87,7 +93,9 @@ impl Queue {
         self.jobs
             .send(Job::Record { row, end, written })
             .map_err(|_| stopped())?;
-        answer.await.unwrap_or_else(|_| Err(stopped()))
+        let answered = (&mut answer.answer).await;
+        answer.cancelled = None;
+        answered.unwrap_or_else(|_| Err(stopped()))
     }
 
     /// All of them at once, so that nobody waits with one in hand for the other.
@@ -123,6 +131,28 @@ impl Queue {
         let (done, flushed) = std::sync::mpsc::sync_channel(1);
         if self.jobs.send(Job::Flush(done)).is_ok() {
             let _ = flushed.recv();
+        }
+    }
+}
+
+/// What the writer will say. Who asked may go away after it was said and before it was heard: what was asked for does
+/// not happen then, and the log says so.
+struct Answer<'q> {
+    queue: &'q Queue,
+    /// The end of what was asked for, until the answer was heard.
+    cancelled: Option<AuditEvent>,
+    at_ms: u64,
+    answer: oneshot::Receiver<std::io::Result<Receipt>>,
+}
+
+impl Drop for Answer<'_> {
+    fn drop(&mut self) {
+        // From here on the writer sees that nobody waits.
+        self.answer.close();
+        if let Some(event) = self.cancelled.take()
+            && let Ok(Ok(receipt)) = self.answer.try_recv()
+        {
+            self.queue.conclude(receipt, event, self.at_ms);
         }
     }
 }

@@ -117,6 +117,15 @@ impl AuditEvent {
         self.what = what;
         self
     }
+
+    /// The end of this, if it did not happen because nobody waited for it any more.
+    pub(super) fn cancelled(&self) -> Self {
+        Self {
+            outcome: Outcome::Cancelled,
+            what: Value::Null,
+            ..self.clone()
+        }
+    }
 }
 
 /// A row as it is kept.

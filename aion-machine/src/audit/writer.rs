@@ -195,22 +195,23 @@ impl Writer {
         }
         let synced = self.sync();
         for (row, end, written, done) in answers {
+            let seq = done.as_ref().ok().copied();
             let done = match (&synced, done) {
                 (Err(error), Ok(_)) => Err(std::io::Error::new(error.kind(), error.to_string())),
                 (_, done) => done,
             };
-            let seq = done.as_ref().ok().copied();
-            if written.send(done.map(|seq| receipt(seq, end))).is_err() {
-                self.nobody_waits(row, seq);
+            let is_refused = done.is_err();
+            if written.send(done.map(|seq| receipt(seq, end))).is_err() || is_refused {
+                self.does_not_happen(row, seq);
             }
         }
     }
 
-    /// Who asked has gone before there was an answer, so it does not happen.
-    fn nobody_waits(&mut self, mut row: Waiting, seq: Option<u64>) {
+    /// Who asked has gone before there was an answer, or is refused although there is a row.
+    fn does_not_happen(&mut self, mut row: Waiting, seq: Option<u64>) {
         if row.event.outcome == Outcome::Asked && seq.is_some() {
-            row.event.outcome = Outcome::Cancelled;
-            (row.event.of, row.event.what) = (seq, serde_json::Value::Null);
+            row.event = row.event.cancelled();
+            row.event.of = seq;
             self.late.push_back(row);
             let _ = self.catch_up();
         }
@@ -433,6 +434,26 @@ mod tests {
             ops(dir.path()),
             expected.map(|(op, outcome)| (op.to_owned(), outcome))
         );
+    }
+
+    /// What is in the file and not on the disk is refused, and has an end.
+    #[test]
+    fn what_cannot_be_forced_to_the_disk_is_cancelled() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = AuditOptions::default().with_durability(Durability::File);
+        let mut writer = Writer::open(dir.path(), options).unwrap();
+        // A pipe takes what is written, and cannot be forced to a disk.
+        let (read, write) = rustix::pipe::pipe().unwrap();
+        writer.file = File::from(write);
+        let (job, mut answer) = ask("write");
+        writer.work(&mut vec![job]);
+        assert!(answer.try_recv().unwrap().is_err());
+        drop(writer);
+        let mut text = String::new();
+        File::from(read).read_to_string(&mut text).unwrap();
+        let rows: Vec<_> = text.lines().map(|line| row::parse(line).unwrap().event).collect();
+        let said: Vec<_> = rows.iter().map(|row| (row.outcome, row.of)).collect();
+        assert_eq!(said, [(Outcome::Asked, None), (Outcome::Cancelled, Some(1))]);
     }
 
     /// Who went away before there was an answer does not do it, and the log says so.

@@ -71,6 +71,8 @@ pub(super) struct Shared {
     state: Mutex<State>,
     /// Somebody wrote, started or ended.
     changed: watch::Sender<()>,
+    /// For those who wait for nothing else.
+    ended: watch::Sender<bool>,
     kill: watch::Sender<Option<KillReason>>,
     max_output_bytes: u64,
     begun: Instant,
@@ -90,6 +92,7 @@ impl Shared {
         Self {
             state: Mutex::new(state),
             changed: watch::Sender::default(),
+            ended: watch::Sender::default(),
             kill: watch::Sender::default(),
             max_output_bytes: limits.max_output_bytes,
             begun: Instant::now(),
@@ -111,6 +114,14 @@ impl Shared {
             // The sender is in `self`, so this cannot fail.
             let _ = changes.changed().await;
         }
+    }
+
+    /// Waits for the end, and is not woken before.
+    pub(super) async fn until_ended(&self) {
+        // The sender is in `self`, so this cannot fail.
+        let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
+        // Somebody may be told of it just now.
+        self.until(|life| matches!(life, Life::Ended(_))).await;
     }
 
     /// The first reason stays.
@@ -183,6 +194,7 @@ impl Shared {
         state.life = Life::Ended(Some(result));
         drop(state);
         self.changed.send_replace(());
+        self.ended.send_replace(true);
     }
 }
 

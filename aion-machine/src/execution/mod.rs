@@ -87,7 +87,7 @@ impl Execution {
     /// is killed is not an error.
     pub async fn wait(self) -> Result<ExecOutput> {
         let shared = &self.handle.shared;
-        shared.until(|life| matches!(life, Life::Ended(_))).await;
+        shared.until_ended().await;
         shared.take_result()
     }
 }

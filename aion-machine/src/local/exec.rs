@@ -1,7 +1,7 @@
 //! The service's side of an execution: start a supervisor, hand it the plan, collect what comes back.
 //!
-//! The supervisor is a copy of the workspace's warden, or started by `posix_spawn`, so the size of the service does not
-//! matter, and nothing runs between fork and exec in the service. One socket joins the two. If our direction of it closes,
+//! The supervisor is the workspace's warden, or started by `posix_spawn`, so the size of the service does not matter,
+//! and nothing runs between fork and exec in the service. One socket joins the two. If our direction of it closes,
 //! because the execution was killed or dropped or the service died, the supervisor kills everything and ends.
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -9,15 +9,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader, Lines, Take};
-use tokio::net::UnixStream;
-use tokio::net::unix::{OwnedWriteHalf, pipe};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader, Lines, Take};
+use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::bridge::{Bridge, Receiving};
+use super::bridge::Bridge;
 use super::cgroup::Group;
 use super::env;
+use super::line::{Orders, Receiving, Socket};
 use super::root::Root;
 use super::trial::{Bait, Tried};
 use super::warden::{Entrusted, Parts, Warden};
@@ -47,7 +47,7 @@ const TRIAL_MS: u64 = 10_000;
 pub(crate) type NoNamespaces = OnceLock<String>;
 
 /// Starts a request in a workspace. The permit is held until nothing of it is left.
-pub(super) async fn start(
+pub(super) fn begin(
     root: &Root,
     shared: &Arc<Shared>,
     request: ExecRequest,
@@ -62,7 +62,6 @@ pub(super) async fn start(
         drop(permit);
         feed.finish(status);
     });
-    execution.started().await?;
     Ok(execution)
 }
 
@@ -243,7 +242,9 @@ async fn supervised(
     let proxy = proxy(options, request);
     let talk = async {
         let mut line = Line::new(ours.socket, feed, time, grace, proxy.clone());
+        line.entrusted = supervisor.entrusted();
         let reports = line.converse(plan, &request.stdin).await;
+        let is_over = line.is_over;
         if let Some(bridge) = line.bridge.take() {
             bridge.end().await;
         }
@@ -253,7 +254,9 @@ async fn supervised(
         };
         // Our direction is closed here; a supervisor that has not ended yet kills everything now.
         let rest = line.hang_up();
-        supervisor.wait_for_end(rest).await;
+        if !is_over {
+            supervisor.wait_for_end(rest).await;
+        }
         reports.map(|reports| (reports, cut_off))
     };
     let (stdout, stderr) = (OutputStream::Stdout, OutputStream::Stderr);
@@ -315,17 +318,24 @@ async fn finish_together<T>(talk: impl Future<Output = T>, outputs: impl Future)
 enum Supervising {
     /// A process of ours.
     Child(Child),
-    /// A copy of a warden.
-    Copy(Entrusted),
+    /// A warden.
+    Warden(Entrusted),
 }
 
 impl Supervising {
+    fn entrusted(&self) -> Option<Entrusted> {
+        match self {
+            Self::Child(_) => None,
+            Self::Warden(entrusted) => Some(entrusted.clone()),
+        }
+    }
+
     /// Waits for a supervisor whose line is closed, which asks it to kill everything. One that does not even do that is
     /// killed, and what it started for itself is killed by the kernel with it.
     async fn wait_for_end(&mut self, rest: Reports) {
         match self {
             Self::Child(child) => wait_for_child(child).await,
-            Self::Copy(copy) => wait_for_copy(copy, rest).await,
+            Self::Warden(entrusted) => wait_for_warden(entrusted, rest).await,
         }
     }
 }
@@ -340,8 +350,8 @@ async fn wait_for_child(child: &mut Child) {
     }
 }
 
-/// Its end of the line closes when it ends.
-async fn wait_for_copy(copy: &Entrusted, mut rest: Reports) {
+/// Their end of the line closes when nothing is left of the execution.
+async fn wait_for_warden(entrusted: &Entrusted, mut rest: Reports) {
     let mut closed = async || {
         let all = async { while let Ok(Some(_)) = rest.next_line().await {} };
         tokio::time::timeout(DRAIN_GRACE, all).await.is_ok()
@@ -349,9 +359,9 @@ async fn wait_for_copy(copy: &Entrusted, mut rest: Reports) {
     if closed().await {
         return;
     }
-    copy.kill();
+    entrusted.kill();
     if !closed().await {
-        tracing::warn!("a late supervisor could not be killed");
+        tracing::warn!("a late execution could not be killed");
     }
 }
 
@@ -465,7 +475,7 @@ struct Started {
 }
 
 struct Ours {
-    socket: UnixStream,
+    socket: Arc<Socket>,
     stdout: pipe::Receiver,
     stderr: pipe::Receiver,
 }
@@ -478,20 +488,19 @@ struct Theirs {
 
 /// A socket and two pipes.
 fn join() -> std::io::Result<(Ours, Theirs)> {
-    let (ours, control) = std::os::unix::net::UnixStream::pair()?;
-    ours.set_nonblocking(true)?;
+    let (ours, control) = Socket::pair()?;
     let output = || -> std::io::Result<_> {
         let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         Ok((pipe::Receiver::from_owned_fd(read)?, write))
     };
     let ((stdout, their_stdout), (stderr, their_stderr)) = (output()?, output()?);
     let ours = Ours {
-        socket: UnixStream::from_std(ours)?,
+        socket: ours,
         stdout,
         stderr,
     };
     let theirs = Theirs {
-        control: control.into(),
+        control,
         stdout: their_stdout,
         stderr: their_stderr,
     };
@@ -511,8 +520,7 @@ async fn entrust(shared: &Shared, plan: &Plan) -> Option<(Arc<Warden>, std::io::
             stdout: theirs.stdout.as_fd(),
             stderr: theirs.stderr.as_fd(),
         };
-        let copy = warden.entrust(plan, &parts)?;
-        let supervisor = Supervising::Copy(copy);
+        let supervisor = Supervising::Warden(warden.entrust(plan, &parts)?);
         Ok(Started { ours, supervisor })
     });
     Some((warden, started))
@@ -539,10 +547,14 @@ type Reports = Lines<BufReader<Take<Receiving>>>;
 /// The line to a supervisor.
 struct Line<'f> {
     reports: Reports,
+    /// If so, a warden takes the order to ask for the end.
+    entrusted: Option<Entrusted>,
     /// Absent once the end was asked for.
-    orders: Option<OwnedWriteHalf>,
+    orders: Option<Orders>,
     /// Kept open while the program has its moment to end by itself.
-    silent: Option<OwnedWriteHalf>,
+    silent: Option<Orders>,
+    /// Whether a warden has said that nothing is left.
+    is_over: bool,
     feed: &'f ExecFeed,
     deadline: tokio::time::Instant,
     grace: Duration,
@@ -552,17 +564,19 @@ struct Line<'f> {
 
 impl<'f> Line<'f> {
     fn new(
-        socket: UnixStream,
+        socket: Arc<Socket>,
         feed: &'f ExecFeed,
         time: Duration,
         grace: Duration,
         proxy: Option<Arc<Proxy>>,
     ) -> Self {
-        let (reports, orders) = socket.into_split();
+        let reports = Receiving::new(Arc::clone(&socket));
         Self {
-            reports: BufReader::new(Receiving::new(reports).take(MAX_REPORT_BYTES)).lines(),
-            orders: Some(orders),
+            reports: BufReader::new(reports.take(MAX_REPORT_BYTES)).lines(),
+            entrusted: None,
+            orders: Some(Orders::over(socket)),
             silent: None,
+            is_over: false,
             feed,
             deadline: tokio::time::Instant::now() + time,
             grace,
@@ -583,8 +597,13 @@ impl<'f> Line<'f> {
                     if matches!(report, Report::Confined { .. }) {
                         self.feed.started();
                     }
+                    // A supervisor of its own is still about to end itself.
+                    self.is_over = self.entrusted.is_some() && matches!(report, Report::Ended { .. });
                     reports.push(report);
                 }
+            }
+            if self.is_over {
+                break;
             }
         }
         Ok(reports)
@@ -610,19 +629,12 @@ impl<'f> Line<'f> {
 
     /// A supervisor that died early says why on its way out; a broken pipe is not the reason.
     async fn order(&mut self, plan: &[u8], stdin: &[u8]) {
-        let Some(orders) = &mut self.orders else { return };
+        let Some(orders) = &self.orders else { return };
         let head = [plan.len() as u32, stdin.len() as u32]
             .map(u32::to_le_bytes)
             .concat();
-        let hand_over = async {
-            for part in [&head[..], plan, stdin] {
-                if orders.write_all(part).await.is_err() {
-                    break;
-                }
-            }
-        };
         tokio::select! {
-            () = hand_over => {}
+            _ = orders.hand_over([&head, plan, stdin]) => {}
             reason = self.feed.killed() => self.ask_for_the_end(reason),
             () = tokio::time::sleep_until(self.deadline) => {}
         }
@@ -655,7 +667,10 @@ impl<'f> Line<'f> {
     fn ask_for_the_end(&mut self, reason: KillReason) {
         let orders = self.orders.take();
         if reason == KillReason::Asked {
-            self.silent = orders.filter(|orders| orders.try_write(&[word::END]).is_ok());
+            self.silent = orders.filter(|orders| match &self.entrusted {
+                Some(entrusted) => entrusted.ask_to_end(),
+                None => orders.say(word::END),
+            });
         }
         self.deadline = self.deadline.min(tokio::time::Instant::now() + self.grace);
     }

@@ -9,6 +9,7 @@ mod files;
 mod first;
 mod ignored;
 mod limited;
+mod line;
 mod root;
 mod search;
 mod tree;
@@ -34,10 +35,10 @@ use crate::bubblewrap::Bubblewrap;
 use crate::snapshot::DiffLimits;
 use crate::supervisor::{Namespaces, RunAs};
 use crate::{
-    Capabilities, Durability, EditRequest, Enforcement, Error, ExecRequest, Execution, GlobOutput,
-    GlobRequest, GrepOutput, GrepRequest, Listing, Machine, NetworkPolicy, PatchRequest, ReadOptions,
-    ReadOutput, RelPath, RemoveMode, RenameMode, Result, SnapshotId, Stat, Tier, TreeDiff, Watch,
-    WatchRequest, Workspace, WorkspaceSpec, WriteOutput, WriteRequest,
+    Capabilities, Durability, EditRequest, Enforcement, Error, ExecOutput, ExecRequest, Execution,
+    GlobOutput, GlobRequest, GrepOutput, GrepRequest, Listing, Machine, NetworkPolicy, PatchRequest,
+    ReadOptions, ReadOutput, RelPath, RemoveMode, RenameMode, Result, SnapshotId, Stat, Tier, TreeDiff,
+    Watch, WatchRequest, Workspace, WorkspaceSpec, WriteOutput, WriteRequest,
 };
 
 /// Most threads of one search.
@@ -416,6 +417,17 @@ impl LocalWorkspace {
         files::read(&self.held.root, path, options, &self.held.limits())
     }
 
+    /// Starts a program, and does not wait until it was started.
+    fn begin(&self, request: ExecRequest) -> Result<Execution> {
+        let shared = &self.held.shared;
+        let Ok(permit) = Arc::clone(&shared.executions).try_acquire_owned() else {
+            return Err(Error::Busy {
+                limit: shared.options.max_executions,
+            });
+        };
+        exec::begin(&self.held.root, shared, request, Some(permit))
+    }
+
     /// Runs a piece of file work off the runtime's threads.
     async fn on_files<T, F>(&self, work: F) -> Result<T>
     where
@@ -526,13 +538,13 @@ impl Workspace for LocalWorkspace {
     }
 
     async fn start(&self, request: ExecRequest) -> Result<Execution> {
-        let shared = &self.held.shared;
-        let Ok(permit) = Arc::clone(&shared.executions).try_acquire_owned() else {
-            return Err(Error::Busy {
-                limit: shared.options.max_executions,
-            });
-        };
-        exec::start(&self.held.root, shared, request, Some(permit)).await
+        let execution = self.begin(request)?;
+        execution.started().await?;
+        Ok(execution)
+    }
+
+    async fn exec(&self, request: ExecRequest) -> Result<ExecOutput> {
+        self.begin(request.with_replay_bytes(0))?.wait().await
     }
 
     async fn snapshot(&self) -> Result<SnapshotId> {

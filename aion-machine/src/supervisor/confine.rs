@@ -12,7 +12,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::filter::{self, Sight};
 use super::mounts::{DEVICES, ETC, ETC_SSL, SYSTEM, WORKSPACE};
-use super::plan::{Outlet, Plan};
+use super::plan::{Outlet, Plan, Surroundings};
 use super::sys;
 use crate::{Enforcement, FileConfinement, NetworkConfinement, ProcessConfinement, ResourceLimit};
 
@@ -55,7 +55,7 @@ pub(super) fn confine(plan: &Plan, shell: &Shell, gaps: Vec<String>) -> io::Resu
     // Nobody inside may look into, or take descriptors from, the processes of the supervisor.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     let sight = Sight::of(shell.isolated, shell.own_root);
-    match sys::install_filter(&mut filter::program(sight)) {
+    match sys::install_filter(filter::of(sight)) {
         Ok(()) => report.syscall_filter = true,
         Err(e) => report.gaps.push(format!("filter: not installed ({e})")),
     }
@@ -196,8 +196,13 @@ fn rules(plan: &Plan, shell: &Shell) -> Result<RulesetCreated, RulesetError> {
     for path in readable(plan, shell) {
         created = allow(created, &path, read)?;
     }
-    for name in DEVICES {
-        created = allow(created, &Path::new("/dev").join(name), device)?;
+    if shell.own_root && plan.surroundings == Surroundings::Host {
+        // It holds nothing but these, links, and the room for shared memory.
+        created = allow(created, Path::new("/dev"), device)?;
+    } else {
+        for name in DEVICES {
+            created = allow(created, &Path::new("/dev").join(name), device)?;
+        }
     }
     for path in writable(plan, shell) {
         created = allow(created, &path, write)?;

@@ -5,6 +5,8 @@
 //! `openat2`), because their arguments are behind pointers and cannot be looked at. Set-user-id bits
 //! in mode arguments are refused: a file made with one would be a door for others on the host.
 
+use std::sync::OnceLock;
+
 use libc::sock_filter;
 
 /// What the program can see beside its workspace, and so what the filter has to add.
@@ -225,9 +227,15 @@ type Rule = (u32, Vec<sock_filter>);
 /// How many calls are compared one after the other.
 const LEAF: usize = 6;
 
+/// The filter, put together once for a process and those that come from it.
+pub(super) fn of(sight: Sight) -> &'static [sock_filter] {
+    static ALL: [OnceLock<Vec<sock_filter>>; 4] = [const { OnceLock::new() }; 4];
+    ALL[sight as usize].get_or_init(|| program(sight))
+}
+
 /// The whole filter. The kernel tries it for each call when it is installed, so the calls are searched for, not gone
 /// through.
-pub(super) fn program(sight: Sight) -> Vec<sock_filter> {
+fn program(sight: Sight) -> Vec<sock_filter> {
     let mut out = vec![load(ARCH), jump_eq(NATIVE_ARCH, 1, 0), answer_kill(), load(NR)];
     if cfg!(target_arch = "x86_64") {
         out.extend([jump_ge(X32_BIT, 0, 1), answer(libc::ENOSYS)]);

@@ -22,6 +22,7 @@
 //! as theirs.
 
 mod bridge;
+mod charge;
 mod confine;
 mod container;
 mod filter;
@@ -40,7 +41,7 @@ mod warden;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(crate) use self::mounts::{ETC, ETC_SSL, SYSTEM, WORKSPACE};
-pub(crate) use self::plan::{Cgroup, Outlet, Plan, Report, Surroundings, word};
+pub(crate) use self::plan::{Cgroup, Outlet, Plan, Report, Surroundings, Terms, word};
 pub use self::plan::{Namespaces, RunAs};
 pub(crate) use self::trial::Trial;
 #[cfg(test)]

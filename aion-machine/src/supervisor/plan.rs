@@ -122,6 +122,40 @@ pub(crate) struct Plan {
     pub(crate) gaps: Vec<String>,
 }
 
+impl Plan {
+    /// The limits that no cgroup holds.
+    pub(super) fn watched(&self) -> ExecLimits {
+        let mut limits = self.limits.clone();
+        let group = self.cgroup.clone().unwrap_or_default();
+        if group.memory {
+            limits.total_memory_bytes = 0;
+        }
+        if group.processes {
+            limits.processes = 0;
+        }
+        limits
+    }
+}
+
+/// What a warden must know of an execution; the plan is for the execution's first process.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Terms {
+    /// Those that it holds.
+    pub(crate) limits: ExecLimits,
+    pub(crate) min_free_bytes: u64,
+    pub(crate) outlet: Outlet,
+}
+
+impl Terms {
+    pub(crate) fn of(plan: &Plan) -> Self {
+        Self {
+            limits: plan.watched(),
+            min_free_bytes: plan.min_free_bytes,
+            outlet: plan.outlet,
+        }
+    }
+}
+
 /// What the supervisor says, one JSON document a line.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

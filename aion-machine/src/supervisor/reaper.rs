@@ -43,6 +43,24 @@ impl Status {
         }
     }
 
+    /// The form in which it crosses shared memory; never 0.
+    pub(super) fn to_bits(self) -> u64 {
+        let (how, number) = match self {
+            Self::Exited(code) => (1, code),
+            Self::Signaled(signal) => (2, signal),
+        };
+        how << 32 | u64::from(number.cast_unsigned())
+    }
+
+    pub(super) fn from_bits(bits: u64) -> Option<Self> {
+        let number = (bits as u32).cast_signed();
+        match bits >> 32 {
+            1 => Some(Self::Exited(number)),
+            2 => Some(Self::Signaled(number)),
+            _ => None,
+        }
+    }
+
     pub(super) fn parse(words: &str) -> Option<Self> {
         let (how, number) = words.split_once(' ')?;
         let number = number.parse().ok()?;
@@ -205,7 +223,8 @@ mod tests {
     fn a_status_crosses_the_pipe() {
         for status in [Status::Exited(0), Status::Exited(255), Status::Signaled(9)] {
             assert_eq!(Status::parse(&status.to_words()), Some(status));
+            assert_eq!(Status::from_bits(status.to_bits()), Some(status));
         }
-        assert_eq!(Status::parse(""), None);
+        assert_eq!((Status::parse(""), Status::from_bits(0)), (None, None));
     }
 }

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 use rustix::thread::UnshareFlags;
 
@@ -74,9 +75,18 @@ impl Context {
             return;
         };
         line.push(b'\n');
-        if let Ok(control) = self.control.try_clone() {
-            let _ = File::from(control).write_all(&line);
+        let mut rest = &line[..];
+        while let Ok(written @ 1..) = rustix::io::retry_on_intr(|| rustix::io::write(&self.control, rest)) {
+            rest = &rest[written..];
         }
+    }
+
+    /// Puts this process, and so all that will come from it, into the cgroup.
+    pub(super) fn join_group_ourselves(&self) -> io::Result<()> {
+        let Some(mut list) = self.group.as_ref() else {
+            return Ok(());
+        };
+        list.write_all(b"0")
     }
 
     /// That nothing is executed like this.
@@ -108,21 +118,17 @@ pub(super) fn supervise() -> i32 {
     // If not: the service ended before it had said what to do, or this is not a service at all.
     let Ok(mut context) = context else { return 2 };
     let watched = watch_over(&mut context);
-    let _ = conclude(&context, watched);
+    conclude(&context, watched);
     0
 }
 
-/// Says how it ended. Whether it came to an end at all.
-pub(super) fn conclude(context: &Context, watched: io::Result<Option<Report>>) -> io::Result<()> {
+/// Says how it ended.
+fn conclude(context: &Context, watched: io::Result<Option<Report>>) {
     match watched {
         Ok(Some(end)) => context.report(&end),
         Ok(None) => {}
-        Err(e) => {
-            context.failed("the supervisor", &e);
-            return Err(e);
-        }
+        Err(e) => context.failed("the supervisor", &e),
     }
-    Ok(())
 }
 
 /// Reads the plan from the line to the service.
@@ -234,6 +240,7 @@ pub(super) const EVERYTHING: UnshareFlags = UnshareFlags::NEWUSER
     .union(UnshareFlags::NEWCGROUP);
 
 /// The user and group of this process, as they are before it leaves its user namespace.
+#[derive(Clone, Copy)]
 pub(super) struct Ourselves {
     uid: u32,
     gid: u32,
@@ -257,7 +264,7 @@ impl Ourselves {
 }
 
 /// The program lives in a process namespace, whose first process is a copy of this one.
-pub(super) fn in_namespace(context: &mut Context, deadline: Instant) -> io::Result<Option<Report>> {
+fn in_namespace(context: &mut Context, deadline: Instant) -> io::Result<Option<Report>> {
     let (go_read, go_write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     let (status_read, status_write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     let written = sys::shared_counter()?;
@@ -273,7 +280,7 @@ pub(super) fn in_namespace(context: &mut Context, deadline: Instant) -> io::Resu
             let ask_to_end = || {
                 let _ = rustix::process::kill_process(first, Signal::TERM);
             };
-            let scales = Scales::new(&watched(&context.plan), disk(&context.plan), written, 1);
+            let scales = Scales::new(&context.plan.watched(), disk(&context.plan), written, 1);
             let by = vigil(context, first, deadline, scales).keep(ask_to_end, || {})?;
             // The kernel ends everything in the namespace before this wait returns.
             reaper::kill_and_wait(first)?;
@@ -293,19 +300,6 @@ pub(super) fn vigil<'a>(context: &'a Context, process: Pid, deadline: Instant, s
         grace: Duration::from_millis(limits.grace_ms),
         scales,
     }
-}
-
-/// The limits that no cgroup holds.
-fn watched(plan: &Plan) -> ExecLimits {
-    let mut limits = plan.limits.clone();
-    let group = plan.cgroup.clone().unwrap_or_default();
-    if group.memory {
-        limits.total_memory_bytes = 0;
-    }
-    if group.processes {
-        limits.processes = 0;
-    }
-    limits
 }
 
 fn disk(plan: &Plan) -> Disk {
@@ -330,6 +324,15 @@ fn first_process(context: &mut Context, go: OwnedFd, status: OwnedFd, written: &
     if sys::pass_on_sigterm().and_then(|()| follow_parent(go)).is_err() {
         return 1;
     }
+    let Some(program) = start_inside(context) else {
+        return 1;
+    };
+    let words = reaper::wait_reaping(program, written).to_words();
+    i32::from(File::from(status).write_all(words.as_bytes()).is_err())
+}
+
+/// Builds the walls around this process, the first of a namespace, and starts the program. If it cannot, it has said why.
+pub(super) fn start_inside(context: &mut Context) -> Option<Pid> {
     let mut shell = Shell {
         isolated: true,
         ..Shell::default()
@@ -342,7 +345,7 @@ fn first_process(context: &mut Context, go: OwnedFd, status: OwnedFd, written: &
             .push(format!("mounts: the host's file system stays in sight ({e})")),
         Err(e) => {
             context.failed("the file system of the program", &e);
-            return 1;
+            return None;
         }
     }
     let lent = Walls::Warden {
@@ -357,22 +360,14 @@ fn first_process(context: &mut Context, go: OwnedFd, status: OwnedFd, written: &
         && let Err(e) = bridge::offer(context)
     {
         context.failed("the way to the proxy", &e);
-        return 1;
+        return None;
     }
     if let Err(e) = shut_in(context, &shell) {
         context.failed("confining the first process", &e);
-        return 1;
+        return None;
     }
-    match start_program(context, &shell) {
-        Err(e) => {
-            context.failed("fork", &e);
-            1
-        }
-        Ok(program) => {
-            let words = reaper::wait_reaping(program, written).to_words();
-            i32::from(File::from(status).write_all(words.as_bytes()).is_err())
-        }
-    }
+    let program = start_program(context, &shell);
+    program.map_err(|e| context.failed("fork", &e)).ok()
 }
 
 /// A trial goes on in a process of its own; a program needs one only until it is executed.
@@ -445,7 +440,7 @@ fn as_subreaper(context: &mut Context, deadline: Instant) -> io::Result<Option<R
             context.join_group(program)?;
             File::from(go_write).write_all(b"g")?;
             let written = sys::shared_counter()?;
-            let scales = Scales::new(&watched(&context.plan), disk(&context.plan), written, 0);
+            let scales = Scales::new(&context.plan.watched(), disk(&context.plan), written, 0);
             let by = vigil(context, program, deadline, scales)
                 .keep(reaper::ask_tree_to_end, || reaper::reap_orphans(program, written))?;
             let status = reaper::kill_tree(program)?;
@@ -472,15 +467,17 @@ fn confined_target(context: &mut Context, scratch: &str) -> i32 {
 /// The limits of the kernel for one process; soft and hard are the same.
 pub(super) fn set_limits(limits: &ExecLimits, isolated: bool) -> io::Result<()> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let set = |resource, value: u64| {
-        let hard = getrlimit(resource).maximum.map_or(value, |hard| hard.min(value));
-        setrlimit(
-            resource,
-            Rlimit {
-                current: Some(hard),
-                maximum: Some(hard),
-            },
-        )
+    let both = |value| Rlimit {
+        current: Some(value),
+        maximum: Some(value),
+    };
+    let set = |resource, value: u64| match setrlimit(resource, both(value)) {
+        // Nobody here may have more than there was.
+        Err(Errno::PERM) => {
+            let hard = getrlimit(resource).maximum.map_or(value, |hard| hard.min(value));
+            setrlimit(resource, both(hard))
+        }
+        done => done,
     };
     set(Resource::Core, 0)?;
     set(Resource::Cpu, limits.cpu_s.max(1))?;

@@ -7,8 +7,8 @@
 
 use std::io;
 use std::mem::size_of;
-use std::os::fd::{AsFd, AsRawFd};
-use std::sync::atomic::AtomicU64;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use rustix::process::Pid;
 use rustix::thread::UnshareFlags;
@@ -31,21 +31,44 @@ pub(super) fn fork() -> io::Result<Fork> {
     }
 }
 
-/// How much stack a child has that borrows our memory.
+/// Which side of a division into namespaces this is.
+pub(super) enum Divided {
+    /// The child, and a descriptor that tells of its end.
+    Parent(Pid, OwnedFd),
+    Child,
+}
+
+/// Divides this process in two, the second of which is in new namespaces from its first step on.
+///
+/// As [`fork`], without what a C library would have to do where there are threads.
+pub(super) fn divide(namespaces: UnshareFlags) -> io::Result<Divided> {
+    let flags = namespaces.bits() as libc::c_long | libc::c_long::from(libc::CLONE_PIDFD | libc::SIGCHLD);
+    let none: *const libc::c_void = std::ptr::null();
+    let mut ended: libc::c_int = -1;
+    // SAFETY: single-threaded, see above. Without a stack of its own the child goes on on a copy of ours. The last two
+    // arguments, whose order differs between architectures, are of flags that are not given.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, none, &raw mut ended, none, none) };
+    match libc::pid_t::try_from(pid) {
+        Ok(0) => Ok(Divided::Child),
+        // SAFETY: the kernel has made this descriptor for us, and for nobody else.
+        Ok(pid) if pid > 0 => Ok(Divided::Parent(known_pid(pid)?, unsafe {
+            OwnedFd::from_raw_fd(ended)
+        })),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// How much stack a child has that borrows our memory; the lowest page of it cannot be touched.
 const STACK_BYTES: usize = 256 << 10;
 
-/// Starts a child that works in our memory, while this process stands still until the child becomes another program or
-/// ends. Nothing is copied for it, as nothing is by `posix_spawn`. What the child returns is its exit code.
-///
-/// The child has descriptors, limits, a directory and signal handlers of its own. What it does to memory stays: `work`
-/// must leave it so that this process can go on.
-pub(super) fn borrow_memory(work: &mut dyn FnMut() -> i32) -> io::Result<Pid> {
-    extern "C" fn child(work: *mut libc::c_void) -> libc::c_int {
-        // SAFETY: it is the pointer of the call below, whose stack frame stands still meanwhile.
-        let work = unsafe { &mut *work.cast::<&mut dyn FnMut() -> i32>() };
-        work()
+/// The stack of a child that borrows our memory. One that was made before this process divided itself is there for all
+/// copies, each of which has its own of it.
+fn stack() -> io::Result<*mut libc::c_void> {
+    static MADE: AtomicPtr<libc::c_void> = AtomicPtr::new(std::ptr::null_mut());
+    let made = MADE.load(Ordering::Relaxed);
+    if !made.is_null() {
+        return Ok(made);
     }
-    let mut work = work;
     // SAFETY: a new mapping, which nothing else refers to.
     let stack = unsafe {
         libc::mmap(
@@ -60,14 +83,37 @@ pub(super) fn borrow_memory(work: &mut dyn FnMut() -> i32) -> io::Result<Pid> {
     if stack == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
     }
+    // Who needs more than there is ends, and does not write into what lies below.
+    // SAFETY: a part of the mapping, which nothing uses yet.
+    check(unsafe { libc::mprotect(stack, rustix::param::page_size(), libc::PROT_NONE) }.into())?;
+    MADE.store(stack, Ordering::Relaxed);
+    Ok(stack)
+}
+
+/// Makes the stack of [`borrow_memory`] for this process and all copies of it.
+pub(super) fn prepare_to_lend_memory() -> io::Result<()> {
+    stack().map(drop)
+}
+
+/// Starts a child that works in our memory, while this process stands still until the child becomes another program or
+/// ends. Nothing is copied for it, as nothing is by `posix_spawn`. What the child returns is its exit code.
+///
+/// The child has descriptors, limits, a directory and signal handlers of its own. What it does to memory stays: `work`
+/// must leave it so that this process can go on. A child does not call this itself.
+pub(super) fn borrow_memory(work: &mut dyn FnMut() -> i32) -> io::Result<Pid> {
+    extern "C" fn child(work: *mut libc::c_void) -> libc::c_int {
+        // SAFETY: it is the pointer of the call below, whose stack frame stands still meanwhile.
+        let work = unsafe { &mut *work.cast::<&mut dyn FnMut() -> i32>() };
+        work()
+    }
+    let mut work = work;
+    let stack = stack()?;
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
-    // SAFETY: single-threaded; the stack is as large as said, aligned to a page, and used by the child alone; with
+    // SAFETY: single-threaded; the stack is as large as said, aligned to a page, and used by one child at a time; with
     // VFORK this call returns only when the child has let go of stack and closure.
     let pid = unsafe {
         let top = stack.cast::<u8>().add(STACK_BYTES).cast();
-        let pid = libc::clone(child, top, flags, (&raw mut work).cast());
-        libc::munmap(stack, STACK_BYTES);
-        pid
+        libc::clone(child, top, flags, (&raw mut work).cast())
     };
     known_pid(pid)
 }
@@ -148,11 +194,11 @@ fn set_attr(mount: impl AsFd, attr: &MountAttr, how: i32) -> io::Result<()> {
 }
 
 /// Installs a system call filter on this process and all that come from it.
-pub(super) fn install_filter(program: &mut [libc::sock_filter]) -> io::Result<()> {
+pub(super) fn install_filter(program: &[libc::sock_filter]) -> io::Result<()> {
     let len = u16::try_from(program.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
     let program = libc::sock_fprog {
         len,
-        filter: program.as_mut_ptr(),
+        filter: program.as_ptr().cast_mut(),
     };
     // SAFETY: the kernel copies the program during the call.
     check(unsafe {
@@ -229,11 +275,16 @@ pub(super) fn pass_on_sigterm() -> io::Result<()> {
 
 /// A number that this process and those that it forks see alike, until they end.
 pub(super) fn shared_counter() -> io::Result<&'static AtomicU64> {
+    Ok(&shared_numbers(1)?[0])
+}
+
+/// So many numbers that this process and those that it forks see alike, until they end; zero at first.
+pub(super) fn shared_numbers(count: usize) -> io::Result<&'static [AtomicU64]> {
     // SAFETY: a new mapping, which nothing else refers to. It is never unmapped.
     let page = unsafe {
         libc::mmap(
             std::ptr::null_mut(),
-            size_of::<AtomicU64>(),
+            count * size_of::<AtomicU64>(),
             libc::PROT_READ | libc::PROT_WRITE,
             libc::MAP_SHARED | libc::MAP_ANONYMOUS,
             -1,
@@ -244,7 +295,7 @@ pub(super) fn shared_counter() -> io::Result<&'static AtomicU64> {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: the mapping is aligned to a page and zeroed by the kernel, and stays.
-    Ok(unsafe { &*page.cast::<AtomicU64>() })
+    Ok(unsafe { std::slice::from_raw_parts(page.cast::<AtomicU64>(), count) })
 }
 
 /// Whether a socket of a family can be made.

@@ -6,10 +6,12 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::process::Pid;
 
 use super::mounts::WORKSPACE;
@@ -58,7 +60,19 @@ pub(super) struct Scales {
     page_bytes: u64,
     /// How many processes of the tree are not the program's.
     overhead: u64,
+    tree: Tree,
 }
+
+/// Whose tree it is.
+enum Tree {
+    /// That of this process, or all in the namespace whose `/proc` it sees.
+    Ours,
+    /// That of the first process of another namespace, and, once it was seen, the `/proc` of that.
+    Of(Pid, Option<OwnedFd>),
+}
+
+/// Where ours is.
+const PROC: &str = "/proc";
 
 impl Scales {
     /// `departed_blocks` is counted up by whoever takes leave of orphans; so many processes are ours.
@@ -74,13 +88,22 @@ impl Scales {
             departed_blocks,
             page_bytes: rustix::param::page_size() as u64,
             overhead,
+            tree: Tree::Ours,
         }
+    }
+
+    /// For the tree of the first process of another namespace, in the same file system but for its `/proc`.
+    pub(super) fn of(mut self, first: Pid) -> Self {
+        self.tree = Tree::Of(first, None);
+        self
     }
 
     /// What is above its limit now, if anything is.
     pub(super) fn look(&mut self) -> Option<Ending> {
-        let pids = self.pids();
-        let usage = pids.iter().fold(Usage::default(), |sum, pid| self.add(sum, pid));
+        let (proc, pids) = self.pids();
+        let usage = pids
+            .iter()
+            .fold(Usage::default(), |sum, pid| self.add(sum, &proc.join(pid)));
         let above = |used: u64, limit: u64| limit > 0 && used > limit;
         if above(usage.threads.saturating_sub(self.overhead), self.limits.processes) {
             return Some(Ending::ProcessLimit);
@@ -90,47 +113,61 @@ impl Scales {
             self.limits.total_memory_bytes,
         ) {
             // The cheap sum counts shared pages for each who shares them: now it is worth to look closely.
-            let exact: u64 = pids.iter().map(|pid| proportional_bytes(pid)).sum();
+            let exact: u64 = pids.iter().map(|pid| proportional_bytes(&proc.join(pid))).sum();
             if exact + usage.unnamed_bytes > self.limits.total_memory_bytes {
                 return Some(Ending::MemoryLimit);
             }
         }
         let departed = self.departed_blocks.load(Ordering::Relaxed) * BLOCK_BYTES;
         let written = usage.written_bytes + departed;
-        let full = written > 0 && self.disk.is_full(!sees_host());
+        let full = written > 0 && self.disk.is_full(self.has_own_root());
         (full || above(written, self.limits.written_bytes)).then_some(Ending::DiskLimit)
     }
 
-    /// The processes of the tree, by their names in `/proc`.
-    fn pids(&self) -> Vec<String> {
+    fn has_own_root(&self) -> bool {
+        matches!(self.tree, Tree::Of(..)) || !sees_host()
+    }
+
+    /// The processes of the tree, by their names in a `/proc`.
+    fn pids(&mut self) -> (PathBuf, Vec<String>) {
         let ourselves = rustix::process::getpid();
-        if sees_host() {
-            let below = below(ourselves).unwrap_or_else(|| reaper::descendants(ourselves));
-            return below
-                .into_iter()
-                .map(|pid| pid.as_raw_nonzero().to_string())
-                .collect();
+        match &mut self.tree {
+            Tree::Of(first, inside) => {
+                *inside = inside.take().or_else(|| proc_of(*first));
+                match inside {
+                    Some(inside) => {
+                        let proc = Path::new("/proc/self/fd").join(inside.as_raw_fd().to_string());
+                        let all = listed(&proc);
+                        (proc, all)
+                    }
+                    // Nobody is in it yet but the first.
+                    None => (
+                        PROC.into(),
+                        names(below(*first).into_iter().flatten().chain([*first])),
+                    ),
+                }
+            }
+            Tree::Ours if sees_host() => {
+                let below = below(ourselves).unwrap_or_else(|| reaper::descendants(ourselves));
+                (PROC.into(), names(below.into_iter()))
+            }
+            // The `/proc` of the namespace, which shows nothing else.
+            Tree::Ours => (PROC.into(), listed(Path::new(PROC))),
         }
-        // The `/proc` of the namespace, which shows nothing else.
-        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-        entries
-            .filter_map(|entry| entry.file_name().into_string().ok())
-            .filter(|name| name.bytes().all(|b| b.is_ascii_digit()))
-            .collect()
     }
 
-    fn add(&self, sum: Usage, pid: &str) -> Usage {
-        let resident = self.resident_bytes(pid);
+    fn add(&self, sum: Usage, process: &Path) -> Usage {
+        let resident = self.resident_bytes(process);
         Usage {
-            threads: sum.threads + threads(pid),
+            threads: sum.threads + threads(process),
             resident_bytes: sum.resident_bytes + resident,
-            unnamed_bytes: sum.unnamed_bytes + unnamed_bytes(pid),
-            written_bytes: sum.written_bytes + written_bytes(pid),
+            unnamed_bytes: sum.unnamed_bytes + unnamed_bytes(process),
+            written_bytes: sum.written_bytes + written_bytes(process),
         }
     }
 
-    fn resident_bytes(&self, pid: &str) -> u64 {
-        let statm = read(pid, "statm");
+    fn resident_bytes(&self, process: &Path) -> u64 {
+        let statm = read(process, "statm");
         let pages = statm
             .split(' ')
             .nth(1)
@@ -146,8 +183,36 @@ fn sees_host() -> bool {
     fs::read_link("/proc/self").is_ok_and(|name| name.to_str() == Some(&ourselves))
 }
 
-fn read(pid: &str, name: &str) -> String {
-    fs::read_to_string(Path::new("/proc").join(pid).join(name)).unwrap_or_default()
+fn names(pids: impl Iterator<Item = Pid>) -> Vec<String> {
+    pids.map(|pid| pid.as_raw_nonzero().to_string()).collect()
+}
+
+/// All processes that a `/proc` shows.
+fn listed(proc: &Path) -> Vec<String> {
+    let entries = fs::read_dir(proc).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| name.bytes().all(|b| b.is_ascii_digit()))
+        .collect()
+}
+
+/// The `/proc` that programs in the namespace of a first process see. It is taken from one of them: the first process
+/// itself lets nobody look.
+fn proc_of(first: Pid) -> Option<OwnedFd> {
+    let open = |pid: Pid| {
+        let path = format!("/proc/{}/root/proc", pid.as_raw_nonzero());
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let proc = rustix::fs::open(path, flags, Mode::empty()).ok()?;
+        // We are in sight in our own, and in none of a namespace below.
+        let ours = rustix::fs::readlinkat(&proc, "self", Vec::new()).is_ok();
+        let is_proc = rustix::fs::statat(&proc, "stat", AtFlags::empty()).is_ok();
+        (is_proc && !ours).then_some(proc)
+    };
+    children(first)?.into_iter().find_map(open)
+}
+
+fn read(process: &Path, name: &str) -> String {
+    fs::read_to_string(process.join(name)).unwrap_or_default()
 }
 
 /// The number after a key in the form `key: 123`.
@@ -159,34 +224,34 @@ fn field(text: &str, key: &str) -> Option<u64> {
 }
 
 /// A process that is over but not yet buried has one too.
-fn threads(pid: &str) -> u64 {
-    let stat = read(pid, "stat");
+fn threads(process: &Path) -> u64 {
+    let stat = read(process, "stat");
     let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
     let count = after_name.split_ascii_whitespace().nth(17);
     count.and_then(|n| n.parse().ok()).unwrap_or(0)
 }
 
 /// Memory of a process that is not a file on a disk; a page that several share is divided among them.
-fn proportional_bytes(pid: &str) -> u64 {
-    let rollup = read(pid, "smaps_rollup");
+fn proportional_bytes(process: &Path) -> u64 {
+    let rollup = read(process, "smaps_rollup");
     let parts = field(&rollup, "Pss_Anon").zip(field(&rollup, "Pss_Shmem"));
     let kib = parts.map(|(anon, shared)| anon + shared);
     kib.or_else(|| field(&rollup, "Pss"))
-        .or_else(|| field(&read(pid, "status"), "RssAnon"))
+        .or_else(|| field(&read(process, "status"), "RssAnon"))
         .unwrap_or(0)
         * 1024
 }
 
-fn written_bytes(pid: &str) -> u64 {
-    let io = read(pid, "io");
+fn written_bytes(process: &Path) -> u64 {
+    let io = read(process, "io");
     let written = field(&io, "write_bytes").unwrap_or(0);
     written.saturating_sub(field(&io, "cancelled_write_bytes").unwrap_or(0))
 }
 
 /// Files in memory that a process holds open: they need not be mapped by anybody.
-fn unnamed_bytes(pid: &str) -> u64 {
+fn unnamed_bytes(process: &Path) -> u64 {
     let mut seen = HashSet::new();
-    let Ok(entries) = fs::read_dir(Path::new("/proc").join(pid).join("fd")) else {
+    let Ok(entries) = fs::read_dir(process.join("fd")) else {
         return 0;
     };
     entries
@@ -231,23 +296,27 @@ fn children(pid: Pid) -> Option<Vec<Pid>> {
 mod tests {
     use super::*;
 
+    fn own() -> PathBuf {
+        Path::new(PROC).join("self")
+    }
+
     #[test]
     fn what_proc_says_is_understood() {
         assert_eq!(field("rchar: 1\nwrite_bytes: 4096\n", "write_bytes"), Some(4096));
         assert_eq!(field("Pss:     12 kB\nPss_Anon:   7 kB\n", "Pss_Anon"), Some(7));
         assert_eq!(field("Pss:     12 kB\n", "Pss"), Some(12));
         assert_eq!(field("", "Pss"), None);
-        assert!(threads("self") >= 1);
-        assert!(proportional_bytes("self") > 10 << 10);
+        assert!(threads(&own()) >= 1);
+        assert!(proportional_bytes(&own()) > 10 << 10);
     }
 
     /// A file in memory counts although nobody maps it.
     #[test]
     fn a_file_in_memory_is_seen() {
-        let before = unnamed_bytes("self");
+        let before = unnamed_bytes(&own());
         let file = rustix::fs::memfd_create("test", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
         rustix::io::write(&file, &[1; 8192]).unwrap();
-        assert!(unnamed_bytes("self") >= before + 8192);
+        assert!(unnamed_bytes(&own()) >= before + 8192);
     }
 
     static NONE: AtomicU64 = AtomicU64::new(0);

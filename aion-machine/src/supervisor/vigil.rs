@@ -12,7 +12,7 @@ use super::usage::Scales;
 use crate::Ending;
 
 /// How often the tree is looked at while the program runs.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Looking takes at most one part of so many of the time, however large the tree is.
 const LOOK_SHARE: u32 = 20;
 const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(1);
@@ -78,8 +78,7 @@ impl Vigil<'_> {
                 if let Some(by) = self.scales.look() {
                     return Ok(by);
                 }
-                let pause = (began.elapsed() * LOOK_SHARE).clamp(LOOK_EVERY, LOOK_AT_LEAST_EVERY);
-                next_look = Instant::now() + pause;
+                next_look = Instant::now() + pause_after(began.elapsed());
             }
         }
     }
@@ -98,6 +97,11 @@ impl Vigil<'_> {
         let read = std::fs::File::from(self.control.try_clone().ok()?).read(&mut byte);
         (read.ok()? == 1).then_some(byte[0])
     }
+}
+
+/// How long nobody looks after a look that took so long.
+pub(super) fn pause_after(look: Duration) -> Duration {
+    (look * LOOK_SHARE).clamp(LOOK_EVERY, LOOK_AT_LEAST_EVERY)
 }
 
 fn timespec(d: Duration) -> Timespec {

@@ -103,6 +103,9 @@ struct Settings {
     /// How many programs run at once for one task
     #[arg(long, value_name = "N", default_value_t = 8)]
     max_executions_per_task: usize,
+    /// For how many tasks at once a process is kept ready that makes their programs cheaper to start; 0 for none
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    max_wardens: usize,
     /// Executes in bubblewrap, by this program, instead of our own namespaces
     #[arg(long, value_name = "PROGRAM", num_args = 0..=1, default_missing_value = BUBBLEWRAP)]
     bubblewrap: Option<PathBuf>,
@@ -266,7 +269,8 @@ fn options(cli: Settings) -> Result<MachineOptions, Box<dyn std::error::Error>> 
     mcp.allowed_origins.extend(cli.mcp_origin);
     let mut local = LocalOptions::default()
         .with_required(cli.required_tier.into())
-        .with_max_executions(cli.max_executions);
+        .with_max_executions(cli.max_executions)
+        .with_max_wardens(cli.max_wardens);
     local.read_only = cli.read_only;
     local.run_as = cli.run_as;
     for path in cli.protect {

@@ -48,7 +48,7 @@ const PAIRS: [(&str, &str); 7] = [
 ];
 
 /// Files of the workspace by which the two of a pair speak to each other: the port, and that it is open.
-const PORT: &str = "port";
+pub(super) const PORT: &str = "port";
 const LIVES_FOR: Duration = Duration::from_secs(30);
 
 fn key(know: &Knowledge) -> libc::key_t {

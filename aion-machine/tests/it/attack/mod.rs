@@ -7,6 +7,7 @@
 
 mod acts;
 mod greed;
+mod handed;
 mod leavings;
 
 use std::os::fd::{AsRawFd, IntoRawFd};
@@ -219,6 +220,7 @@ fn attacker() {
     let (_, act) = named
         .chain(GREED.iter().copied())
         .chain(leavings::ACTS.iter().copied())
+        .chain(handed::ACTS.iter().copied())
         .find(|(known, _)| *known == name)
         .unwrap();
     let said = match act(&know) {
