@@ -42,7 +42,7 @@ pub(super) enum Divided {
 ///
 /// As [`fork`], without what a C library would have to do where there are threads.
 pub(super) fn divide(namespaces: UnshareFlags) -> io::Result<Divided> {
-    let flags = namespaces.bits() as libc::c_long | libc::c_long::from(libc::CLONE_PIDFD | libc::SIGCHLD);
+    let flags = libc::c_long::from(namespaces.bits()) | libc::c_long::from(libc::CLONE_PIDFD | libc::SIGCHLD);
     let none: *const libc::c_void = std::ptr::null();
     let mut ended: libc::c_int = -1;
     // SAFETY: single-threaded, see above. Without a stack of its own the child goes on on a copy of ours. The last two
