@@ -24,11 +24,13 @@
 //! 1. [`prob`] and [`units`]: the numbers, each with its range and its unit.
 //! 2. [`equation`]: the persistence equation, its attribution and its composition.
 //! 3. [`persistence`]: the same ratio for every token of a language model.
+//!    [`calibration`]: from a ratio to a probability.
 //! 4. [`task_persistence`]: the same ratio for a task, from its log.
 //! 5. [`address`]: which network addresses are public.
 //! 6. [`task`], [`message`], [`event`], [`trace`]: the records that services store and exchange.
 
 pub mod address;
+pub mod calibration;
 pub mod clock;
 pub mod equation;
 mod error;
@@ -45,6 +47,7 @@ pub mod trace;
 pub mod units;
 
 pub use address::AddressRange;
+pub use calibration::{Calibration, Fit, FitOptions};
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use equation::{Attribution, Composition, Factors, Lifetime};
 pub use error::{Error, Result};

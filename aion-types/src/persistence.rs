@@ -6,8 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
 use crate::error::check;
+use crate::{Calibration, Prob, Result};
 
 /// What a token's surprise is measured against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -156,9 +156,32 @@ pub struct PersistenceSummary {
     pub reference: Reference,
     /// Number of tokens.
     pub n: u64,
+    /// The probability that `calibration` gives `R_harm`; absent where nobody asked for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p: Option<Prob>,
+    /// What `p` was made with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibration>,
 }
 
 impl PersistenceSummary {
+    /// The same with `p`: what the calibration makes of the harmonic mean. One whose numbers are not finite gives none.
+    ///
+    /// ```
+    /// use aion_types::{Calibration, PersistenceSummary, Reference};
+    ///
+    /// let summary = PersistenceSummary::of(&[3.0, 3.0], Reference::Uniform)?.unwrap();
+    /// let summary = summary.calibrated(Calibration { a: 1.0, c: 0.0 });
+    /// assert_eq!(summary.p.unwrap().get(), 0.75);
+    /// # Ok::<(), aion_types::Error>(())
+    /// ```
+    #[must_use]
+    pub fn calibrated(mut self, calibration: Calibration) -> Self {
+        self.p = calibration.prob(self.r_harm).ok();
+        self.calibration = self.p.map(|_| calibration);
+        self
+    }
+
     /// The summary of these ratios; `None` of an empty sequence.
     ///
     /// # Errors
@@ -240,6 +263,8 @@ impl PersistenceMeter {
             frac_below_1: self.below_1 as f64 / n,
             reference: self.reference,
             n: self.n,
+            p: None,
+            calibration: None,
         })
     }
 }

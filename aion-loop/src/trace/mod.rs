@@ -213,7 +213,7 @@ fn concatenated(a: PersistenceSummary, b: PersistenceSummary) -> PersistenceSumm
     let mean = wa * a.r_mean + wb * b.r_mean;
     let spread = |part: &PersistenceSummary| part.r_var + (part.r_mean - mean).powi(2);
     let first_is_least = a.r_min <= b.r_min;
-    PersistenceSummary {
+    let whole = PersistenceSummary {
         r_mean: mean,
         r_min: a.r_min.min(b.r_min),
         r_var: wa * spread(&a) + wb * spread(&b),
@@ -227,6 +227,15 @@ fn concatenated(a: PersistenceSummary, b: PersistenceSummary) -> PersistenceSumm
         frac_below_1: wa * a.frac_below_1 + wb * b.frac_below_1,
         reference: a.reference,
         n: a.n + b.n,
+        p: None,
+        calibration: None,
+    };
+    match a
+        .calibration
+        .filter(|calibration| b.calibration == Some(*calibration))
+    {
+        Some(calibration) => whole.calibrated(calibration),
+        None => whole,
     }
 }
 

@@ -153,7 +153,7 @@ impl PersistencePredictor {
         let fit = self.fitted().await?;
         match (self.tail(), ln_least) {
             (Some(tail), Some(least)) => Ok(Prob::from_logit(tail.a * ln_ratio + tail.b * least + tail.c)?),
-            _ => fit.calibration.prob_of_ln(ln_ratio),
+            _ => Ok(fit.calibration.prob_of_ln(ln_ratio)?),
         }
     }
 }

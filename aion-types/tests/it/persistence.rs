@@ -1,6 +1,8 @@
 //! Token persistence: worked numbers and laws.
 
-use aion_types::{PersistenceMeter, PersistenceSummary, Reference, Surroundings, TokenPersistence};
+use aion_types::{
+    Calibration, FitOptions, PersistenceMeter, PersistenceSummary, Reference, Surroundings, TokenPersistence,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -72,7 +74,96 @@ fn a_surprise_of_88_in_single_precision_is_finite() {
     assert!(TokenPersistence::new(f64::NAN, 1.0).is_err());
 }
 
+/// A worked case: of ten answers with R = 4 nine were right, of ten with R = 1 six, of ten with R = 1/4 one. The
+/// regression balances what was foreseen with what came, overall and along ln R.
+#[test]
+fn a_fit_balances_what_was_foreseen_with_what_came() {
+    let (mut ln_ratios, mut outcomes) = (Vec::new(), Vec::new());
+    for (ratio, right) in [(4.0_f64, 9), (1.0, 6), (0.25, 1)] {
+        ln_ratios.extend([ratio.ln(); 10]);
+        outcomes.extend((0..10).map(|i| f64::from(u8::from(i < right))));
+    }
+    let plain = FitOptions::default().with_ridge(0.0);
+    let fit = Calibration::fit(&ln_ratios, &outcomes, plain).unwrap();
+    let foreseen = |ratio: f64| fit.calibration.prob(ratio).unwrap().get();
+    let (high, middle, low) = (foreseen(4.0), foreseen(1.0), foreseen(0.25));
+    assert!((10.0 * (high + middle + low) - 16.0).abs() < 1e-9);
+    assert!((10.0 * (high - low) - 8.0).abs() < 1e-9);
+    assert!(
+        (fit.calibration.a - 1.600_759).abs() < 1e-6 && (fit.calibration.c - 0.234_475).abs() < 1e-6,
+        "{fit:?}"
+    );
+    assert!(fit.bits_after < fit.bits_before && fit.n == 30);
+    let held = Calibration::fit(&ln_ratios, &outcomes, FitOptions::default())
+        .unwrap()
+        .calibration;
+    assert!(held.a > 1.0 && held.a < fit.calibration.a);
+    assert_eq!(
+        Calibration::fit(&[], &[], FitOptions::default())
+            .unwrap()
+            .calibration,
+        Calibration::default()
+    );
+    for (ln_ratio, outcome) in [
+        (f64::NAN, 1.0),
+        (f64::INFINITY, 1.0),
+        (0.0, 1.5),
+        (0.0, -0.1),
+        (0.0, f64::NAN),
+    ] {
+        assert!(Calibration::fit(&[ln_ratio], &[outcome], FitOptions::default()).is_err());
+    }
+    assert!(Calibration::fit(&[0.0], &[], FitOptions::default()).is_err());
+    assert!(Calibration::fit(&[0.0], &[1.0], FitOptions::default().with_ridge(-1.0)).is_err());
+}
+
+/// A summary from before there was a probability reads and writes as it did.
+#[test]
+fn a_probability_is_there_only_where_it_was_asked_for() {
+    let plain = PersistenceSummary::of(&[2.0, 0.5], Reference::Uniform)
+        .unwrap()
+        .unwrap();
+    let written = serde_json::to_value(plain).unwrap();
+    assert!(written.get("p").is_none() && written.get("calibration").is_none());
+    assert_eq!(
+        serde_json::from_value::<PersistenceSummary>(written).unwrap(),
+        plain
+    );
+    let with = plain.calibrated(Calibration { a: 2.0, c: 0.5 });
+    let written = serde_json::to_value(with).unwrap();
+    assert_eq!(written["calibration"], serde_json::json!({"a": 2.0, "c": 0.5}));
+    let expected = 1.0 / (1.0 + (-(2.0 * 0.8_f64.ln() + 0.5)).exp());
+    assert!((written["p"].as_f64().unwrap() - expected).abs() < 1e-12);
+    assert_eq!(
+        serde_json::from_value::<PersistenceSummary>(written).unwrap(),
+        with
+    );
+    assert_eq!(plain.calibrated(Calibration { a: f64::NAN, c: 0.0 }), plain);
+}
+
 proptest! {
+    /// A fit never tells less of its own examples than the odds link does, its minimum is flat, and a probability is
+    /// one and grows with R where the slope is positive.
+    #[test]
+    fn a_fit_is_a_minimum(
+        examples in vec((-3.0..3.0_f64, 0.0..=1.0_f64), 1..60), ridge in 0.01..5.0_f64, at in -5.0..5.0_f64,
+    ) {
+        let (ln_ratios, outcomes): (Vec<f64>, Vec<f64>) = examples.into_iter().unzip();
+        let fit = Calibration::fit(&ln_ratios, &outcomes, FitOptions::default().with_ridge(ridge)).unwrap();
+        let Calibration { a, c } = fit.calibration;
+        let (mut by_a, mut by_c) = (ridge * (a - 1.0), ridge * c);
+        for (x, t) in ln_ratios.iter().zip(&outcomes) {
+            let p = fit.calibration.prob_of_ln(*x).unwrap().get();
+            by_a += (p - t) * x;
+            by_c += p - t;
+        }
+        prop_assert!(by_a.abs() < 1e-6 && by_c.abs() < 1e-6, "{by_a} {by_c} {fit:?}");
+        prop_assert!(fit.bits_after <= fit.bits_before + 1e-12);
+        let (p, higher) = (fit.calibration.prob_of_ln(at).unwrap(), fit.calibration.prob_of_ln(at + 1.0).unwrap());
+        let grows = if a >= 0.0 { higher >= p } else { higher <= p };
+        prop_assert!(grows);
+    }
+
     /// R = 1 exactly where s + Gamma = h; R falls with s and Gamma and grows with h; 0 < R <= 1 + h.
     #[test]
     fn laws_of_a_token(s in 0.0..88.0_f64, h in 0.001..20.0_f64, gamma in 0.0..5.0_f64, up in 0.01..5.0_f64) {
