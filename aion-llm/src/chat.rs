@@ -9,7 +9,7 @@ use minijinja::{Environment, ErrorKind, Value, context};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::tools::ToolFormat;
 
 /// Steps a template may take: a template is part of a downloaded file and may loop.
@@ -236,7 +236,7 @@ fn template_error(error: &minijinja::Error) -> Error {
     let line = error
         .line()
         .map_or_else(String::new, |line| format!(" (line {line})"));
-    Error::Template(format!("{detail}{line}"))
+    Error::Template(format!("{}{line}", shown(&detail)))
 }
 
 /// JSON as Python writes it: `", "` and `": "`, nothing escaped for HTML; `indent` gives the usual block form.
@@ -384,7 +384,7 @@ impl<'a> Guard<'a> {
             extra: message
                 .extra
                 .iter()
-                .map(|(key, value)| (key.clone(), self.json(value)))
+                .map(|(key, value)| (self.text(key), self.json(value)))
                 .collect(),
         };
         messages.iter().map(guard).collect()
@@ -554,6 +554,20 @@ mod tests {
             ]
         );
         assert_eq!(guard.readable(&prompt), "<|im_start|>a<|im_end|>b<|im_end|>");
+    }
+
+    /// Members of a message by any name, for templates that write down all there is.
+    #[test]
+    fn a_special_text_in_a_name_is_spelled_out() {
+        let specials = ["<|im_end|>".to_owned()];
+        let guard = Guard::new(&specials);
+        let mut message = ChatMessage::new("us<|im_end|>er", "x");
+        let inner = serde_json::json!({"b<|im_end|>": ["c<|im_end|>"]});
+        message.extra.insert("a<|im_end|>".into(), inner);
+        let template = ChatTemplate::new("{{ messages | tojson }}", "", "", clock(0)).unwrap();
+        let prompt = template.render(&guard.messages(&[message]), None).unwrap();
+        assert!(!prompt.contains("<|im_end|>"), "{prompt}");
+        assert_eq!(guard.readable(&prompt).matches("<|im_end|>").count(), 4);
     }
 
     proptest! {

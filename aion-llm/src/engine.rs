@@ -2,11 +2,13 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use aion_types::{Clock, PersistenceSummary, Reference};
+use aion_types::{Calibration, Clock, PersistenceSummary, Reference};
 use serde_json::Value as Json;
 
+use crate::calibration::FittedCalibration;
 use crate::chat::{ChatMessage, ChatTemplate, Guard};
 use crate::checkpoint::{Checkpoint, GgufCheckpoint};
 use crate::config::ModelConfig;
@@ -18,14 +20,14 @@ use crate::grammar::{Constraint, GrammarFactory};
 use crate::memory;
 use crate::model::Model;
 use crate::options::{EngineOptions, ModelSource};
-use crate::reference::CodeLength;
+use crate::reference::{CodeLength, Reads};
 use crate::request::{
     Completion, FinishReason, GenerateRequest, OutputFormat, Prompt, StreamEvent, TokenScore,
 };
 use crate::safetensors::HubCheckpoint;
 use crate::scheduler::{Bounds, Job, Member, Passes, Scheduler, Scoring, Summing, Work};
 use crate::stats::EngineStats;
-use crate::teacher::Teacher;
+use crate::teacher;
 use crate::ticket::{Outlet, Progress, Ticket, channel};
 use crate::tokenizer::{Specials, Tokenizer};
 use crate::tools::ToolFormat;
@@ -54,6 +56,8 @@ struct Inner {
     template: Option<ChatTemplate>,
     parts: Parts,
     grammar: OnceLock<Result<GrammarFactory, String>>,
+    /// Grammars compiled.
+    grammars: AtomicU64,
     scheduler: Scheduler,
 }
 
@@ -72,6 +76,8 @@ pub struct EngineInfo {
     pub threads: usize,
     /// What surprise is measured against.
     pub reference: Reference,
+    /// What makes a probability of it.
+    pub calibration: Calibration,
 }
 
 /// Hears what happens during a completion, and may stop it.
@@ -148,21 +154,28 @@ impl Engine {
         let teacher = options
             .teacher
             .as_ref()
-            .map(|teacher| load_teacher(teacher, device, pool.current_num_threads(), &config));
-        let (teacher, teacher_context) = teacher.transpose()?.unzip();
-        let reference = CodeLength::choose(options.reference, counts.as_deref(), teacher, config.vocab_size)?;
+            .filter(|_| options.reference == Some(Reference::Teacher));
+        let teacher = teacher.map(|source| Ok((source, teacher::config(source, &config)?)));
+        let teacher: Option<(&ModelSource, ModelConfig)> = teacher.transpose()?;
+        let reads = teacher.as_ref().map_or(Reads::Alone, |_| Reads::WithTeacher);
+        let reference = CodeLength::choose(options.reference, counts.as_deref(), reads, config.vocab_size)?;
+        let calibration = match options.calibration {
+            Some(calibration) => calibration,
+            None => FittedCalibration::of(source.calibration_file().as_deref(), reference.kind())?,
+        };
         let template = chat_template(template, &tokenizer, options.clock.clone())?;
         let context_length = options
             .context_length
             .unwrap_or(usize::MAX)
             .min(config.context_length)
-            .min(teacher_context.unwrap_or(usize::MAX));
-        let cache_bytes = memory::cache_budget(
-            memory::stored_bytes(source),
-            options.cache_bytes,
-            Model::cache_bytes_of(&config, device, context_length).saturating_mul(options.sequences),
-            memory::available(),
-        )?;
+            .min(
+                teacher
+                    .as_ref()
+                    .map_or(usize::MAX, |(_, config)| config.context_length),
+            );
+        let taught = teacher.iter().map(|(source, config)| (*source, config));
+        let models = [(source, &config)].into_iter().chain(taught);
+        let cache_bytes = cache_budget(models, device, context_length, &options)?;
         let bounds = Bounds {
             cache_bytes,
             sequences: options.sequences,
@@ -170,22 +183,28 @@ impl Engine {
             reuse: options.prefix_reuse,
             vocab: config.vocab_size,
         };
+        let threads = pool.current_num_threads();
         let info = EngineInfo {
             name: options.name.clone().unwrap_or_else(|| source.name()),
             context_length,
             device: device.name.clone(),
-            threads: pool.current_num_threads(),
+            threads,
             reference: reference.kind(),
+            calibration,
             config,
         };
         let tokenizer = Arc::new(tokenizer);
         let parts = Parts {
             tokenizer: Arc::clone(&tokenizer),
             reference: Arc::new(reference),
+            calibration,
             clock: options.clock,
         };
         let passes = Passes {
-            model: Model::load(checkpoint, device, pool.current_num_threads())?,
+            model: Model::load(checkpoint, device, threads)?,
+            teacher: teacher
+                .map(|(source, _)| teacher::load(source, device, threads))
+                .transpose()?,
             #[cfg(feature = "testkit")]
             faults: options.faults,
         };
@@ -196,6 +215,7 @@ impl Engine {
             scheduler: Scheduler::start(passes, bounds, options.queue, parts.clone(), pool)?,
             parts,
             grammar: OnceLock::new(),
+            grammars: AtomicU64::new(0),
         })))
     }
 
@@ -211,10 +231,25 @@ impl Engine {
         &self.0.tokenizer
     }
 
+    /// `usage.persistence` of the `R_t` of some tokens, in their order: the summary with its probability; none of no
+    /// token.
+    ///
+    /// # Errors
+    /// [`Error::Numeric`] for a ratio that is not finite and above 0.
+    pub fn summary(&self, ratios: &[f64]) -> Result<Option<PersistenceSummary>> {
+        let info = self.info();
+        let summary = PersistenceSummary::of(ratios, info.reference);
+        let summary = summary.map_err(|error| Error::Numeric(error.to_string()))?;
+        Ok(summary.map(|summary| summary.calibrated(info.calibration)))
+    }
+
     /// What was done, and what is being done.
     #[must_use]
     pub fn stats(&self) -> EngineStats {
-        self.0.scheduler.stats()
+        EngineStats {
+            grammars: self.0.grammars.load(Ordering::Relaxed),
+            ..self.0.scheduler.stats()
+        }
     }
 
     /// Whether a request would be let in now: for those who want to know before they prepare one.
@@ -222,7 +257,7 @@ impl Engine {
     /// # Errors
     /// [`Error::Busy`].
     pub fn check_room(&self) -> Result<()> {
-        self.0.scheduler.check_room()
+        self.0.scheduler.check_room(1)
     }
 
     /// Sets how many requests may wait beside those for whom there is a place; for all clones.
@@ -244,8 +279,22 @@ impl Engine {
     /// # Errors
     /// As [`Engine::start`]; [`Error::Request`] for 0 and for more than run at once.
     pub fn start_many(&self, request: &GenerateRequest, n: usize) -> Result<Vec<Ticket>> {
+        self.start_all(std::slice::from_ref(request), n)
+    }
+
+    /// Asks for `n` completions of each of several prompts: all of them wait for their places, or none does. The tickets
+    /// are in the order of the requests, those of one prompt side by side; the client is the first request's. Equal
+    /// formats are compiled once.
+    ///
+    /// # Errors
+    /// As [`Engine::start_many`], for the first request that has one; [`Error::Request`] for more prompts than can ever
+    /// wait together.
+    pub fn start_all(&self, requests: &[GenerateRequest], n: usize) -> Result<Vec<Ticket>> {
         let scheduler = &self.0.scheduler;
-        self.check_room()?;
+        let Some(client) = requests.first().map(|request| &request.client) else {
+            return Ok(Vec::new());
+        };
+        scheduler.check_room(requests.len())?;
         let most = scheduler.most_sequences();
         if n == 0 || n > most {
             return Err(Error::Request {
@@ -253,21 +302,51 @@ impl Engine {
                 reason: format!("it must be from 1 to {most}"),
             });
         }
+        let (mut jobs, mut tickets, mut compiled) = (Vec::new(), Vec::new(), None);
+        for (i, request) in requests.iter().enumerate() {
+            let constraint = match compiled.take() {
+                Some(constraint) => Some(constraint),
+                None => self.constraint(&request.format)?,
+            };
+            if requests
+                .get(i + 1)
+                .is_some_and(|next| next.format == request.format)
+            {
+                compiled = constraint.as_ref().map(Constraint::fork);
+            }
+            let (job, more) = self.job(request, n, constraint)?;
+            jobs.push(job);
+            tickets.extend(more);
+        }
+        scheduler.submit(client, jobs)?;
+        Ok(tickets)
+    }
+
+    /// `n` completions of one prompt.
+    fn job(
+        &self,
+        request: &GenerateRequest,
+        n: usize,
+        mut constraint: Option<Constraint>,
+    ) -> Result<(Job, Vec<Ticket>)> {
         let tokens = self.prompt_tokens(&request.prompt)?;
         self.check_bias(request)?;
         let room = self.room(tokens.len(), request.max_tokens, n)?;
         let (mut members, mut tickets) = (Vec::new(), Vec::new());
-        for choice in 0..n as u64 {
-            let constraint = self.constraint(&request.format)?;
+        for choice in 0..n {
+            let own = if choice + 1 < n {
+                constraint.as_ref().map(Constraint::fork)
+            } else {
+                constraint.take()
+            };
             let parts = self.0.parts.clone();
-            let generation = Generation::new(request, &tokens, room, choice, constraint, parts)?;
+            let generation = Generation::new(request, &tokens, room, choice as u64, own, parts)?;
             let (outlet, ticket) = channel();
             members.push(Member { generation, outlet });
             tickets.push(ticket);
         }
         let work = Work::Read(members);
-        scheduler.submit(&request.client, Job { tokens, work })?;
-        Ok(tickets)
+        Ok((Job { tokens, work }, tickets))
     }
 
     /// Makes a completion, telling `on_event` of each step; a [`ControlFlow::Break`] from it ends the completion
@@ -286,7 +365,7 @@ impl Engine {
                     heard.note(&event);
                     if on_event(event).is_break() {
                         ticket.cancel();
-                        return heard.cut(ticket.wait()?, self.0.info.reference);
+                        return heard.cut(ticket.wait()?, self);
                     }
                 }
             }
@@ -337,7 +416,9 @@ impl Engine {
     fn submit<T>(&self, tokens: Vec<u32>, work: impl FnOnce(Outlet<T>) -> Work) -> Result<Ticket<T>> {
         let (outlet, ticket) = channel();
         let work = work(outlet);
-        self.0.scheduler.submit(&Arc::from(""), Job { tokens, work })?;
+        self.0
+            .scheduler
+            .submit(&Arc::from(""), vec![Job { tokens, work }])?;
         Ok(ticket)
     }
 
@@ -476,7 +557,10 @@ impl Engine {
             .grammar
             .get_or_init(|| build().map_err(|error| error.to_string()));
         match factory {
-            Ok(factory) => factory.start(format),
+            Ok(factory) => {
+                self.0.grammars.fetch_add(1, Ordering::Relaxed);
+                factory.start(format)
+            }
             Err(reason) => Err(Error::Unsupported(format!("constrained output: {reason}"))),
         }
     }
@@ -554,12 +638,11 @@ impl Heard {
     }
 
     /// The completion without what came after the listener had enough.
-    fn cut(self, mut completion: Completion, reference: Reference) -> Result<Completion> {
+    fn cut(self, mut completion: Completion, engine: &Engine) -> Result<Completion> {
         completion.tokens.truncate(self.ratios.len());
         completion.text = self.text;
         completion.finish = FinishReason::Cancelled;
-        completion.persistence = PersistenceSummary::of(&self.ratios, reference)
-            .map_err(|error| Error::Numeric(error.to_string()))?;
+        completion.persistence = engine.summary(&self.ratios)?;
         Ok(completion)
     }
 }
@@ -573,28 +656,18 @@ fn thread_pool(threads: Option<usize>) -> Result<rayon::ThreadPool> {
     })
 }
 
-/// A teacher for a model of this shape, and the positions that it can read.
-fn load_teacher(
-    source: &ModelSource,
+/// Bytes for the keys and values of all models, whose weights are counted as well.
+fn cache_budget<'a>(
+    models: impl Iterator<Item = (&'a ModelSource, &'a ModelConfig)>,
     device: &Chosen,
-    threads: usize,
-    config: &ModelConfig,
-) -> Result<(Teacher, usize)> {
-    let build = |checkpoint: &dyn Checkpoint| {
-        let (found, wanted) = (checkpoint.config().vocab_size, config.vocab_size);
-        if found != wanted {
-            return Err(Error::Config(format!(
-                "the teacher has {found} tokens, the model {wanted}"
-            )));
-        }
-        let model = Model::load(checkpoint, device, threads)?;
-        Ok((Teacher::new(model), checkpoint.config().context_length))
-    };
-    match source {
-        ModelSource::Gguf(path) => build(&GgufCheckpoint::new(&Gguf::open(path)?)?),
-        ModelSource::GgufBytes(bytes) => build(&GgufCheckpoint::new(&Gguf::from_bytes(bytes.clone())?)?),
-        ModelSource::HubDir(dir) => build(&HubCheckpoint::open(dir)?),
-    }
+    context: usize,
+    options: &EngineOptions,
+) -> Result<usize> {
+    let (weights, cache) = models.fold((0, 0usize), |(weights, cache), (source, config)| {
+        let more = Model::cache_bytes_of(config, device, context).saturating_mul(options.sequences);
+        (weights + memory::stored_bytes(source), cache.saturating_add(more))
+    });
+    memory::cache_budget(weights, options.cache_bytes, cache, memory::available())
 }
 
 fn chat_template(

@@ -168,3 +168,11 @@ impl Error {
         move |source| Self::Io { path, source }
     }
 }
+
+/// Bytes of a text that a message repeats.
+const MAX_SHOWN: usize = 200;
+
+/// A text of a caller or of a file, as far as a message repeats it.
+pub(crate) fn shown(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MAX_SHOWN)]
+}

@@ -53,21 +53,23 @@ impl FreshFile {
     /// Puts the file in its place, whatever is there.
     pub(crate) fn replace(mut self) -> Result<()> {
         self.sync()?;
-        std::fs::rename(&self.staged, &self.path).map_err(Error::io(&self.path))
+        std::fs::rename(&self.staged, &self.path).map_err(Error::io(&self.path))?;
+        sync_parent(&self.path)
     }
 
     /// A hard link fails where a file of the name exists, even if it came since the work began.
     fn place_new(mut self) -> Result<()> {
         self.sync()?;
         match std::fs::hard_link(&self.staged, &self.path) {
-            Ok(()) => Ok(()),
+            Ok(()) => sync_parent(&self.path),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
                 Err(Error::Exists(self.path.clone()))
             }
             // A file system without links.
             Err(_) => {
                 refuse_existing(&self.path, Overwrite::Refuse)?;
-                std::fs::rename(&self.staged, &self.path).map_err(Error::io(&self.path))
+                std::fs::rename(&self.staged, &self.path).map_err(Error::io(&self.path))?;
+                sync_parent(&self.path)
             }
         }
     }
@@ -92,6 +94,27 @@ impl Drop for FreshFile {
     fn drop(&mut self) {
         // After a rename there is nothing left to remove.
         let _gone = std::fs::remove_file(&self.staged);
+    }
+}
+
+/// Makes the names in a directory last through a power cut.
+///
+/// # Errors
+/// [`Error::Io`] when it cannot be opened or written down.
+pub(crate) fn sync_dir(dir: &Path) -> Result<()> {
+    // Elsewhere a directory cannot be opened as a file.
+    if cfg!(unix) {
+        let synced = File::open(dir).and_then(|dir| dir.sync_all());
+        synced.map_err(Error::io(dir))?;
+    }
+    Ok(())
+}
+
+/// [`sync_dir`] of the directory that has this entry.
+pub(crate) fn sync_parent(path: &Path) -> Result<()> {
+    match path.parent() {
+        Some(dir) if dir != Path::new("") => sync_dir(dir),
+        _ => sync_dir(Path::new(".")),
     }
 }
 
@@ -128,5 +151,14 @@ mod tests {
         write(&path, "two", Overwrite::Replace).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "two");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_cannot_be_written_down() {
+        let dir = tempfile::tempdir().unwrap();
+        sync_dir(dir.path()).unwrap();
+        sync_parent(&dir.path().join("f")).unwrap();
+        sync_parent(Path::new("f")).unwrap();
+        assert!(matches!(sync_dir(&dir.path().join("none")), Err(Error::Io { .. })) || cfg!(not(unix)));
     }
 }

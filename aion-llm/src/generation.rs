@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aion_types::{Clock, PersistenceMeter, Timestamp};
+use aion_types::{Calibration, Clock, PersistenceMeter, Timestamp};
 use toktrie::SimpleVob;
 
 use crate::error::{Error, Result};
@@ -20,6 +20,7 @@ use crate::tokenizer::Tokenizer;
 pub(crate) struct Parts {
     pub(crate) tokenizer: Arc<Tokenizer>,
     pub(crate) reference: Arc<CodeLength>,
+    pub(crate) calibration: Calibration,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -100,11 +101,12 @@ impl Generation {
         self.begun = self.parts.clock.now();
     }
 
-    /// Takes the logits after the last token of `context`: chooses the next one and tells of it. What it is, or why there is none.
+    /// Takes the logits after the text so far, and those of the teacher if there is one: chooses the next token and
+    /// tells of it. What it is, or why there is none.
     pub(crate) fn take(
         &mut self,
-        context: &[u32],
         logits: &[f32],
+        teacher: &[f32],
         outlet: &Outlet<Completion>,
     ) -> Result<Next> {
         if self.read.is_none() {
@@ -119,7 +121,7 @@ impl Generation {
             .constraint
             .as_mut()
             .map_or(Ok(false), |constraint| constraint.accept(token))?;
-        let (event, stopped) = self.record(token, &prediction, context)?;
+        let (event, stopped) = self.record(token, &prediction, teacher)?;
         outlet.event(StreamEvent::Token(event));
         if stopped || whole {
             return Ok(Next::End(FinishReason::Stop));
@@ -139,13 +141,15 @@ impl Generation {
         }
         let now = self.parts.clock.now();
         let read = self.read.unwrap_or(now);
+        let persistence = self.meter.summary();
+        let calibration = self.parts.calibration;
         Completion {
             text: self.text,
             tokens: self.tokens,
             finish,
             prompt_tokens: self.prompt_tokens,
             cached_tokens: self.cached_tokens,
-            persistence: self.meter.summary(),
+            persistence: persistence.map(|summary| summary.calibrated(calibration)),
             queued_ms: self.begun.since_ms(self.asked),
             prefill_ms: read.since_ms(self.begun),
             decode_ms: now.since_ms(read),
@@ -170,9 +174,9 @@ impl Generation {
         &mut self,
         token: u32,
         prediction: &Prediction<'_>,
-        context: &[u32],
+        teacher: &[f32],
     ) -> Result<(TokenEvent, bool)> {
-        let persistence = self.parts.reference.persistence(prediction, token, context)?;
+        let persistence = self.parts.reference.persistence(prediction, token, teacher)?;
         self.meter
             .push(persistence)
             .map_err(|error| Error::Numeric(error.to_string()))?;

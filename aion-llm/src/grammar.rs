@@ -11,7 +11,7 @@ use llguidance::{Matcher, ParserFactory};
 use serde_json::{Value as Json, json};
 use toktrie::{SimpleVob, TokEnv, TokRxInfo, TokTrie, TokenId, TokenizerEnv};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::request::OutputFormat;
 use crate::schema;
 use crate::tokenizer::{Specials, Tokenizer};
@@ -128,7 +128,7 @@ fn check_text(text: &str) -> Result<()> {
 }
 
 fn first_line(error: &dyn fmt::Display) -> String {
-    error.to_string().lines().next().unwrap_or("unknown").to_owned()
+    shown(error.to_string().lines().next().unwrap_or("unknown")).to_owned()
 }
 
 /// Refuses a schema that is too large, or that no finite value matches.
@@ -228,6 +228,14 @@ impl Constraint {
         }
         constraint.first = Some(first);
         Ok(constraint)
+    }
+
+    /// The same text once more, to be gone on with by itself.
+    pub(crate) fn fork(&self) -> Self {
+        Self {
+            matcher: self.matcher.deep_clone(),
+            first: self.first.clone(),
+        }
     }
 
     /// The tokens that may come next; only end tokens once the text is whole.

@@ -44,7 +44,7 @@
 //! 2. [`Ticket`] and [`Progress`]: a request under way; [`EngineStats`]: what all of them do.
 //! 3. [`GenerateRequest`], [`Sampling`], [`OutputFormat`]: what can be asked; [`StreamEvent`], [`Completion`]: the answer.
 //! 4. [`Prediction`] and [`StopBuffer`]: the two pieces that are useful on their own.
-//! 5. [`gguf`]: the file format; [`quantize`], [`save_checkpoint`], [`UnigramCounts`]: models out.
+//! 5. [`gguf`]: the file format; [`quantize`], [`save_checkpoint`], [`UnigramCounts`], [`FittedCalibration`]: models out.
 //!
 //! # Threads
 //!
@@ -52,6 +52,7 @@
 //! block, [`Engine::start`] only while it reads the prompt's text and schema: make them on a blocking thread, never in
 //! an async task. A [`Ticket`] can be awaited anywhere.
 
+mod calibration;
 mod chat;
 mod checkpoint;
 mod config;
@@ -88,6 +89,7 @@ mod tokenizer;
 mod tools;
 mod unigram;
 
+pub use calibration::FittedCalibration;
 pub use chat::{ChatMessage, ChatTemplate};
 pub use config::{FeedForward, Head, ModelConfig};
 pub use convert::{

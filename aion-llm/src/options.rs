@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aion_types::{Clock, Reference, SystemClock};
+use aion_types::{Calibration, Clock, Reference, SystemClock};
 
 use crate::device::DeviceSpec;
 
@@ -56,6 +56,17 @@ impl ModelSource {
         }
     }
 
+    /// The file of the calibration that belongs to the checkpoint, whether it is there or not: `calibration.json` in its
+    /// directory, or `NAME.gguf.calibration.json` beside its file. None for a model in memory.
+    #[must_use]
+    pub fn calibration_file(&self) -> Option<PathBuf> {
+        match self {
+            Self::Gguf(path) => Some(beside(path, "calibration")),
+            Self::HubDir(path) => Some(path.join("calibration.json")),
+            Self::GgufBytes(_) => None,
+        }
+    }
+
     /// [`ModelSource::unigram_file`] if it is there.
     pub(crate) fn unigram_path(&self) -> Option<PathBuf> {
         self.unigram_file().filter(|path| path.exists())
@@ -64,8 +75,13 @@ impl ModelSource {
 
 /// The counts' file of a GGUF file.
 pub(crate) fn unigram_beside(path: &Path) -> PathBuf {
+    beside(path, "unigram")
+}
+
+/// A file of one kind that belongs to a GGUF file.
+fn beside(path: &Path, kind: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(".unigram.json");
+    name.push(format!(".{kind}.json"));
     name.into()
 }
 
@@ -92,6 +108,7 @@ pub struct EngineOptions {
     pub(crate) prefix_reuse: PrefixReuse,
     pub(crate) reference: Option<Reference>,
     pub(crate) teacher: Option<ModelSource>,
+    pub(crate) calibration: Option<Calibration>,
     pub(crate) name: Option<String>,
     pub(crate) cache_bytes: Option<usize>,
     pub(crate) sequences: usize,
@@ -111,6 +128,7 @@ impl Default for EngineOptions {
             prefix_reuse: PrefixReuse::Exact,
             reference: None,
             teacher: None,
+            calibration: None,
             name: None,
             cache_bytes: None,
             sequences: 16,
@@ -171,6 +189,14 @@ impl EngineOptions {
     pub fn with_teacher(mut self, teacher: ModelSource) -> Self {
         self.teacher = Some(teacher);
         self.with_reference(Reference::Teacher)
+    }
+
+    /// What makes a probability of a completion's persistence; the default is the checkpoint's calibration if it has one
+    /// for the reference, else `a = 1, c = 0`.
+    #[must_use]
+    pub fn with_calibration(mut self, calibration: Calibration) -> Self {
+        self.calibration = Some(calibration);
+        self
     }
 
     /// The name that the model answers to; the default comes from the file.

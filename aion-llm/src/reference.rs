@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::surprise::Prediction;
-use crate::teacher::Teacher;
+use crate::teacher;
 use crate::unigram::UnigramCounts;
 use aion_types::{Reference, TokenPersistence};
 
@@ -14,7 +14,16 @@ pub(crate) enum CodeLength {
     Uniform { nats: f64 },
     Unigram { nats: Vec<f64> },
     Entropy,
-    Teacher(Box<Teacher>),
+    Teacher,
+}
+
+/// Whether a teacher reads along.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reads {
+    /// The model alone.
+    Alone,
+    /// A teacher beside it.
+    WithTeacher,
 }
 
 impl CodeLength {
@@ -22,13 +31,13 @@ impl CodeLength {
     pub(crate) fn choose(
         wanted: Option<Reference>,
         counts: Option<&Path>,
-        teacher: Option<Teacher>,
+        reads: Reads,
         vocab_size: usize,
     ) -> Result<Self> {
         match (wanted, counts) {
-            (Some(Reference::Teacher), _) => match teacher {
-                Some(teacher) => Ok(Self::Teacher(Box::new(teacher))),
-                None => Err(Error::Unsupported(
+            (Some(Reference::Teacher), _) => match reads {
+                Reads::WithTeacher => Ok(Self::Teacher),
+                Reads::Alone => Err(Error::Unsupported(
                     "the teacher reference without a teacher".into(),
                 )),
             },
@@ -60,22 +69,22 @@ impl CodeLength {
             Self::Uniform { .. } => Reference::Uniform,
             Self::Unigram { .. } => Reference::Unigram,
             Self::Entropy => Reference::Entropy,
-            Self::Teacher(_) => Reference::Teacher,
+            Self::Teacher => Reference::Teacher,
         }
     }
 
-    /// `R_t` of a token under a prediction; `context` is every token before it.
+    /// `R_t` of a token under a prediction; `teacher` are the logits of the teacher at the same place, if there is one.
     pub(crate) fn persistence(
         &self,
         prediction: &Prediction<'_>,
         token: u32,
-        context: &[u32],
+        teacher: &[f32],
     ) -> Result<f64> {
         let reference = match self {
             Self::Uniform { nats } => *nats,
             Self::Unigram { nats } => nats[token as usize],
             Self::Entropy => prediction.entropy_nats(),
-            Self::Teacher(teacher) => teacher.surprise_nats(context, token)?,
+            Self::Teacher => teacher::surprise_nats(teacher, token)?,
         };
         let token = TokenPersistence::new(prediction.surprise_nats(token), reference);
         token
@@ -93,21 +102,22 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("unigram.json");
         std::fs::write(&path, r#"{"counts": [5, 0, 1]}"#).unwrap();
-        let CodeLength::Unigram { nats } = CodeLength::choose(None, Some(&path), None, 3).unwrap() else {
+        let CodeLength::Unigram { nats } = CodeLength::choose(None, Some(&path), Reads::Alone, 3).unwrap()
+        else {
             panic!("not unigram")
         };
         let expected = [6.0, 1.0, 2.0].map(|c: f64| -(c / 9.0).ln());
         assert!(nats.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12));
-        assert!(CodeLength::choose(None, Some(&path), None, 4).is_err());
+        assert!(CodeLength::choose(None, Some(&path), Reads::Alone, 4).is_err());
         assert_eq!(
-            CodeLength::choose(None, None, None, 3).unwrap().kind(),
+            CodeLength::choose(None, None, Reads::Alone, 3).unwrap().kind(),
             Reference::Uniform
         );
     }
 
     #[test]
     fn a_reference_that_cannot_be_had_is_an_error() {
-        assert!(CodeLength::choose(Some(Reference::Unigram), None, None, 3).is_err());
-        assert!(CodeLength::choose(Some(Reference::Teacher), None, None, 3).is_err());
+        assert!(CodeLength::choose(Some(Reference::Unigram), None, Reads::Alone, 3).is_err());
+        assert!(CodeLength::choose(Some(Reference::Teacher), None, Reads::Alone, 3).is_err());
     }
 }

@@ -216,7 +216,7 @@ pub struct Completion {
     pub prompt_tokens: usize,
     /// Tokens of the prompt that were still in the cache.
     pub cached_tokens: usize,
-    /// `usage.persistence`; none when no token was made.
+    /// `usage.persistence` with its probability `p`; none when no token was made.
     pub persistence: Option<PersistenceSummary>,
     /// Milliseconds until its turn came.
     pub queued_ms: i64,

@@ -12,7 +12,7 @@ pub struct EngineStats {
     pub reading: usize,
     /// Sequences that make text.
     pub writing: usize,
-    /// Requests accepted so far, refused ones left out.
+    /// Requests accepted so far, refused ones left out; one of several prompts or completions counts once.
     pub requests: u64,
     /// Requests refused because too many waited.
     pub refused: u64,
@@ -28,6 +28,10 @@ pub struct EngineStats {
     pub read_tokens: u64,
     /// Tokens made.
     pub written_tokens: u64,
+    /// Tokens that the teacher read, if there is one.
+    pub teacher_tokens: u64,
+    /// Schemas, regular expressions and grammars that were compiled.
+    pub grammars: u64,
     /// The key-value memory.
     pub cache: CacheStats,
     /// The texts kept for prompts that begin the same.

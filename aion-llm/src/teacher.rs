@@ -1,85 +1,47 @@
 //! Another model whose surprise at the same tokens is the reference.
+//!
+//! A frozen model with the same vocabulary. It reads what the model reads and writes, in the same passes: each pass of
+//! the model is followed by one of the teacher over the same tokens, and each cache of a text has the teacher's keys and
+//! values beside the model's.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
+use crate::checkpoint::{Checkpoint, GgufCheckpoint};
+use crate::config::ModelConfig;
+use crate::device::Chosen;
 use crate::error::{Error, Result};
-use crate::model::{KvCache, Model, Step, Want};
+use crate::gguf::Gguf;
+use crate::model::Model;
+use crate::options::ModelSource;
+use crate::safetensors::HubCheckpoint;
 use crate::surprise::Prediction;
 
-/// Texts that are kept to be gone on with, at most: as many as are written at once, and a few more.
-const MAX_KEPT: usize = 16;
-/// Tokens that are read together.
-const CHUNK: usize = 128;
-
-/// A frozen model with the same vocabulary. It reads what the model reads and writes, token by token.
-#[derive(Debug)]
-pub(crate) struct Teacher {
-    model: Model,
-    kept: Mutex<Vec<Reading>>,
+/// The shape of a teacher for a model of this one; nothing large is read.
+pub(crate) fn config(source: &ModelSource, pupil: &ModelConfig) -> Result<ModelConfig> {
+    let config = with_checkpoint(source, |checkpoint| Ok(checkpoint.config().clone()))?;
+    let (found, wanted) = (config.vocab_size, pupil.vocab_size);
+    if found != wanted {
+        let reason = format!("the teacher has {found} tokens, the model {wanted}");
+        return Err(Error::Config(reason));
+    }
+    Ok(config)
 }
 
-/// A text that the teacher has read, and its prediction of what follows.
-#[derive(Debug)]
-struct Reading {
-    tokens: Vec<u32>,
-    cache: KvCache,
-    logits: Vec<f32>,
+/// Reads the teacher's weights.
+pub(crate) fn load(source: &ModelSource, device: &Chosen, threads: usize) -> Result<Model> {
+    with_checkpoint(source, |checkpoint| Model::load(checkpoint, device, threads))
 }
 
-impl Teacher {
-    pub(crate) fn new(model: Model) -> Self {
-        Self {
-            model,
-            kept: Mutex::default(),
-        }
+fn with_checkpoint<T>(source: &ModelSource, with: impl FnOnce(&dyn Checkpoint) -> Result<T>) -> Result<T> {
+    match source {
+        ModelSource::Gguf(path) => with(&GgufCheckpoint::new(&Gguf::open(path)?)?),
+        ModelSource::GgufBytes(bytes) => with(&GgufCheckpoint::new(&Gguf::from_bytes(bytes.clone())?)?),
+        ModelSource::HubDir(dir) => with(&HubCheckpoint::open(dir)?),
     }
+}
 
-    /// `-ln p(token | context)` by the teacher, in nats.
-    pub(crate) fn surprise_nats(&self, context: &[u32], token: u32) -> Result<f64> {
-        let mut reading = self.longest_prefix(context);
-        for piece in context[reading.tokens.len()..].chunks(CHUNK) {
-            let mut step = [Step {
-                tokens: piece,
-                cache: &mut reading.cache,
-                want: Want::LastLogits,
-            }];
-            let output = self.model.run(&mut step)?.pop();
-            reading.logits = output.map(|output| output.values).unwrap_or_default();
-            reading.tokens.extend_from_slice(piece);
-        }
-        let nats = Prediction::new(&reading.logits).map(|prediction| prediction.surprise_nats(token));
-        self.keep(reading);
-        // A token that the teacher holds impossible is as long as its floats can tell.
-        nats.map(|nats| nats.min(f64::from(f32::MAX)))
-            .map_err(|_| Error::Numeric("logits of the teacher that are not numbers".into()))
-    }
-
-    /// The longest text read that `context` begins with; taken out, so that two callers never share a cache.
-    fn longest_prefix(&self, context: &[u32]) -> Reading {
-        let mut kept = self.lock();
-        let fitting = kept
-            .iter()
-            .enumerate()
-            .filter(|(_, reading)| context.starts_with(&reading.tokens));
-        match fitting.max_by_key(|(_, reading)| reading.tokens.len()) {
-            Some((i, _)) => kept.remove(i),
-            None => Reading {
-                tokens: Vec::new(),
-                cache: self.model.new_cache(),
-                logits: Vec::new(),
-            },
-        }
-    }
-
-    fn keep(&self, reading: Reading) {
-        let mut kept = self.lock();
-        if kept.len() == MAX_KEPT {
-            kept.remove(0);
-        }
-        kept.push(reading);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Reading>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// `-ln p(token)` by the teacher's logits, in nats.
+pub(crate) fn surprise_nats(logits: &[f32], token: u32) -> Result<f64> {
+    let prediction = Prediction::new(logits)
+        .map_err(|_| Error::Numeric("logits of the teacher that are not numbers".into()))?;
+    // A token that the teacher holds impossible is as long as its floats can tell.
+    Ok(prediction.surprise_nats(token).min(f64::from(f32::MAX)))
 }

@@ -6,7 +6,7 @@
 
 use serde_json::{Value as Json, json};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::grammar::{Strictness, check_schema, compact};
 use crate::request::OutputFormat;
 
@@ -137,7 +137,8 @@ impl ToolFunction {
         let sound = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
         if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.chars().all(sound) {
             return Err(refuse(format!(
-                "`{name}` is no name of a function: 1 to {MAX_NAME_BYTES} letters, digits, _ - ."
+                "`{}` is no name of a function: 1 to {MAX_NAME_BYTES} letters, digits, _ - .",
+                shown(&name)
             )));
         }
         let nothing = || json!({"type": "object", "properties": {}, "additionalProperties": false});
@@ -246,7 +247,7 @@ impl ToolSet {
         {
             return Err(Error::Request {
                 field: "tool_choice",
-                reason: format!("there is no function `{name}`"),
+                reason: format!("there is no function `{}`", shown(name)),
             });
         }
         self.choice = choice;

@@ -21,7 +21,7 @@ use super::rows;
 use crate::checkpoint::{Checkpoint, GgufCheckpoint, Part, RotaryPairs, Stored};
 use crate::engine::hub_template;
 use crate::error::{Error, Result};
-use crate::fresh_file::{Overwrite, fresh_suffix, refuse_existing};
+use crate::fresh_file::{Overwrite, fresh_suffix, refuse_existing, sync_dir, sync_parent};
 use crate::gguf::{Gguf, TensorType, encode};
 use crate::options::ModelSource;
 use crate::safetensors::HubCheckpoint;
@@ -141,8 +141,10 @@ struct Staged(PathBuf);
 impl Staged {
     fn put(&self, dir: &Path, overwrite: Overwrite) -> Result<()> {
         refuse_existing(dir, overwrite)?;
+        sync_dir(&self.0)?;
         if !dir.exists() {
-            return std::fs::rename(&self.0, dir).map_err(Error::io(dir));
+            std::fs::rename(&self.0, dir).map_err(Error::io(dir))?;
+            return sync_parent(dir);
         }
         let old = self.0.with_extension("old");
         std::fs::rename(dir, &old).map_err(Error::io(dir))?;
@@ -151,6 +153,8 @@ impl Staged {
             std::fs::rename(&old, dir).map_err(Error::io(&old))?;
             return Err(Error::io(dir)(error));
         }
+        // The new one is there for good before the old one goes.
+        sync_parent(dir)?;
         drop(Self(old));
         Ok(())
     }
@@ -289,11 +293,15 @@ fn write_safetensors(path: &Path, tensors: &[Tensor]) -> Result<()> {
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    std::fs::write(path, bytes).map_err(Error::io(path))
+    let mut file = std::fs::File::create(path).map_err(Error::io(path))?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    written.map_err(Error::io(path))
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
-    std::fs::copy(from, to).map(drop).map_err(Error::io(from))
+    std::fs::copy(from, to).map_err(Error::io(from))?;
+    let synced = std::fs::File::open(to).and_then(|file| file.sync_all());
+    synced.map_err(Error::io(to))
 }
 
 fn describe_files(dir: &Path) -> Result<CheckpointManifest> {

@@ -5,6 +5,7 @@
 //! and values; so a request that runs never fails for want of memory, and no two can wait for each other. Kept
 //! prefixes fill what the running sequences leave, and give way to them.
 
+mod held;
 mod plan;
 mod prefixes;
 mod queue;
@@ -20,6 +21,7 @@ use crate::options::PrefixReuse;
 use crate::stats::EngineStats;
 #[cfg(feature = "testkit")]
 use crate::testkit::Faults;
+use held::Held;
 use queue::Queue;
 pub(crate) use sequence::{Job, Member, Scoring, Summing, Work};
 use turns::Turns;
@@ -42,11 +44,35 @@ pub(crate) struct Bounds {
 #[derive(Debug)]
 pub(crate) struct Passes {
     pub(crate) model: Model,
+    /// Reads what the model reads and writes.
+    pub(crate) teacher: Option<Model>,
     #[cfg(feature = "testkit")]
     pub(crate) faults: Option<Arc<Faults>>,
 }
 
 impl Passes {
+    /// An empty cache of one sequence.
+    fn new_cache(&self) -> Held {
+        Held {
+            model: self.model.new_cache(),
+            teacher: self.teacher.as_ref().map(Model::new_cache),
+        }
+    }
+
+    /// Bytes of a cache that holds so many positions.
+    fn cache_bytes(&self, positions: usize) -> usize {
+        let teacher = self.teacher.as_ref();
+        self.model.cache_bytes(positions) + teacher.map_or(0, |teacher| teacher.cache_bytes(positions))
+    }
+
+    /// The teacher's part of a pass.
+    fn teach(&self, steps: &mut [Step<'_>]) -> Result<Vec<Output>> {
+        match &self.teacher {
+            Some(teacher) if !steps.is_empty() => teacher.run(steps),
+            _ => Ok(Vec::new()),
+        }
+    }
+
     #[cfg(not(feature = "testkit"))]
     fn run(&self, steps: &mut [Step<'_>]) -> Result<Vec<Output>> {
         self.model.run(steps)
@@ -108,11 +134,18 @@ impl Inbox {
 }
 
 impl Waiting {
-    /// An error when there is no room to wait.
-    fn check(&mut self, sequences: usize) -> Result<()> {
+    /// An error when there is no room for so many to wait, or never will be.
+    fn check(&mut self, asked: usize, sequences: usize) -> Result<()> {
         let running = self.stats.reading + self.stats.writing;
         let waiting = self.queue.len();
-        if waiting < self.limit.saturating_add(sequences.saturating_sub(running)) {
+        let most = self.limit.saturating_add(sequences);
+        if asked > most.max(1) {
+            return Err(Error::Request {
+                field: "prompt",
+                reason: format!("{asked} prompts of one request, the limit is {most}"),
+            });
+        }
+        if waiting + asked <= self.limit.saturating_add(sequences.saturating_sub(running)) {
             return Ok(());
         }
         self.stats.refused += 1;
@@ -167,28 +200,39 @@ impl Scheduler {
         })
     }
 
-    /// An error when a request would be refused now.
-    pub(crate) fn check_room(&self) -> Result<()> {
-        self.inbox.lock().check(self.bounds.sequences)
+    /// An error when a request of so many prompts would be refused now.
+    pub(crate) fn check_room(&self, prompts: usize) -> Result<()> {
+        self.inbox.lock().check(prompts, self.bounds.sequences)
     }
 
-    /// Lets a job wait for its place.
-    pub(crate) fn submit(&self, client: &Arc<str>, job: Job) -> Result<()> {
+    /// Lets the jobs of one request wait for their places: all of them, or none.
+    pub(crate) fn submit(&self, client: &Arc<str>, jobs: Vec<Job>) -> Result<()> {
+        let jobs: Vec<Request> = jobs
+            .into_iter()
+            .map(|job| self.request(job))
+            .collect::<Result<_>>()?;
+        let mut waiting = self.inbox.lock();
+        waiting.check(jobs.len(), self.bounds.sequences)?;
+        waiting.stats.requests += 1;
+        for job in jobs {
+            waiting.queue.push(client, job);
+        }
+        drop(waiting);
+        self.inbox.arrived.notify_one();
+        Ok(())
+    }
+
+    /// A job with what it needs; an error when that is more than there is.
+    fn request(&self, job: Job) -> Result<Request> {
         let (positions, places) = job.need();
-        let bytes = self.passes.model.cache_bytes(positions).saturating_mul(places);
+        let bytes = self.passes.cache_bytes(positions).saturating_mul(places);
         if bytes > self.bounds.cache_bytes {
             return Err(Error::CacheFull {
                 needed: bytes,
                 limit: self.bounds.cache_bytes,
             });
         }
-        let mut waiting = self.inbox.lock();
-        waiting.check(self.bounds.sequences)?;
-        waiting.stats.requests += 1;
-        waiting.queue.push(client, Request { job, bytes, places });
-        drop(waiting);
-        self.inbox.arrived.notify_one();
-        Ok(())
+        Ok(Request { job, bytes, places })
     }
 
     /// Sequences that run at once.
@@ -199,7 +243,7 @@ impl Scheduler {
     /// The most positions that each of so many sequences can have.
     pub(crate) fn most_positions(&self, context: usize, sequences: usize) -> usize {
         let share = self.bounds.cache_bytes / sequences.max(1);
-        let fits = |positions: &usize| self.passes.model.cache_bytes(*positions) <= share;
+        let fits = |positions: &usize| self.passes.cache_bytes(*positions) <= share;
         if fits(&context) {
             return context;
         }

@@ -3,10 +3,11 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::held::Held;
 use super::plan::Wish;
 use crate::error::{Error, Result};
 use crate::generation::{Generation, Next, Parts};
-use crate::model::{KvCache, Want};
+use crate::model::Want;
 use crate::request::{Completion, FinishReason, StreamEvent, TokenScore};
 use crate::surprise::Prediction;
 use crate::ticket::Outlet;
@@ -120,12 +121,21 @@ impl Member {
     }
 }
 
+/// What a pass gave one sequence.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Given {
+    /// Logits or hidden states, row by row.
+    pub(crate) values: Vec<f32>,
+    /// The teacher's logits of the same rows, if there is one.
+    pub(crate) teacher: Vec<f32>,
+}
+
 /// A sequence with a place.
 #[derive(Debug)]
 pub(crate) struct Sequence {
     /// The text so far; the cache holds its beginning.
     pub(crate) tokens: Vec<u32>,
-    pub(crate) cache: KvCache,
+    pub(crate) cache: Held,
     /// How many tokens were computed in whole aligned chunks.
     pub(crate) exact: usize,
     /// Bytes set aside for it.
@@ -134,7 +144,7 @@ pub(crate) struct Sequence {
     pub(crate) looked: bool,
     pub(crate) work: Work,
     /// What the last pass gave, and at which position it begins; not yet looked at.
-    pub(crate) values: Option<(usize, Vec<f32>)>,
+    pub(crate) given: Option<(usize, Given)>,
     pub(crate) ending: Option<Ending>,
 }
 
@@ -148,7 +158,7 @@ pub(crate) enum Ending {
 }
 
 impl Sequence {
-    pub(crate) fn new(job: Job, cache: KvCache, reserved: usize) -> Self {
+    pub(crate) fn new(job: Job, cache: Held, reserved: usize) -> Self {
         Self {
             tokens: job.tokens,
             cache,
@@ -156,7 +166,7 @@ impl Sequence {
             reserved,
             looked: false,
             work: job.work,
-            values: None,
+            given: None,
             ending: None,
         }
     }
@@ -198,7 +208,7 @@ impl Sequence {
     }
 
     /// Notes that a pass ran the tokens from `start` to `end`, in chunks of `chunk`.
-    pub(crate) fn ran(&mut self, start: usize, end: usize, chunk: usize, values: Vec<f32>) {
+    pub(crate) fn ran(&mut self, start: usize, end: usize, chunk: usize, given: Given) {
         if end - start == chunk && start == self.exact && start.is_multiple_of(chunk) {
             self.exact = end;
         }
@@ -208,24 +218,24 @@ impl Sequence {
                 .iter()
                 .for_each(|member| member.outlet.event(StreamEvent::Prefill { done, total }));
         }
-        if !values.is_empty() {
-            self.values = Some((start, values));
+        if !given.values.is_empty() {
+            self.given = Some((start, given));
         }
     }
 
     /// A sequence whose prompt is read becomes one for each member, all with the same cache and logits.
-    pub(crate) fn split(self, model_fork: impl Fn(&KvCache) -> KvCache) -> Vec<Self> {
+    pub(crate) fn split(self) -> Vec<Self> {
         let Work::Read(members) = self.work else {
             return vec![self];
         };
         let share = self.reserved / members.len().max(1);
-        let (tokens, exact, values) = (self.tokens, self.exact, self.values);
+        let (tokens, exact, given) = (self.tokens, self.exact, self.given);
         let mut last = Some(self.cache);
         let count = members.len();
         let mut out = Vec::with_capacity(count);
         for (i, member) in members.into_iter().enumerate() {
             let whole = last.take_if(|_| i + 1 == count);
-            let Some(cache) = whole.or_else(|| last.as_ref().map(&model_fork)) else {
+            let Some(cache) = whole.or_else(|| last.as_ref().map(|cache| cache.fork(cache.len()))) else {
                 break;
             };
             out.push(Self {
@@ -235,7 +245,7 @@ impl Sequence {
                 reserved: share,
                 looked: true,
                 work: Work::Write(Box::new(member)),
-                values: values.clone(),
+                given: given.clone(),
                 ending: None,
             });
         }
@@ -244,10 +254,10 @@ impl Sequence {
 
     /// Looks at what the last pass gave. A panic on the way ends this sequence alone.
     pub(crate) fn absorb(&mut self, parts: &Parts, width: usize) {
-        let Some((start, values)) = self.values.take() else {
+        let Some((start, given)) = self.given.take() else {
             return;
         };
-        let result = catch_unwind(AssertUnwindSafe(|| self.look(start, &values, parts, width)));
+        let result = catch_unwind(AssertUnwindSafe(|| self.look(start, &given, parts, width)));
         match result.unwrap_or_else(|panic| Err(Error::Panicked(panic_text(&*panic)))) {
             Ok(Some(finish)) => self.ending = Some(Ending::Whole(finish)),
             Ok(None) => {}
@@ -258,14 +268,14 @@ impl Sequence {
     fn look(
         &mut self,
         start: usize,
-        values: &[f32],
+        given: &Given,
         parts: &Parts,
         width: usize,
     ) -> Result<Option<FinishReason>> {
-        let total = self.tokens.len();
+        let (total, values) = (self.tokens.len(), given.values.as_slice());
         match &mut self.work {
             Work::Read(_) => Ok(None),
-            Work::Write(member) => match member.generation.take(&self.tokens, values, &member.outlet)? {
+            Work::Write(member) => match member.generation.take(values, &given.teacher, &member.outlet)? {
                 Next::End(finish) => Ok(Some(finish)),
                 Next::Token(token) => {
                     self.tokens.push(token);
@@ -273,11 +283,10 @@ impl Sequence {
                 }
             },
             Work::Score(scoring) => {
-                for (row, at) in values.chunks_exact(width).zip(start + 1..total) {
-                    let (context, token) = (&self.tokens[..at], self.tokens[at]);
-                    scoring
-                        .scores
-                        .push(token_score(parts, row, token, context, scoring.top_logprobs)?);
+                for (i, (row, at)) in values.chunks_exact(width).zip(start + 1..total).enumerate() {
+                    let teacher = given.teacher.get(i * width..(i + 1) * width).unwrap_or_default();
+                    let score = token_score(parts, row, teacher, self.tokens[at], scoring.top_logprobs)?;
+                    scoring.scores.push(score);
                 }
                 Ok(self.whole())
             }
@@ -325,8 +334,8 @@ fn unit(sum: &[f64]) -> Vec<f32> {
 fn token_score(
     parts: &Parts,
     logits: &[f32],
+    teacher: &[f32],
     token: u32,
-    context: &[u32],
     top_logprobs: usize,
 ) -> Result<TokenScore> {
     let prediction = Prediction::new(logits)?;
@@ -334,7 +343,7 @@ fn token_score(
         token,
         surprise_nats: prediction.surprise_nats(token),
         entropy_nats: prediction.entropy_nats(),
-        persistence: parts.reference.persistence(&prediction, token, context)?,
+        persistence: parts.reference.persistence(&prediction, token, teacher)?,
         top: prediction.top(top_logprobs),
     })
 }

@@ -6,29 +6,16 @@ use std::sync::{Arc, PoisonError};
 use aion_types::Timestamp;
 use rayon::iter::{IntoParallelRefMutIterator as _, ParallelIterator as _};
 
+use super::held::Held;
 use super::plan::{Wish, plan};
-use super::prefixes::{Kept, Prefixes, Rule};
-use super::sequence::{Ending, Sequence, Work, panic_text};
+use super::prefixes::{Prefixes, Rule};
+use super::sequence::{Ending, Given, Sequence, Work, panic_text};
 use super::{Bounds, Inbox, Passes, Request, Waiting};
 use crate::error::{Error, Result};
 use crate::generation::Parts;
-use crate::model::{KvCache, Output, Step};
+use crate::model::{Output, Step, Want};
 use crate::request::FinishReason;
 use crate::stats::EngineStats;
-
-impl Kept for KvCache {
-    fn bytes(&self) -> usize {
-        self.bytes()
-    }
-
-    fn truncate(&mut self, len: usize) {
-        self.truncate(len);
-    }
-
-    fn fork(&self, len: usize) -> Self {
-        self.fork(len)
-    }
-}
 
 /// What the thread holds.
 #[derive(Debug)]
@@ -39,7 +26,7 @@ pub(super) struct Turns {
     rule: Rule,
     parts: Parts,
     running: Vec<Running>,
-    prefixes: Prefixes<KvCache>,
+    prefixes: Prefixes<Held>,
     turn: usize,
     counts: EngineStats,
     pace_ms: f64,
@@ -153,7 +140,7 @@ impl Turns {
             };
             free -= bytes;
             places -= taken;
-            let cache = self.passes.model.new_cache();
+            let cache = self.passes.new_cache();
             self.running.push(Running {
                 since: self.parts.clock.now(),
                 sequence: Sequence::new(job, cache, bytes),
@@ -235,7 +222,8 @@ impl Turns {
             let other = &other.sequence;
             let total = other.tokens.len();
             let to_come = self.rule.usable(&other.tokens, total, prompt);
-            other.cache.len() < total && !other.is_writing() && to_come >= there + self.bounds.chunk
+            let goes_on = other.cache.both() == other.cache.len() && !other.is_writing();
+            other.cache.len() < total && goes_on && to_come >= there + self.bounds.chunk
         })
     }
 
@@ -245,7 +233,7 @@ impl Turns {
         let held = |other: &Running| {
             let other = &other.sequence;
             self.rule
-                .usable(&other.tokens[..other.cache.len()], other.exact, prompt)
+                .usable(&other.tokens[..other.cache.both()], other.exact, prompt)
         };
         let others = self.running.iter().enumerate().filter(|(j, _)| *j != i);
         let best = others.map(|(j, other)| (held(other), j)).max();
@@ -316,34 +304,49 @@ impl Turns {
             if !running.sequence.is_writing() {
                 self.counts.read_tokens += *rows as u64;
             }
-            let values = outputs.next().unwrap_or_default().values;
+            let given = outputs.next().unwrap_or_default();
             running
                 .sequence
-                .ran(start, start + rows, self.bounds.chunk, values);
+                .ran(start, start + rows, self.bounds.chunk, given);
         }
     }
 
-    fn run_model(&mut self, rows: &[usize]) -> Result<Vec<Output>, Reason> {
-        let mut steps = Vec::with_capacity(self.running.len());
+    /// The pass itself, and then the teacher's over the same tokens.
+    fn run_model(&mut self, rows: &[usize]) -> Result<Vec<Given>, Reason> {
+        let (mut steps, mut taught, mut pupils) =
+            (Vec::with_capacity(self.running.len()), Vec::new(), Vec::new());
         for (running, rows) in self.running.iter_mut().zip(rows).filter(|(_, rows)| **rows > 0) {
             let want = running.sequence.want(*rows);
             let Sequence { tokens, cache, .. } = &mut running.sequence;
             let start = cache.len();
-            steps.push(Step {
-                tokens: &tokens[start..start + rows],
-                cache,
-                want,
-            });
+            let tokens = &tokens[start..start + rows];
+            // Nobody asks how surprising an embedded text is.
+            if let Some(cache) = cache.teacher.as_mut().filter(|_| want != Want::Hidden) {
+                pupils.push(steps.len());
+                self.counts.teacher_tokens += *rows as u64;
+                taught.push(Step { tokens, cache, want });
+            }
+            let cache = &mut cache.model;
+            steps.push(Step { tokens, cache, want });
         }
         if steps.is_empty() {
             return Ok(Vec::new());
         }
-        match catch_unwind(AssertUnwindSafe(|| self.passes.run(&mut steps))) {
-            Ok(Ok(outputs)) => Ok(outputs),
-            Ok(Err(Error::Numeric(what))) => Err(Reason::Numeric(what)),
-            Ok(Err(error)) => Err(Reason::Panicked(error.to_string())),
-            Err(panic) => Err(Reason::Panicked(panic_text(&*panic))),
+        let pass = || Ok((self.passes.run(&mut steps)?, self.passes.teach(&mut taught)?));
+        let result: Result<(Vec<Output>, Vec<Output>)> = match catch_unwind(AssertUnwindSafe(pass)) {
+            Ok(result) => result,
+            Err(panic) => return Err(Reason::Panicked(panic_text(&*panic))),
+        };
+        let (outputs, teachers) = result.map_err(Reason::of)?;
+        let given = |Output { values }| Given {
+            values,
+            teacher: Vec::new(),
+        };
+        let mut given: Vec<Given> = outputs.into_iter().map(given).collect();
+        for (i, output) in pupils.into_iter().zip(teachers) {
+            given[i].teacher = output.values;
         }
+        Ok(given)
     }
 
     fn fail_pass(&mut self, rows: &[usize], reason: &Reason) {
@@ -359,7 +362,7 @@ impl Turns {
             self.running = all.flat_map(Running::split).collect();
         }
         let (parts, vocab) = (&self.parts, self.bounds.vocab);
-        let busy = |running: &&mut Running| running.sequence.values.is_some();
+        let busy = |running: &&mut Running| running.sequence.given.is_some();
         let mut busy: Vec<&mut Running> = self.running.iter_mut().filter(busy).collect();
         let made = |busy: &[&mut Running]| busy.iter().map(|running| running.sequence.made()).sum::<usize>();
         let before = made(&busy);
@@ -435,7 +438,7 @@ impl Turns {
         if worth == 0 || !matches!(work, Work::Read(_) | Work::Write(_)) {
             return work;
         }
-        let snug = cache.bytes() <= 2 * self.passes.model.cache_bytes(worth);
+        let snug = cache.bytes() <= 2 * self.passes.cache_bytes(worth);
         let cache = if snug { cache } else { cache.fork(worth) };
         let limit = self.bounds.cache_bytes - self.reserved();
         self.prefixes.keep(tokens, exact, cache, limit);
@@ -456,7 +459,7 @@ impl Running {
             return vec![self];
         }
         let since = self.since;
-        let parts = self.sequence.split(|cache| cache.fork(cache.len())).into_iter();
+        let parts = self.sequence.split().into_iter();
         parts.map(|sequence| Self { since, sequence }).collect()
     }
 }
@@ -477,6 +480,13 @@ enum Reason {
 }
 
 impl Reason {
+    fn of(error: Error) -> Self {
+        match error {
+            Error::Numeric(what) => Self::Numeric(what),
+            error => Self::Panicked(error.to_string()),
+        }
+    }
+
     fn error(&self) -> Error {
         match self {
             Self::Numeric(what) => Error::Numeric(what.clone()),

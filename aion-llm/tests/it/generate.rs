@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 
 use aion_llm::testkit::TinyModel;
 use aion_llm::{
-    ChatMessage, DeviceSpec, EndOfText, Engine, EngineOptions, Error, FinishReason, GenerateRequest, ModelSource,
-    OutputFormat, PrefixReuse, Prompt, Sampling, StreamEvent,
+    ChatMessage, DeviceSpec, EndOfText, Engine, EngineOptions, Error, FinishReason, GenerateRequest,
+    ModelSource, OutputFormat, PrefixReuse, Prompt, Sampling, StreamEvent,
 };
 use serde_json::json;
 
@@ -404,7 +404,9 @@ fn a_file_and_its_bytes_are_the_same_model() {
 #[test]
 fn keys_that_no_half_holds_are_an_error() {
     let loud = TinyModel::random(1).endless().with_loud_keys(1e6);
-    let options = EngineOptions::default().with_device(DeviceSpec::Cpu).with_threads(1);
+    let options = EngineOptions::default()
+        .with_device(DeviceSpec::Cpu)
+        .with_threads(1);
     let engine = Engine::load(&loud.source(), options).unwrap();
     for prompt in ["x", TEXT, &TEXT.repeat(3)] {
         let error = engine.complete(&text(prompt)).unwrap_err();
@@ -417,7 +419,9 @@ fn keys_that_no_half_holds_are_an_error() {
 #[test]
 fn a_tiny_context_has_room_for_itself() {
     for context in [2, 10, 63, 64, 65] {
-        let options = EngineOptions::default().with_context_length(context).with_sequences(1);
+        let options = EngineOptions::default()
+            .with_context_length(context)
+            .with_sequences(1);
         let engine = load(options);
         let request = GenerateRequest::new(Prompt::Tokens(vec![5]));
         assert_eq!(engine.complete(&request).unwrap().tokens.len(), context - 1);

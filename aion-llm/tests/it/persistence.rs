@@ -4,10 +4,10 @@ use std::ops::ControlFlow;
 
 use aion_llm::testkit::TinyModel;
 use aion_llm::{
-    Engine, EngineOptions, Error, GenerateRequest, ModelSource, Prediction, Prompt, StreamEvent, TokenScore,
-    UnigramCounts,
+    Engine, EngineOptions, Error, FittedCalibration, GenerateRequest, ModelSource, Prediction, Prompt,
+    StreamEvent, TokenScore, UnigramCounts,
 };
-use aion_types::Reference;
+use aion_types::{Calibration, Reference};
 use proptest::prelude::*;
 
 use crate::tiny;
@@ -134,6 +134,51 @@ fn the_ratio_is_of_the_raw_logits() {
     for (written, scored) in written.iter().zip(&scored[prompt - 1..]) {
         assert!((written - scored.persistence).abs() < 1e-3);
     }
+}
+
+/// A completion says how probable it is by the calibration beside the model, where that was fitted for the reference;
+/// else by the odds link.
+#[test]
+fn a_calibration_beside_the_model_gives_the_probability() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.gguf");
+    std::fs::write(&path, TinyModel::random(1).endless().gguf().bytes()).unwrap();
+    let source = ModelSource::Gguf(path);
+    let request = GenerateRequest::new(Prompt::Text(TEXT.into())).with_max_tokens(9);
+    let told = |options: EngineOptions| {
+        let engine = load(&source, options);
+        let whole = engine.complete(&request).unwrap().persistence.unwrap();
+        let cut = engine.generate(&request, &mut |event| match event {
+            StreamEvent::Token(token) if token.index == 3 => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        });
+        let cut = cut.unwrap().persistence.unwrap();
+        for summary in [whole, cut] {
+            assert_eq!(summary.calibration, Some(engine.info().calibration));
+            let expected = engine.info().calibration.prob(summary.r_harm).unwrap();
+            assert_eq!(summary.p, Some(expected));
+        }
+        assert_eq!((whole.n, cut.n), (9, 4));
+        whole
+    };
+    let odds = told(EngineOptions::default());
+    assert!((odds.p.unwrap().get() - odds.r_harm / (1.0 + odds.r_harm)).abs() < 1e-12);
+    let pairs: Vec<(f64, f64)> = (0..40)
+        .map(|i| (0.5 + f64::from(i) / 8.0, f64::from(i % 4 / 3)))
+        .collect();
+    let fitted = FittedCalibration::fit(&pairs, Reference::Uniform).unwrap();
+    fitted.write(&source.calibration_file().unwrap()).unwrap();
+    assert_eq!(
+        told(EngineOptions::default()).calibration,
+        Some(fitted.calibration())
+    );
+    let other = told(EngineOptions::default().with_reference(Reference::Entropy));
+    assert_eq!(other.calibration, Some(Calibration::default()));
+    let own = Calibration { a: 0.25, c: -3.0 };
+    assert_eq!(
+        told(EngineOptions::default().with_calibration(own)).calibration,
+        Some(own)
+    );
 }
 
 proptest! {

@@ -479,3 +479,119 @@ proptest! {
         prop_assert_eq!(stats.read_tokens + stats.prefix.reused_tokens, prompts as u64);
     }
 }
+
+/// The prompts of one request wait together or not at all, whichever of them is in the way.
+#[test]
+fn several_prompts_get_in_together_or_not_at_all() {
+    let (engine, faults) = faulty(options().with_sequences(1).with_queue(2));
+    faults.hold();
+    let first = engine.start(&ask("x", 4)).unwrap();
+    until(&engine, |stats| stats.reading == 1);
+    let many: Vec<GenerateRequest> = (0..4).map(|i| ask(&TEXT[i..], 4)).collect();
+    assert!(matches!(engine.start_all(&many[..3], 1), Err(Error::Busy { .. })));
+    let for_ever = engine.start_all(&many, 1);
+    assert!(
+        matches!(for_ever, Err(Error::Request { field: "prompt", .. })),
+        "{for_ever:?}"
+    );
+    let one_is_bad = [ask("x", 4), ask("x", 0)];
+    assert!(engine.start_all(&one_is_bad, 1).is_err());
+    let one_is_large = [ask("x", 4), ask(&TEXT.repeat(20), 4)];
+    assert!(engine.start_all(&one_is_large, 1).is_err());
+    let stats = engine.stats();
+    assert_eq!((stats.waiting, stats.requests, stats.refused), (0, 1, 1));
+    let two = engine.start_all(&many[..2], 1).unwrap();
+    assert_eq!((engine.stats().waiting, engine.stats().requests), (2, 2));
+    faults.release();
+    first.wait().unwrap();
+    for (ticket, request) in two.into_iter().zip(&many) {
+        assert_eq!(
+            essence(&ticket.wait().unwrap()),
+            essence(&engine.complete(request).unwrap())
+        );
+    }
+    assert!(engine.start_all(&[], 1).unwrap().is_empty());
+}
+
+/// Equal formats of one request are compiled once, and each completion goes through its own copy.
+#[test]
+fn a_grammar_is_compiled_once_for_all_completions() {
+    let engine = Engine::load(&TinyModel::random(1).source(), options()).unwrap();
+    let schema =
+        json!({"type": "array", "items": {"enum": ["red", "green", "blue"]}, "minItems": 3, "maxItems": 9});
+    let request = |seed: u64| {
+        ask(TEXT, 40)
+            .with_format(OutputFormat::JsonSchema(schema.clone()))
+            .with_sampling(warm(seed))
+    };
+    let alone: Vec<_> = (0..5)
+        .map(|seed| essence(&engine.complete(&request(seed)).unwrap()))
+        .collect();
+    assert_eq!(engine.stats().grammars, 5);
+    let together = engine.complete_many(&request(0), 5).unwrap();
+    assert_eq!(engine.stats().grammars, 6);
+    assert!(together.iter().map(essence).eq(alone));
+    let mut texts: Vec<_> = together.iter().map(|completion| &completion.text).collect();
+    texts.sort_unstable();
+    texts.dedup();
+    assert!(texts.len() > 1, "{texts:?}");
+    let requests = [request(1), request(2), ask(TEXT, 3), request(3), request(4)];
+    let all = engine.start_all(&requests, 2).unwrap();
+    assert_eq!((all.len(), engine.stats().grammars), (10, 8));
+    for ticket in all {
+        ticket.wait().unwrap();
+    }
+}
+
+/// A teacher reads what the model reads, in the same chunks, once for all completions of a prompt; its keys and values
+/// count.
+#[test]
+fn a_teacher_shares_passes_prompts_and_the_bound() {
+    let pupil = || TinyModel::random(1).endless().source();
+    let held = |options: EngineOptions| {
+        let faults = Faults::new();
+        let options = options.with_faults(Arc::clone(&faults));
+        (Engine::load(&pupil(), options).unwrap(), faults)
+    };
+    let prompt = TEXT.repeat(3);
+    let reserved = |options: EngineOptions| {
+        let (engine, faults) = held(options);
+        faults.hold();
+        let ticket = engine.start(&ask(&prompt, 6)).unwrap();
+        let stats = until(&engine, |stats| stats.reading == 1);
+        drop(ticket);
+        faults.release();
+        stats.cache.reserved
+    };
+    let (alone, taught) = (reserved(options()), reserved(options().with_teacher(pupil())));
+    assert_eq!(taught, 2 * alone);
+    let (engine, _) = held(options().with_teacher(pupil()).with_cache_bytes(2 * alone - 1));
+    assert!(matches!(
+        engine.complete(&ask(&prompt, 6)),
+        Err(Error::CacheFull { .. })
+    ));
+
+    let (engine, faults) = held(options().with_teacher(pupil()));
+    // What is only embedded the teacher does not read, so it has nothing to give to a completion.
+    engine.embed(&prompt).unwrap();
+    assert_eq!(engine.stats().teacher_tokens, 0);
+    let request = ask(&prompt, 6).with_sampling(warm(4));
+    let completions = engine.complete_many(&request, 4).unwrap();
+    let read = completions[0].prompt_tokens;
+    assert_eq!(engine.stats().teacher_tokens, (read + 4 * 5) as u64);
+    assert!(faults.passes().iter().flatten().all(|rows| *rows <= 16));
+    for completion in &completions {
+        // The same weights, the same sums: exactly.
+        let summary = completion.persistence.unwrap();
+        assert_eq!((summary.r_min, summary.r_harm, summary.n), (1.0, 1.0, 6));
+    }
+    let before = engine.stats().teacher_tokens;
+    let again = engine.complete(&request).unwrap();
+    assert!(again.cached_tokens >= 64);
+    assert_eq!(
+        engine.stats().teacher_tokens - before,
+        (read - again.cached_tokens + 5) as u64
+    );
+    assert_eq!(essence(&again), essence(&completions[0]));
+    until(&engine, at_rest);
+}

@@ -6,7 +6,7 @@ use aion_llm::{Completion, GenerateRequest, TokenEvent};
 use aion_service::Problem;
 
 use crate::error::{ApiError, ApiResult};
-use crate::generate::{Running, Step, start_many};
+use crate::generate::{Running, Step, start_all};
 use crate::model::Model;
 
 /// Running completions; dropping them stops the model.
@@ -21,16 +21,11 @@ pub(crate) struct Choices {
 }
 
 impl Choices {
-    /// Asks for so many completions of each request.
-    pub(crate) fn start(
-        model: &Model,
-        requests: impl IntoIterator<Item = GenerateRequest>,
-        n: usize,
-    ) -> ApiResult<Self> {
-        let groups = requests.into_iter().map(|request| start_many(model, request, n));
-        let groups: Vec<Vec<Running>> = groups.collect::<ApiResult<_>>()?;
+    /// Asks for so many completions of each request: all are let in, or none.
+    pub(crate) async fn start(model: &Model, requests: Vec<GenerateRequest>, n: usize) -> ApiResult<Self> {
+        let runs = start_all(model, requests, n).await?;
         Ok(Self {
-            runs: groups.into_iter().flatten().map(Some).collect(),
+            runs: runs.into_iter().map(Some).collect(),
             first: None,
             turn: 0,
         })
@@ -41,7 +36,7 @@ impl Choices {
         self.runs.len()
     }
 
-    /// Waits until the model works on the first, so that a bad request gets its own status.
+    /// Waits until the model works on the first, so that what breaks before then gets its own status.
     pub(crate) async fn begun(mut self) -> ApiResult<Self> {
         let Some(Some(running)) = self.runs.first_mut() else {
             return Ok(self);

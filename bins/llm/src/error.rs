@@ -12,6 +12,14 @@ pub(crate) struct ApiError(pub(crate) Problem);
 
 pub(crate) type ApiResult<T> = Result<T, ApiError>;
 
+/// Bytes of a client's own text that an answer repeats.
+const MAX_SHOWN: usize = 128;
+
+/// A client's own text as far as an answer repeats it.
+pub(crate) fn shown(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MAX_SHOWN)]
+}
+
 impl ApiError {
     /// A request that asks for what cannot be done; `pointer` says where.
     pub(crate) fn bad_request(code: &'static str, detail: impl Into<String>, pointer: &str) -> Self {

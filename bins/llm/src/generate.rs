@@ -1,15 +1,11 @@
 //! From a request to a stream of what the model does.
 
-use std::future::Future as _;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
-use aion_llm::{Completion, Error as ModelError, GenerateRequest, Progress, StreamEvent, Ticket, TokenEvent};
+use aion_llm::{Completion, Engine, GenerateRequest, Progress, StreamEvent, Ticket, TokenEvent};
 use aion_service::Problem;
 use aion_types::{Clock, SystemClock};
-use tokio::sync::oneshot;
-use tokio::task::spawn_blocking;
 
 use crate::error::{ApiError, ApiResult};
 use crate::measure;
@@ -33,18 +29,9 @@ pub(crate) enum Step {
 /// A running generation; dropping it stops the model.
 #[derive(Debug)]
 pub(crate) struct Running {
-    stage: Stage,
+    /// None after the last step.
+    ticket: Option<Ticket>,
     begun: bool,
-}
-
-#[derive(Debug)]
-enum Stage {
-    /// The prompt is tokenized and the schema compiled, on a thread that may block.
-    Starting(oneshot::Receiver<Result<Ticket, ModelError>>),
-    /// The engine has it.
-    Going(Ticket),
-    /// Nothing more comes.
-    Ended,
 }
 
 impl Running {
@@ -56,61 +43,44 @@ impl Running {
     /// The same for whoever waits for several.
     pub(crate) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Step>> {
         loop {
-            let step = match &mut self.stage {
-                Stage::Ended => return Poll::Ready(None),
-                Stage::Starting(starting) => match ready!(Pin::new(starting).poll(context)) {
-                    Ok(Ok(ticket)) => {
-                        self.stage = Stage::Going(ticket);
-                        continue;
-                    }
-                    Ok(Err(error)) => Step::Failed(error.into()),
-                    // Another completion of the request has the error, or the thread panicked.
-                    Err(error) => Step::Failed(ApiError(Problem::internal(error))),
-                },
-                Stage::Going(ticket) => match ready!(ticket.poll_next(context)) {
-                    Some(Progress::Event(StreamEvent::Prefill { .. })) if self.begun => continue,
-                    Some(Progress::Event(StreamEvent::Prefill { .. })) => Step::Begun,
-                    Some(Progress::Event(StreamEvent::Token(token))) => Step::Token(token),
-                    Some(Progress::Event(StreamEvent::Tail(text))) => Step::Tail(text),
-                    Some(Progress::Done(completion)) => {
-                        measure::completed(&completion);
-                        Step::Done(Box::new(completion))
-                    }
-                    Some(Progress::Failed(error)) => Step::Failed(error.into()),
-                    None => Step::Failed(ApiError(Problem::internal("the model failed"))),
-                },
+            let Some(ticket) = &mut self.ticket else {
+                return Poll::Ready(None);
+            };
+            let step = match ready!(ticket.poll_next(context)) {
+                Some(Progress::Event(StreamEvent::Prefill { .. })) if self.begun => continue,
+                Some(Progress::Event(StreamEvent::Prefill { .. })) => Step::Begun,
+                Some(Progress::Event(StreamEvent::Token(token))) => Step::Token(token),
+                Some(Progress::Event(StreamEvent::Tail(text))) => Step::Tail(text),
+                Some(Progress::Done(completion)) => {
+                    measure::completed(&completion);
+                    Step::Done(Box::new(completion))
+                }
+                Some(Progress::Failed(error)) => Step::Failed(error.into()),
+                None => Step::Failed(ApiError(Problem::internal("the model failed"))),
             };
             self.begun = true;
             if matches!(step, Step::Done(_) | Step::Failed(_)) {
-                self.stage = Stage::Ended;
+                self.ticket = None;
             }
             return Poll::Ready(Some(step));
         }
     }
 }
 
-/// Asks for `n` completions of one prompt, which is read once.
-pub(crate) fn start_many(model: &Model, request: GenerateRequest, n: usize) -> ApiResult<Vec<Running>> {
-    let engine = model.engine()?.clone();
-    engine.check_room()?;
-    let (senders, runs): (Vec<_>, Vec<_>) = (0..n).map(|_| oneshot::channel()).unzip();
-    spawn_blocking(move || match engine.start_many(&request, n) {
-        // Whoever went away drops the ticket, and that cancels it.
-        Ok(tickets) => senders
-            .into_iter()
-            .zip(tickets)
-            .for_each(|(sender, ticket)| drop(sender.send(Ok(ticket)))),
-        Err(error) => {
-            if let Some(first) = senders.into_iter().next() {
-                drop(first.send(Err(error)));
-            }
-        }
-    });
-    let running = |starting| Running {
-        stage: Stage::Starting(starting),
+/// Asks for `n` completions of each prompt, and waits until all are let in or none is. Prompts are tokenized and schemas
+/// compiled on a thread that may block; whoever goes away meanwhile cancels what comes of it.
+pub(crate) async fn start_all(
+    model: &Model,
+    requests: Vec<GenerateRequest>,
+    n: usize,
+) -> ApiResult<Vec<Running>> {
+    model.engine()?.check_room()?;
+    let start = move |engine: &Engine| Ok(engine.start_all(&requests, n)?);
+    let running = |ticket| Running {
+        ticket: Some(ticket),
         begun: false,
     };
-    Ok(runs.into_iter().map(running).collect())
+    Ok(model.call(start).await?.into_iter().map(running).collect())
 }
 
 /// Seconds since the Unix epoch.

@@ -8,11 +8,13 @@ pub struct LlmOptions {
     pub(crate) max_inputs: usize,
     pub(crate) max_choices: usize,
     pub(crate) max_total_tokens: usize,
+    pub(crate) encodings: usize,
 }
 
 impl Default for LlmOptions {
     /// 16 requests wait, 1,024 tokens where the request names no number, 64 texts in one embeddings request, 16
-    /// completions of 32,768 tokens together in one request.
+    /// completions of 32,768 tokens together in one request; the sentence encoder, where there is one, works on as many
+    /// requests as there are cores.
     fn default() -> Self {
         Self {
             queue: 16,
@@ -20,12 +22,14 @@ impl Default for LlmOptions {
             max_inputs: 64,
             max_choices: 16,
             max_total_tokens: 32_768,
+            encodings: std::thread::available_parallelism().map_or(1, usize::from),
         }
     }
 }
 
 impl LlmOptions {
-    /// Requests that may wait beside those for whom the engine has a place, at least one; more get 429.
+    /// Requests that may wait beside those for whom the engine has a place, at least one; more get 429. As many may wait
+    /// for the sentence encoder.
     #[must_use]
     pub fn with_queue(mut self, requests: usize) -> Self {
         self.queue = requests.max(1);
@@ -57,6 +61,13 @@ impl LlmOptions {
     #[must_use]
     pub fn with_max_total_tokens(mut self, tokens: usize) -> Self {
         self.max_total_tokens = tokens;
+        self
+    }
+
+    /// Requests that the sentence encoder works on at once, at least one.
+    #[must_use]
+    pub fn with_encodings(mut self, requests: usize) -> Self {
+        self.encodings = requests.max(1);
         self
     }
 }

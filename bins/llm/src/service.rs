@@ -8,7 +8,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::dashboard;
-use crate::encoder::TextEncoder;
+use crate::encoder::{EncoderQueue, TextEncoder};
 use crate::model::Model;
 use crate::options::LlmOptions;
 use crate::state::ModelState;
@@ -25,7 +25,7 @@ const MAX_BODY_BYTES: usize = 16 << 20;
 pub(crate) struct Shared {
     pub(crate) model: Model,
     pub(crate) options: LlmOptions,
-    pub(crate) encoder: Option<Arc<dyn TextEncoder>>,
+    pub(crate) encoder: Option<EncoderQueue>,
 }
 
 /// The service around an engine that is already loaded.
@@ -53,8 +53,8 @@ pub fn service_with_encoder(
 ) -> Service {
     assemble(Shared {
         model: Model::start(load, options.queue),
+        encoder: encoder.map(|encoder| EncoderQueue::new(encoder, options.encodings, options.queue)),
         options,
-        encoder,
     })
 }
 

@@ -24,6 +24,7 @@ impl StateSource for ModelState {
                 "device": info.device,
                 "threads": info.threads,
                 "reference": info.reference,
+                "calibration": info.calibration,
             })
         });
         let stats = engine.map(aion_llm::Engine::stats).unwrap_or_default();
@@ -32,7 +33,8 @@ impl StateSource for ModelState {
             "waiting": stats.waiting,
             "reading": stats.reading,
             "writing": stats.writing,
-            "requests": stats.completed,
+            "requests": stats.requests,
+            "completed": stats.completed,
             "cancelled": stats.cancelled,
             "failed": stats.failed,
             "refused": stats.refused,

@@ -138,10 +138,28 @@ pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
 }
 
 fn json_problem(error: &serde_json::Error, pointer: &str) -> Problem {
+    let detail = shortened(&error.to_string());
     if error.is_data() {
-        return Problem::unprocessable("invalid_body", error.to_string()).at(pointer);
+        return Problem::unprocessable("invalid_body", detail).at(pointer);
     }
-    Problem::bad_request("invalid_json", error.to_string()).at(pointer)
+    Problem::bad_request("invalid_json", detail).at(pointer)
+}
+
+/// Bytes of the beginning and of the end of what is said of a body, which may repeat any text in it.
+const SHOWN: (usize, usize) = (240, 80);
+/// Bytes of a member's name in a pointer.
+const SHOWN_NAME: usize = 128;
+
+/// A text without its middle, where it is long.
+fn shortened(text: &str) -> String {
+    if text.len() <= SHOWN.0 + SHOWN.1 {
+        return text.to_owned();
+    }
+    let (head, tail) = (
+        text.floor_char_boundary(SHOWN.0),
+        text.ceil_char_boundary(text.len() - SHOWN.1),
+    );
+    format!("{} ... {}", &text[..head], &text[tail..])
 }
 
 fn pointer_of(path: &ErrorPath) -> String {
@@ -151,6 +169,7 @@ fn pointer_of(path: &ErrorPath) -> String {
             // A variant that holds something is written as an object with one member.
             Segment::Map { key } | Segment::Enum { variant: key } => {
                 pointer.push('/');
+                let key = &key[..key.floor_char_boundary(SHOWN_NAME)];
                 pointer.push_str(&key.replace('~', "~0").replace('/', "~1"));
             }
             Segment::Unknown => {}

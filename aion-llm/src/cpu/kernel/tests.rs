@@ -275,12 +275,18 @@ fn exp_keeps_what_is_not_a_number_and_bounds_the_rest() {
         ] {
             let mut y = [x; 16];
             dispatch(body, Exp(&mut y));
-            assert!(y.iter().all(|y| (low..=high).contains(y)), "{body:?}: exp {x} is {y:?}");
+            assert!(
+                y.iter().all(|y| (low..=high).contains(y)),
+                "{body:?}: exp {x} is {y:?}"
+            );
         }
         let mut y = [0.5; 16];
         y[7] = f32::NAN;
         dispatch(body, Exp(&mut y));
-        assert!(y[7].is_nan() && y.iter().filter(|y| y.is_nan()).count() == 1, "{body:?} {y:?}");
+        assert!(
+            y[7].is_nan() && y.iter().filter(|y| y.is_nan()).count() == 1,
+            "{body:?} {y:?}"
+        );
     }
 }
 
@@ -505,10 +511,25 @@ fn attention_is_that_of_f64() {
 fn what_halves_cannot_hold_is_not_lost_in_attention() {
     let mut random = Random(7);
     for body in Body::here() {
-        for (dim, positions, broken) in [(8, 5, 2), (64, 300, 17), (64, 300, 290), (16, 1, 0), (80, 257, 256)] {
-            for large in [70_000.0, -70_000.0, 1e30, f32::INFINITY, f32::NEG_INFINITY, f32::NAN] {
+        for (dim, positions, broken) in [
+            (8, 5, 2),
+            (64, 300, 17),
+            (64, 300, 290),
+            (16, 1, 0),
+            (80, 257, 256),
+        ] {
+            for large in [
+                70_000.0,
+                -70_000.0,
+                1e30,
+                f32::INFINITY,
+                f32::NEG_INFINITY,
+                f32::NAN,
+            ] {
                 for in_key in [true, false] {
-                    let mut rows: Vec<_> = (0..positions).map(|_| (random.units(dim), random.units(dim))).collect();
+                    let mut rows: Vec<_> = (0..positions)
+                        .map(|_| (random.units(dim), random.units(dim)))
+                        .collect();
                     let (key, value) = &mut rows[broken];
                     let row = if in_key { key } else { value };
                     row[random.below(dim)] = large;

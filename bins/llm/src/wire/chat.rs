@@ -144,7 +144,8 @@ impl ChatRequest {
             .request(prompt, max_tokens)?
             .with_stop(self.stop.clone().map(OneOrMany::into_vec).unwrap_or_default())
             .with_format(self.format(tools, form)?)
-            .with_top_logprobs(self.top_logprobs()?);
+            .with_top_logprobs(self.top_logprobs()?)
+            .with_client(self.rest.client());
         Ok((request, n))
     }
 
@@ -198,7 +199,8 @@ pub(crate) async fn chat_completions(
     let form = engine.tool_format();
     let request = chat.request(tools.as_ref(), form, &shared.options);
     let (request, n) = request.map_err(|error| error.named(&names))?;
-    let running = Choices::start(&shared.model, [request], n).map_err(|error| error.named(&names))?;
+    let running = Choices::start(&shared.model, vec![request], n).await;
+    let running = running.map_err(|error| error.named(&names))?;
     let reply = Reply {
         id: new_id("chatcmpl"),
         created: unix_seconds(),

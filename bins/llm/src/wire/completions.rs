@@ -107,7 +107,8 @@ impl CompletionRequest {
             let request = request
                 .with_stop(self.stop.clone().map(OneOrMany::into_vec).unwrap_or_default())
                 .with_format(format.clone())
-                .with_top_logprobs(top);
+                .with_top_logprobs(top)
+                .with_client(self.rest.client());
             requests.push(request);
         }
         Ok((requests, n))
@@ -183,7 +184,8 @@ pub(crate) async fn completions(
     } else {
         requests
     };
-    let running = Choices::start(&shared.model, wanted, n).map_err(|error| error.named(&NAMES))?;
+    let running = Choices::start(&shared.model, wanted, n).await;
+    let running = running.map_err(|error| error.named(&NAMES))?;
     if wire.stream == Some(true) {
         return Ok(response(
             running.begun().await.map_err(|error| error.named(&NAMES))?,

@@ -1,7 +1,5 @@
 //! `POST /v1/embeddings`: by the chat model (the mean of its last hidden states) or by a sentence encoder beside it.
 
-use std::sync::Arc;
-
 use aion_llm::{Engine, Specials};
 use axum::extract::State;
 use base64::Engine as _;
@@ -11,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::fields::Rest;
 use super::{ApiJson, unknown_model};
-use crate::encoder::TextEncoder;
+use crate::encoder::EncoderQueue;
 use crate::error::{ApiError, ApiResult, Names};
 use crate::service::Shared;
 
@@ -154,16 +152,17 @@ pub(crate) async fn embeddings(
 }
 
 /// The sentence encoder, if that is asked for; none for the chat model.
-fn chosen(shared: &Shared, model: Option<&str>) -> ApiResult<Option<Arc<dyn TextEncoder>>> {
+fn chosen<'a>(shared: &'a Shared, model: Option<&str>) -> ApiResult<Option<&'a EncoderQueue>> {
     let encoder = shared.encoder.as_ref();
-    if let Some(encoder) = encoder.filter(|encoder| model.is_none_or(|model| model == encoder.name())) {
-        return Ok(Some(encoder.clone()));
+    let is_asked = |encoder: &&EncoderQueue| model.is_none_or(|model| model == encoder.encoder().name());
+    if let Some(encoder) = encoder.filter(is_asked) {
+        return Ok(Some(encoder));
     }
     let name = &shared.model.engine()?.info().name;
     match model.filter(|model| model != name) {
         Some(model) => Err(unknown_model(
             model,
-            encoder.map_or(name, |encoder| encoder.name()),
+            encoder.map_or(name, |encoder| encoder.encoder().name()),
         )),
         None => Ok(None),
     }
@@ -189,7 +188,7 @@ async fn by_model(shared: &Shared, inputs: Vec<Input>) -> ApiResult<Vectors> {
     Ok((vectors, tokens, engine.info().name.clone()))
 }
 
-async fn by_encoder(encoder: Arc<dyn TextEncoder>, inputs: Vec<Input>) -> ApiResult<Vectors> {
+async fn by_encoder(encoder: &EncoderQueue, inputs: Vec<Input>) -> ApiResult<Vectors> {
     let texts = inputs.into_iter().map(|input| match input {
         Input::Text(text) => Ok(text),
         Input::Tokens(_) => {
@@ -198,12 +197,6 @@ async fn by_encoder(encoder: Arc<dyn TextEncoder>, inputs: Vec<Input>) -> ApiRes
         }
     });
     let texts = texts.collect::<ApiResult<Vec<_>>>()?;
-    let work = move || {
-        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-        let (vectors, tokens) = encoder.encode(&texts)?;
-        Ok((vectors, tokens, encoder.name().to_owned()))
-    };
-    let failed = |reason: String| ApiError(aion_service::Problem::internal(reason));
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| failed(error.to_string()))?.map_err(failed)
+    let (vectors, tokens) = encoder.encode(texts).await?;
+    Ok((vectors, tokens, encoder.encoder().name().to_owned()))
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use crate::error::{ApiError, ApiResult};
+use crate::error::{ApiError, ApiResult, shown};
 use crate::options::LlmOptions;
 
 const MAX_TOP_LOGPROBS: usize = 20;
@@ -75,7 +75,7 @@ impl SamplingFields {
     fn bias(&self) -> ApiResult<Vec<(u32, f64)>> {
         let entries = self.logit_bias.iter().flatten().map(|(token, bias)| {
             let token = token.parse().map_err(|_| {
-                let detail = format!("`{token}` is no token id");
+                let detail = format!("`{}` is no token id", shown(token));
                 ApiError::bad_request("invalid_value", detail, "/logit_bias")
             })?;
             Ok((token, *bias))
@@ -151,15 +151,20 @@ pub(crate) fn top_logprobs(k: usize, pointer: &str) -> ApiResult<usize> {
 pub(crate) enum Rule {
     /// It changes nothing here.
     NoEffect,
+    /// A text that says who asks, or null.
+    Client,
     /// Only these values, as JSON, or null; and why.
     Only(&'static [&'static str], &'static str),
 }
 
+/// Parameters that say who asks, the one that says it best first: clients that wait get places in turn.
+const CLIENTS: [&str; 3] = ["safety_identifier", "user", "prompt_cache_key"];
+
 /// Parameters that every generating endpoint has.
 pub(crate) const COMMON: &[(&str, Rule)] = &[
-    ("user", Rule::NoEffect),
-    ("safety_identifier", Rule::NoEffect),
-    ("prompt_cache_key", Rule::NoEffect),
+    (CLIENTS[0], Rule::Client),
+    (CLIENTS[1], Rule::Client),
+    (CLIENTS[2], Rule::Client),
     ("prompt_cache_retention", Rule::NoEffect),
     (
         "service_tier",
@@ -176,10 +181,15 @@ impl Rest {
     /// Refuses what would change the answer if it were read, and what nobody knows.
     pub(crate) fn check(&self, rules: &[(&str, Rule)]) -> ApiResult<()> {
         for (name, value) in &self.0 {
-            let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
+            let pointer = format!("/{}", shown(name).replace('~', "~0").replace('/', "~1"));
             let rule = rules.iter().chain(COMMON).find(|(known, _)| known == name);
             match rule.map(|(_, rule)| rule) {
                 Some(Rule::NoEffect) => {}
+                Some(Rule::Client) if value.is_string() || value.is_null() => {}
+                Some(Rule::Client) => {
+                    let detail = format!("`{name}` is a text");
+                    return Err(ApiError::bad_request("invalid_value", detail, &pointer));
+                }
                 Some(Rule::Only(values, why)) => {
                     if !value.is_null() && !values.contains(&value.to_string().as_str()) {
                         let detail = format!("this value of `{name}` is not supported: {why}");
@@ -187,13 +197,18 @@ impl Rest {
                     }
                 }
                 None => {
-                    let shown: String = name.chars().take(60).collect();
-                    let detail = format!("there is no parameter `{shown}`");
+                    let detail = format!("there is no parameter `{}`", shown(name));
                     return Err(ApiError::bad_request("unknown_parameter", detail, &pointer));
                 }
             }
         }
         Ok(())
+    }
+
+    /// Who asks, as far as the request says so.
+    pub(crate) fn client(&self) -> &str {
+        let named = CLIENTS.iter().filter_map(|name| self.get(name)?.as_str());
+        shown(named.filter(|name| !name.is_empty()).next().unwrap_or_default())
     }
 
     /// A member, for answers that repeat the request.

@@ -3,7 +3,7 @@
 use aion_llm::ChatMessage;
 use serde_json::{Map, Value, json};
 
-use crate::error::{ApiError, ApiResult};
+use crate::error::{ApiError, ApiResult, shown};
 
 const MAX_MESSAGES: usize = 4096;
 const ROLES: [&str; 6] = ["system", "developer", "user", "assistant", "tool", "function"];
@@ -64,8 +64,10 @@ fn add_item(messages: &mut Vec<ChatMessage>, item: &Value, pointer: &str) -> Api
             messages.push(result);
         }
         other => {
-            let detail =
-                format!("this model reads messages, calls and their outputs, no item of type `{other}`");
+            let detail = format!(
+                "this model reads messages, calls and their outputs, no item of type `{}`",
+                shown(other)
+            );
             return Err(ApiError::bad_request("unsupported_content", detail, pointer));
         }
     }
@@ -169,7 +171,7 @@ fn part_text<'a>(part: &'a Value, pointer: &str) -> ApiResult<&'a str> {
         _ => None,
     };
     text.ok_or_else(|| {
-        let detail = format!("this model reads text only, not a part of type `{kind}`");
+        let detail = format!("this model reads text only, not a part of type `{}`", shown(kind));
         ApiError::bad_request("unsupported_content", detail, pointer)
     })
 }

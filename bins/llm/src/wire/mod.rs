@@ -19,7 +19,7 @@ use axum::extract::{FromRequest, Request};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::error::{ApiError, ApiResult};
+use crate::error::{ApiError, ApiResult, shown};
 
 /// The log-probability that stands for none: JSON has no infinity.
 const LEAST_LOGPROB: f64 = -9999.0;
@@ -87,8 +87,7 @@ fn check_model(asked: Option<&str>, engine: &Engine) -> ApiResult<()> {
 }
 
 fn unknown_model(asked: &str, known: &str) -> ApiError {
-    let asked: String = asked.chars().take(100).collect();
-    let detail = format!("there is no model `{asked}` here, only `{known}`");
+    let detail = format!("there is no model `{}` here, only `{known}`", shown(asked));
     ApiError(Problem::not_found("model_not_found", detail).at("/model"))
 }
 
@@ -134,9 +133,7 @@ impl Usage {
         if choices == 1 {
             return self.persistence;
         }
-        PersistenceSummary::of(&self.ratios.concat(), engine.info().reference)
-            .ok()
-            .flatten()
+        engine.summary(&self.ratios.concat()).ok().flatten()
     }
 
     /// `usage` of the older protocols, with `persistence` (null when no token was made).

@@ -14,8 +14,8 @@ fn cards(shared: &Shared) -> ApiResult<Vec<Value>> {
     model["context_length"] = info.context_length.into();
     model["parameters"] = info.config.n_parameters().into();
     let encoder = shared.encoder.as_ref().map(|encoder| {
-        let mut model = card(encoder.name());
-        model["dimensions"] = encoder.dimensions().into();
+        let mut model = card(encoder.encoder().name());
+        model["dimensions"] = encoder.encoder().dimensions().into();
         model
     });
     Ok([model].into_iter().chain(encoder).collect())

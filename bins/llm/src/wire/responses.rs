@@ -16,7 +16,7 @@ use super::messages::response_messages;
 use super::tools::{Dialect, Tools};
 use super::{ApiJson, check_model, token_logprob};
 use crate::choices::{Choices, Finished};
-use crate::error::{ApiError, ApiResult, Names};
+use crate::error::{ApiError, ApiResult, Names, shown};
 use crate::generate::{Step, new_id, unix_seconds};
 use crate::options::LlmOptions;
 use crate::service::Shared;
@@ -116,7 +116,7 @@ impl ResponseRequest {
         wants_usage(self.stream_options.as_ref())?;
         let unknown = self.include.iter().flatten().find(|name| *name != LOGPROBS);
         if let Some(name) = unknown {
-            let detail = format!("only `{LOGPROBS}` can be included, not `{name}`");
+            let detail = format!("only `{LOGPROBS}` can be included, not `{}`", shown(name));
             return Err(ApiError::bad_request("unsupported_parameter", detail, "/include"));
         }
         let verbosity = self.text.as_ref().map_or(&Value::Null, |text| &text["verbosity"]);
@@ -164,7 +164,7 @@ impl ResponseRequest {
             .request(prompt, max_tokens)?
             .with_format(self.format(tools, form)?);
         let top = top_logprobs(self.top_logprobs.unwrap_or(0), "/top_logprobs")?;
-        Ok(request.with_top_logprobs(top))
+        Ok(request.with_top_logprobs(top).with_client(self.rest.client()))
     }
 
     fn names(&self, tools: Option<&Tools>) -> Names {
@@ -238,7 +238,8 @@ pub(crate) async fn responses(
     let (names, form) = (wire.names(tools.as_ref()), engine.tool_format());
     let request = wire.request(tools.as_ref(), form, &shared.options);
     let request = request.map_err(|error| error.named(&names))?;
-    let running = Choices::start(&shared.model, [request], 1).map_err(|error| error.named(&names))?;
+    let running = Choices::start(&shared.model, vec![request], 1).await;
+    let running = running.map_err(|error| error.named(&names))?;
     let reply = Reply::new(engine, &wire, tools.map(|tools| tools.set.parser(form)));
     if wire.stream == Some(true) {
         return Ok(response(

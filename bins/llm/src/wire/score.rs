@@ -63,7 +63,7 @@ pub(crate) async fn score_text(
     let scores = shared.model.ask(start).await?;
     let engine = shared.model.engine()?;
     let ratios: Vec<f64> = scores.iter().map(|score| score.persistence).collect();
-    let persistence = PersistenceSummary::of(&ratios, engine.info().reference);
+    let persistence = engine.summary(&ratios)?;
     let tokens = scores.into_iter().map(|score| ScoredToken {
         text: engine.tokenizer().decode(&[score.token]),
         token: score.token,
@@ -74,6 +74,6 @@ pub(crate) async fn score_text(
     Ok(axum::Json(ScoreReply {
         model: engine.info().name.clone(),
         tokens: tokens.collect(),
-        persistence: persistence.map_err(aion_service::Problem::internal)?,
+        persistence,
     }))
 }

@@ -3,7 +3,7 @@
 use aion_llm::{Calls, Error, ToolChoice, ToolFunction, ToolSet};
 use serde_json::{Value, json};
 
-use crate::error::{ApiError, ApiResult};
+use crate::error::{ApiError, ApiResult, shown};
 
 /// The functions of a request and who decides about them.
 #[derive(Debug, Clone)]
@@ -89,7 +89,7 @@ impl Dialect {
     fn one(self, tool: &Value, pointer: &str) -> ApiResult<ToolFunction> {
         let kind = tool["type"].as_str().unwrap_or("none");
         if kind != "function" {
-            let detail = format!("tools are functions here, not of type `{kind}`");
+            let detail = format!("tools are functions here, not of type `{}`", shown(kind));
             return Err(refuse("unsupported_tool", detail, &format!("{pointer}/type")));
         }
         let place = match self {
@@ -180,7 +180,7 @@ fn only(functions: Vec<ToolFunction>, allowed: Option<&[String]>) -> ApiResult<V
     };
     let known = |name: &String| functions.iter().any(|function| function.name() == name);
     if let Some(name) = allowed.iter().find(|name| !known(name)) {
-        let detail = format!("there is no function `{name}`");
+        let detail = format!("there is no function `{}`", shown(name));
         return Err(refuse("invalid_value", detail, "/tool_choice"));
     }
     let kept = functions.into_iter();

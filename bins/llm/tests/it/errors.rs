@@ -367,3 +367,61 @@ async fn characters_across_tokens_stay_whole() {
         assert_eq!(whole["choices"][0]["text"], joined.as_str());
     }
 }
+
+/// A bad request is one for all its completions, whichever of them hears of it first.
+#[tokio::test]
+async fn several_completions_share_their_error() {
+    let router = ready(LlmOptions::default()).await;
+    let impossible = json!({"type": "json_schema", "json_schema": {"schema": {"$ref": "#/nothing"}}});
+    for _ in 0..100 {
+        let body = with(hello(), &json!({"n": 8, "response_format": impossible}));
+        let (status, problem) = post(&router, CHAT, &body).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{problem}");
+    }
+}
+
+/// Whatever a client writes, an error repeats only the beginning of it.
+#[tokio::test]
+async fn errors_do_not_repeat_long_texts() {
+    let router = ready(LlmOptions::default()).await;
+    let long = "é".repeat(50_000);
+    let user = |content: Value| json!([{"role": "user", "content": content}]);
+    let tool = |name: &str| json!([{"type": "function", "function": {"name": name}}]);
+    let chat = |more: Value| (CHAT, with(hello(), &more));
+    let responses = |more: Value| ("/v1/responses", with(json!({"input": "x"}), &more));
+    let cases = [
+        chat(json!({"model": long})),
+        chat(json!({long.as_str(): 1})),
+        chat(json!({"logit_bias": {long.as_str(): 1}})),
+        chat(json!({"logit_bias": {long.as_str(): long}})),
+        chat(json!({"temperature": long})),
+        chat(json!({"messages": [{"role": long, "content": "x"}]})),
+        chat(json!({"messages": user(json!([{"type": long}]))})),
+        chat(json!({"tools": [{"type": long}]})),
+        chat(json!({"tools": tool(&long)})),
+        chat(json!({"tools": tool("f"), "tool_choice": {"type": "function", "function": {"name": long}}})),
+        chat(
+            json!({"tools": tool("f"), "tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "auto",
+            "tools": [{"type": "function", "function": {"name": long}}]}}}),
+        ),
+        chat(json!({"response_format": {"type": long}})),
+        chat(json!({"structured_outputs": {"regex": format!("({long}")}})),
+        chat(json!({"structured_outputs": {"grammar": format!("start: {long}")}})),
+        chat(json!({"response_format": {"type": "json_schema",
+            "json_schema": {"schema": {"type": "object", "properties": {long.as_str(): false}, "required": [long]}}}})),
+        chat(json!({"reasoning_effort": long})),
+        responses(json!({"input": [{"type": long}]})),
+        responses(json!({"include": [long]})),
+        responses(json!({"tools": [{"type": long}]})),
+        ("/v1/embeddings", json!({"input": "x", "encoding_format": long})),
+        ("/v1/embeddings", json!({"input": "x", "model": long})),
+        ("/v1/completions", json!({"prompt": "x", "stop": {"a": long}})),
+    ];
+    for (path, body) in cases {
+        let (status, problem) = post(&router, path, &body).await;
+        assert!(status.is_client_error(), "{path}: {status}");
+        let shown: String = body.to_string().chars().take(60).collect();
+        let bytes = problem.to_string().len();
+        assert!(bytes < 2_500, "{path} {shown}: {bytes} bytes");
+    }
+}

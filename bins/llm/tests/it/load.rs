@@ -76,6 +76,91 @@ async fn a_full_queue_says_when_to_come_back() {
     until(&engine, |stats| (stats.cancelled, stats.completed) == (1, 1)).await;
 }
 
+/// The prompts of one request get in together or not at all: no stream begins that would have to break off.
+#[tokio::test]
+async fn several_prompts_are_one_request() {
+    let (router, engine, faults) = held(EngineOptions::default().with_sequences(1), 2).await;
+    faults.hold();
+    let running = tokio::spawn({
+        let router = router.clone();
+        async move {
+            post(
+                &router,
+                COMPLETIONS,
+                &json!({"prompt": "the inn", "max_tokens": 4}),
+            )
+            .await
+            .0
+        }
+    });
+    until(&engine, |stats| stats.reading == 1).await;
+    let prompts = |n: usize, stream: bool| {
+        let prompts: Vec<String> = (0..n).map(|i| format!("the inn {i}")).collect();
+        json!({"prompt": prompts, "max_tokens": 4, "stream": stream})
+    };
+    for stream in [true, false] {
+        let (status, problem) = post(&router, COMPLETIONS, &prompts(3, stream)).await;
+        assert_eq!(
+            (status, &problem["code"]),
+            (StatusCode::TOO_MANY_REQUESTS, &json!("queue_full"))
+        );
+        let (status, problem) = post(&router, COMPLETIONS, &prompts(4, stream)).await;
+        assert_eq!(
+            (status, &problem["error"]["param"]),
+            (StatusCode::BAD_REQUEST, &json!("prompt"))
+        );
+        let mut one_is_bad = prompts(2, stream);
+        one_is_bad["prompt"][1] = "long ".repeat(400).into();
+        let (status, problem) = post(&router, COMPLETIONS, &one_is_bad).await;
+        assert_eq!(
+            (status, &problem["code"]),
+            (StatusCode::BAD_REQUEST, &json!("context_length_exceeded"))
+        );
+    }
+    assert_eq!((engine.stats().waiting, engine.stats().requests), (0, 1));
+    faults.release();
+    assert_eq!(running.await.unwrap(), StatusCode::OK);
+    let both = ok(&router, COMPLETIONS, &prompts(2, false)).await;
+    assert_eq!(both["choices"].as_array().unwrap().len(), 2);
+    let state = send(&router, Method::GET, "/state", &Value::Null).await;
+    let state: Value = serde_json::from_str(&text(state).await).unwrap();
+    assert_eq!(
+        (&state["llm"]["requests"], &state["llm"]["completed"]),
+        (&json!(2), &json!(3))
+    );
+}
+
+/// Whoever names its user gets its turn before another user's second request.
+#[tokio::test]
+async fn users_take_turns() {
+    for name in ["user", "safety_identifier", "prompt_cache_key"] {
+        let (router, engine, faults) = held(EngineOptions::default().with_sequences(1), 16).await;
+        faults.hold();
+        let order = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let mut all = Vec::new();
+        for (i, who) in ["anna", "anna", "anna", "ben"].into_iter().enumerate() {
+            let (router, order) = (router.clone(), Arc::clone(&order));
+            let mut body = json!({"prompt": "the inn", "max_tokens": 20});
+            body[name] = who.into();
+            all.push(tokio::spawn(async move {
+                ok(&router, COMPLETIONS, &body).await;
+                order.lock().unwrap().push(i);
+            }));
+            until(&engine, |stats| stats.reading + stats.waiting == i + 1).await;
+        }
+        faults.release();
+        for one in all {
+            one.await.unwrap();
+        }
+        assert_eq!(*order.lock().unwrap(), [0, 1, 3, 2], "{name}");
+        let (status, problem) = post(&router, COMPLETIONS, &json!({"prompt": "x", name: 5})).await;
+        assert_eq!(
+            (status, &problem["error"]["param"]),
+            (StatusCode::BAD_REQUEST, &json!(name))
+        );
+    }
+}
+
 /// A hundred connections, cut while their texts are being made or wait, leave no work behind.
 #[tokio::test]
 async fn a_hundred_dropped_connections_leave_nothing() {

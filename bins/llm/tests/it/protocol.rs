@@ -565,6 +565,7 @@ async fn a_response_reports_probabilities_when_they_are_included() {
 }
 
 /// A sentence encoder beside the model: its vectors are those of the reference, and both can be asked.
+#[cfg(feature = "minilm")]
 #[tokio::test]
 async fn a_sentence_encoder_answers_beside_the_model() {
     let folder = concat!(
