@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .with_device(DeviceSpec::Cpu)
         .with_threads(threads);
     let engine = Engine::load(&ModelSource::at(model), options)?;
-    let free = median(|round| milliseconds(&engine, OutputFormat::Text, round))?;
+    let free = median(|round| milliseconds(&engine, &OutputFormat::Text, round))?;
     println!("free: {free:.3} ms a token, {threads} threads");
     let persistence = persistence_ms(engine.info().config.vocab_size)?;
     println!(
@@ -35,7 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         100.0 * persistence / free
     );
     for (name, format) in formats() {
-        let held = median(|round| milliseconds(&engine, format.clone(), round))?;
+        let held = median(|round| milliseconds(&engine, &format, round))?;
         println!("{name}: {held:.3} ms a token, {:.2} times free", held / free);
     }
     Ok(())
@@ -56,7 +56,7 @@ fn formats() -> Vec<(&'static str, OutputFormat)> {
 }
 
 /// Milliseconds of decoding for each token, of a text by itself.
-fn milliseconds(engine: &Engine, format: OutputFormat, round: usize) -> Result<f64, Box<dyn Error>> {
+fn milliseconds(engine: &Engine, format: &OutputFormat, round: usize) -> Result<f64, Box<dyn Error>> {
     let sampling = Sampling::greedy().with_temperature(1.0)?.with_seed(round as u64);
     let request = GenerateRequest::new(Prompt::Text(PROMPT.into()))
         .with_sampling(sampling)

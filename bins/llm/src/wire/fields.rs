@@ -207,8 +207,8 @@ impl Rest {
 
     /// Who asks, as far as the request says so.
     pub(crate) fn client(&self) -> &str {
-        let named = CLIENTS.iter().filter_map(|name| self.get(name)?.as_str());
-        shown(named.filter(|name| !name.is_empty()).next().unwrap_or_default())
+        let mut named = CLIENTS.iter().filter_map(|name| self.get(name)?.as_str());
+        shown(named.find(|name| !name.is_empty()).unwrap_or_default())
     }
 
     /// A member, for answers that repeat the request.
