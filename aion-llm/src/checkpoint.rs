@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::config::{FeedForward, Head, ModelConfig};
 use crate::error::{Error, Result};
+use crate::experts::Selection;
 use crate::gguf::{Gguf, TensorType, dequantize, dequantize_into};
 
 /// A matrix or vector of the model.
@@ -20,6 +21,22 @@ pub(crate) enum Part {
     Gate(usize),
     Up(usize),
     Down(usize),
+    /// What chooses the experts of a layer.
+    Router(usize),
+    RouterBias(usize),
+    /// Of a layer, and there of an expert.
+    ExpertGate(usize, usize),
+    ExpertUp(usize, usize),
+    ExpertDown(usize, usize),
+}
+
+/// A tensor of a GGUF file.
+#[derive(Debug)]
+pub(crate) struct GgufTensor {
+    pub(crate) name: String,
+    pub(crate) shape: Vec<usize>,
+    /// What it holds, one after the other: one part, or that of every expert of a layer.
+    pub(crate) parts: Vec<Part>,
 }
 
 /// Which coordinates of a head rotary positions turn together.
@@ -42,6 +59,21 @@ pub(crate) trait Checkpoint {
     fn embedding(&self) -> Result<Embedding>;
 
     fn rotary_pairs(&self) -> RotaryPairs;
+
+    /// The bias by which the experts of a layer are chosen, if the model has one.
+    fn router_bias(&self, i: usize) -> Result<Option<Vec<f32>>> {
+        let experts = self.config().experts;
+        let Some(experts) = experts.filter(|experts| experts.selection == Selection::Biased) else {
+            return Ok(None);
+        };
+        let bias = self.stored(Part::RouterBias(i), &[experts.count])?.dense()?;
+        if bias.iter().any(|x| !x.is_finite()) {
+            return Err(Error::Config(format!(
+                "the bias of the experts of layer {i} is no number"
+            )));
+        }
+        Ok(Some(bias))
+    }
 
     /// Divisors of the rotary frequencies, one for each pair, if the checkpoint has them.
     fn rotary_divisors(&self) -> Result<Option<Vec<f32>>> {
@@ -131,12 +163,18 @@ impl Checkpoint for GgufCheckpoint<'_> {
 
     fn stored(&self, part: Part, shape: &[usize]) -> Result<Stored> {
         let name = part.gguf_name();
-        self.check(&name, shape)?;
-        let kind = self.gguf.tensors()[&name].kind;
-        Ok(Stored {
-            kind,
-            bytes: self.gguf.tensor_slice(&name)?,
-        })
+        let (expert, experts) = (part.expert(), self.config.experts);
+        let count = experts.map_or(1, |experts| experts.count);
+        match expert {
+            None => self.check(&name, shape)?,
+            Some(_) => self.check(&name, &[&[count], shape].concat())?,
+        }
+        let (kind, bytes) = (self.gguf.tensors()[&name].kind, self.gguf.tensor_slice(&name)?);
+        let bytes = match expert {
+            None => bytes,
+            Some(i) => bytes.slice(bytes.len() / count * i..bytes.len() / count * (i + 1)),
+        };
+        Ok(Stored { kind, bytes })
     }
 
     fn embedding(&self) -> Result<Embedding> {
@@ -192,12 +230,58 @@ impl Part {
                 (Self::AttnOutput(i), vec![d, q]),
                 (Self::FfnNorm(i), vec![d]),
             ]);
+            if let Some(experts) = c.experts {
+                parts.push((Self::Router(i), vec![experts.count, d]));
+                if experts.selection == Selection::Biased {
+                    parts.push((Self::RouterBias(i), vec![experts.count]));
+                }
+                let mut each = |part: fn(usize, usize) -> Self, shape: [usize; 2]| {
+                    parts.extend((0..experts.count).map(|e| (part(i, e), shape.to_vec())));
+                };
+                if c.feed_forward == FeedForward::SwiGlu {
+                    each(Self::ExpertGate, [ff, d]);
+                }
+                each(Self::ExpertUp, [ff, d]);
+                each(Self::ExpertDown, [d, ff]);
+                continue;
+            }
             if c.feed_forward == FeedForward::SwiGlu {
                 parts.push((Self::Gate(i), vec![ff, d]));
             }
             parts.extend([(Self::Up(i), vec![ff, d]), (Self::Down(i), vec![d, ff])]);
         }
         parts
+    }
+
+    /// The tensors of a GGUF file but the embedding: the experts of a layer lie in one.
+    pub(crate) fn gguf_tensors(c: &ModelConfig) -> Vec<GgufTensor> {
+        let mut tensors: Vec<GgufTensor> = Vec::new();
+        for (part, shape) in Self::all(c) {
+            let name = part.gguf_name();
+            match tensors.last_mut().filter(|last| last.name == name) {
+                Some(last) => {
+                    last.parts.push(part);
+                    last.shape[0] += 1;
+                }
+                None => tensors.push(GgufTensor {
+                    name,
+                    shape: match part.expert() {
+                        None => shape,
+                        Some(_) => [vec![1], shape].concat(),
+                    },
+                    parts: vec![part],
+                }),
+            }
+        }
+        tensors
+    }
+
+    /// Which expert it is a part of.
+    fn expert(self) -> Option<usize> {
+        match self {
+            Self::ExpertGate(_, e) | Self::ExpertUp(_, e) | Self::ExpertDown(_, e) => Some(e),
+            _ => None,
+        }
     }
 
     pub(crate) fn gguf_name(self) -> String {
@@ -213,6 +297,11 @@ impl Part {
             Self::Gate(i) => format!("blk.{i}.ffn_gate.weight"),
             Self::Up(i) => format!("blk.{i}.ffn_up.weight"),
             Self::Down(i) => format!("blk.{i}.ffn_down.weight"),
+            Self::Router(i) => format!("blk.{i}.ffn_gate_inp.weight"),
+            Self::RouterBias(i) => format!("blk.{i}.exp_probs_b.bias"),
+            Self::ExpertGate(i, _) => format!("blk.{i}.ffn_gate_exps.weight"),
+            Self::ExpertUp(i, _) => format!("blk.{i}.ffn_up_exps.weight"),
+            Self::ExpertDown(i, _) => format!("blk.{i}.ffn_down_exps.weight"),
         }
     }
 
@@ -229,6 +318,11 @@ impl Part {
             Self::Gate(i) => format!("model.layers.{i}.mlp.gate_proj.weight"),
             Self::Up(i) => format!("model.layers.{i}.mlp.up_proj.weight"),
             Self::Down(i) => format!("model.layers.{i}.mlp.down_proj.weight"),
+            Self::Router(i) => format!("model.layers.{i}.block_sparse_moe.gate.weight"),
+            Self::RouterBias(i) => format!("model.layers.{i}.block_sparse_moe.e_score_correction_bias"),
+            Self::ExpertGate(i, e) => format!("model.layers.{i}.block_sparse_moe.experts.{e}.w1.weight"),
+            Self::ExpertUp(i, e) => format!("model.layers.{i}.block_sparse_moe.experts.{e}.w3.weight"),
+            Self::ExpertDown(i, e) => format!("model.layers.{i}.block_sparse_moe.experts.{e}.w2.weight"),
         }
     }
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::experts::{Experts, Gating, Selection};
 use crate::gguf::{Gguf, Value};
 use crate::options::ModelSource;
 use crate::rotary_scaling::RotaryScaling;
@@ -54,7 +55,22 @@ pub struct ModelConfig {
     pub feed_forward: FeedForward,
     /// The output projection.
     pub head: Head,
+    /// Experts in the place of the feed-forward layer; `n_ff` is the width of each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub experts: Option<Experts>,
+    /// How many positions each one sees, itself among them; all before it where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<usize>,
+    /// Scores of attention become `c tanh(score / c)`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attention_cap: Option<f64>,
+    /// Logits become `c tanh(logit / c)`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logit_cap: Option<f64>,
 }
+
+/// Caps of scores and logits lie between these.
+const CAPS: std::ops::RangeInclusive<f64> = 1e-3..=1e4;
 
 /// No model this crate can run is larger in any one size.
 const MAX_SIZE: usize = 1 << 24;
@@ -65,8 +81,8 @@ impl ModelConfig {
     /// Reads the metadata of a GGUF file of architecture `llama`.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for another architecture or a partial rotation, [`Error::Config`] for missing or
-    /// contradictory sizes.
+    /// [`Error::Unsupported`] for another architecture, a partial rotation, shared or grouped experts or windows in some
+    /// layers only, [`Error::Config`] for missing or contradictory sizes.
     pub fn from_gguf(gguf: &Gguf) -> Result<Self> {
         let arch = gguf.get_str("general.architecture").unwrap_or("");
         if arch != "llama" {
@@ -94,6 +110,10 @@ impl ModelConfig {
             } else {
                 Head::Tied
             },
+            experts: keys.experts()?,
+            window: keys.window()?,
+            attention_cap: keys.cap("attn_logit_softcapping")?,
+            logit_cap: keys.cap("final_logit_softcapping")?,
         };
         if keys.size_or("rope.dimension_count", head_dim)? != head_dim {
             return Err(Error::Unsupported(
@@ -138,6 +158,10 @@ impl ModelConfig {
             } else {
                 Head::Untied
             },
+            experts: wire.experts()?,
+            window: wire.window()?,
+            attention_cap: wire.attn_logit_softcapping,
+            logit_cap: wire.final_logit_softcapping,
         }
         .checked()
     }
@@ -164,26 +188,65 @@ impl ModelConfig {
             FeedForward::SwiGlu => "silu",
             FeedForward::ReluSquared => "relu2",
         };
-        serde_json::json!({
-            "architectures": ["LlamaForCausalLM"], "model_type": "llama",
+        let (class, kind) = match (self.experts, self.window) {
+            (Some(_), _) => ("MixtralForCausalLM", "mixtral"),
+            (None, Some(_)) => ("MistralForCausalLM", "mistral"),
+            (None, None) => ("LlamaForCausalLM", "llama"),
+        };
+        let mut wire = serde_json::json!({
+            "architectures": [class], "model_type": kind,
             "hidden_size": self.n_embd, "num_hidden_layers": self.n_layer,
             "num_attention_heads": self.n_head, "num_key_value_heads": self.n_head_kv, "head_dim": self.head_dim,
             "intermediate_size": self.n_ff, "vocab_size": self.vocab_size,
             "max_position_embeddings": self.context_length, "rms_norm_eps": self.norm_eps,
             "rope_theta": self.rope_base, "hidden_act": act, "tie_word_embeddings": self.head == Head::Tied,
-        })
+            "sliding_window": self.window,
+        });
+        if let Some(experts) = self.experts {
+            wire["num_local_experts"] = experts.count.into();
+            wire["num_experts_per_tok"] = experts.used.into();
+            wire["scoring_func"] = match experts.gating {
+                Gating::Softmax => "softmax".into(),
+                Gating::Sigmoid => "sigmoid".into(),
+            };
+            wire["use_routing_bias"] = (experts.selection == Selection::Biased).into();
+        }
+        for (key, cap) in [
+            ("attn_logit_softcapping", self.attention_cap),
+            ("final_logit_softcapping", self.logit_cap),
+        ] {
+            if let Some(cap) = cap {
+                wire[key] = cap.into();
+            }
+        }
+        wire
     }
 
     /// Weights, the embedding counted once.
     #[must_use]
     pub fn n_parameters(&self) -> usize {
+        self.parameters(self.experts.map_or(1, |experts| experts.count))
+    }
+
+    /// Weights that one token goes through: of the experts, those that are used.
+    #[must_use]
+    pub fn n_active_parameters(&self) -> usize {
+        self.parameters(self.experts.map_or(1, |experts| experts.used))
+    }
+
+    /// Weights with so many feed-forward networks in each layer.
+    fn parameters(&self, networks: usize) -> usize {
         let attention = self.n_embd * self.head_dim * 2 * (self.n_head + self.n_head_kv);
         let matrices = if self.feed_forward == FeedForward::SwiGlu {
             3
         } else {
             2
         };
-        let block = attention + matrices * self.n_embd * self.n_ff + 2 * self.n_embd;
+        let router = self.experts.map_or(0, |experts| match experts.selection {
+            Selection::Logits => experts.count * self.n_embd,
+            Selection::Biased => experts.count * (self.n_embd + 1),
+        });
+        let block = attention + networks * matrices * self.n_embd * self.n_ff + router + 2 * self.n_embd;
         let heads = if self.head == Head::Untied { 2 } else { 1 };
         self.n_layer * block + self.n_embd + heads * self.n_embd * self.vocab_size
     }
@@ -248,6 +311,19 @@ impl ModelConfig {
                 "the rotary base or the norm's epsilon is out of range".into(),
             ));
         }
+        if let Some(window) = self.window.filter(|window| !(1..=MAX_SIZE).contains(window)) {
+            return Err(Error::Config(format!("the attention window is {window}")));
+        }
+        let caps = [
+            ("attention scores", self.attention_cap),
+            ("logits", self.logit_cap),
+        ];
+        for (name, cap) in caps {
+            if let Some(cap) = cap.filter(|cap| !CAPS.contains(cap)) {
+                return Err(Error::Config(format!("the cap of {name} is {cap}")));
+            }
+        }
+        self.experts.map(Experts::checked).transpose()?;
         Ok(self)
     }
 }
@@ -266,7 +342,7 @@ impl Keys<'_> {
         let value = self.get(key).and_then(Value::as_u64);
         value
             .map(|n| n as usize)
-            .ok_or_else(|| Error::Config(format!("`{}.{key}` is missing", self.arch)))
+            .ok_or_else(|| Error::Config(format!("`{}.{key}` is missing or no size", self.arch)))
     }
 
     fn size_or(&self, key: &str, default: usize) -> Result<usize> {
@@ -279,6 +355,90 @@ impl Keys<'_> {
 
     fn feed_forward(&self) -> Result<FeedForward> {
         feed_forward(self.get("hidden_act").and_then(Value::as_str).unwrap_or("silu"))
+    }
+
+    fn unsupported<T>(&self, key: &str, what: &str) -> Result<T> {
+        Err(Error::Unsupported(format!("{what} (`{}.{key}`)", self.arch)))
+    }
+
+    /// Where the file has no experts its count is missing or 0.
+    fn experts(&self) -> Result<Option<Experts>> {
+        let (count, used) = (
+            self.size_or("expert_count", 0)?,
+            self.size_or("expert_used_count", 0)?,
+        );
+        if count == 0 {
+            return match used {
+                0 => Ok(None),
+                _ => Err(Error::Config(format!("{used} experts are used of none"))),
+            };
+        }
+        self.refuse_other_mixtures()?;
+        let gating = match self.size_or("expert_gating_func", 0)? {
+            // 3 is softmax over the chosen, which is the same after division by their sum.
+            0 | 1 | 3 => Gating::Softmax,
+            2 => Gating::Sigmoid,
+            other => return self.unsupported("expert_gating_func", &format!("gating function {other}")),
+        };
+        let selection = if self.gguf.tensors().contains_key("blk.0.exp_probs_b.bias") {
+            Selection::Biased
+        } else {
+            Selection::Logits
+        };
+        let experts = Experts::new(count, used);
+        let experts = experts.with_gating(gating).with_selection(selection);
+        experts.checked().map(Some)
+    }
+
+    fn refuse_other_mixtures(&self) -> Result<()> {
+        if self.gguf.tensors().contains_key("blk.0.ffn_gate.0.weight") {
+            return Err(Error::Unsupported(
+                "experts in tensors of their own (`blk.0.ffn_gate.0.weight`), as files of before April 2024 have them"
+                    .into(),
+            ));
+        }
+        for (key, what) in [
+            ("expert_shared_count", "shared experts"),
+            ("expert_shared_feed_forward_length", "shared experts"),
+            ("expert_group_count", "groups of experts"),
+            ("leading_dense_block_count", "layers without experts"),
+        ] {
+            if self.size_or(key, 0)? > 0 {
+                return self.unsupported(key, what);
+            }
+        }
+        let n_ff = self.size("feed_forward_length")?;
+        if self.size_or("expert_feed_forward_length", n_ff)? != n_ff {
+            return self.unsupported("expert_feed_forward_length", "experts of a width of their own");
+        }
+        if self.size_or("interleave_moe_layer_step", 1)? > 1 {
+            return self.unsupported("interleave_moe_layer_step", "layers without experts");
+        }
+        match self.get("expert_weights_scale").map(Value::as_f64) {
+            None | Some(Some(0.0 | 1.0)) => {}
+            _ => return self.unsupported("expert_weights_scale", "gates that do not sum to 1"),
+        }
+        match self.get("expert_weights_norm").map(Value::as_bool) {
+            None | Some(Some(true)) => Ok(()),
+            _ => self.unsupported("expert_weights_norm", "gates that do not sum to 1"),
+        }
+    }
+
+    fn window(&self) -> Result<Option<usize>> {
+        let key = "attention.sliding_window";
+        if self.get("attention.sliding_window_pattern").is_some() {
+            return self.unsupported("attention.sliding_window_pattern", "windows in some layers only");
+        }
+        self.size_or(key, 0).map(|window| Some(window).filter(|n| *n > 0))
+    }
+
+    /// A cap, where 0 is none.
+    fn cap(&self, key: &str) -> Result<Option<f64>> {
+        match self.get(key).map(Value::as_f64) {
+            None | Some(Some(0.0)) => Ok(None),
+            Some(Some(cap)) => Ok(Some(cap)),
+            Some(None) => Err(Error::Config(format!("`{}.{key}` is no float", self.arch))),
+        }
     }
 }
 
@@ -324,13 +484,76 @@ struct HubConfig {
     /// Newer files have base and scaling in one place.
     #[serde(default)]
     rope_parameters: Option<serde_json::Value>,
+    num_local_experts: Option<usize>,
+    num_experts_per_tok: Option<usize>,
+    scoring_func: Option<String>,
+    #[serde(default)]
+    use_routing_bias: bool,
+    #[serde(alias = "n_shared_experts")]
+    num_shared_experts: Option<usize>,
+    sliding_window: Option<usize>,
+    use_sliding_window: Option<bool>,
+    /// What each layer sees.
+    layer_types: Option<Vec<String>>,
+    attn_logit_softcapping: Option<f64>,
+    final_logit_softcapping: Option<f64>,
 }
+
+/// Model types whose layers are the ones that this crate computes.
+const MODEL_TYPES: [&str; 3] = ["llama", "mistral", "mixtral"];
 
 fn silu() -> String {
     "silu".into()
 }
 
 impl HubConfig {
+    fn experts(&self) -> Result<Option<Experts>> {
+        let Some(count) = self.num_local_experts else {
+            return match self.model_type.as_str() {
+                "mixtral" => Err(Error::Config(
+                    "config.json: `num_local_experts` is missing".into(),
+                )),
+                _ => Ok(None),
+            };
+        };
+        if self.num_shared_experts.is_some_and(|n| n > 0) {
+            return Err(Error::Unsupported("shared experts (`num_shared_experts`)".into()));
+        }
+        let used = self.num_experts_per_tok;
+        let used =
+            used.ok_or_else(|| Error::Config("config.json: `num_experts_per_tok` is missing".into()))?;
+        let gating = match self.scoring_func.as_deref() {
+            None | Some("softmax") => Gating::Softmax,
+            Some("sigmoid") => Gating::Sigmoid,
+            Some(other) => {
+                let shown: String = other.chars().take(40).collect();
+                return Err(Error::Unsupported(format!("gating function `{shown}`")));
+            }
+        };
+        let selection = match self.use_routing_bias {
+            true => Selection::Biased,
+            false => Selection::Logits,
+        };
+        let experts = Experts::new(count, used);
+        let experts = experts.with_gating(gating).with_selection(selection);
+        experts.checked().map(Some)
+    }
+
+    fn window(&self) -> Result<Option<usize>> {
+        let types = self.layer_types.iter().flatten();
+        let windowed = types.clone().filter(|kind| *kind == "sliding_attention").count();
+        let whole = types.clone().filter(|kind| *kind == "full_attention").count();
+        if windowed + whole != types.count() || windowed > 0 && whole > 0 {
+            return Err(Error::Unsupported(
+                "layers that see different things (`layer_types`)".into(),
+            ));
+        }
+        if whole > 0 || self.use_sliding_window == Some(false) {
+            return Ok(None);
+        }
+        Ok(self.sliding_window)
+    }
+
     fn rope_base(&self) -> f64 {
         let newer = self
             .rope_parameters
@@ -341,8 +564,8 @@ impl HubConfig {
 
     fn refuse_unknown(&self) -> Result<()> {
         let reason = match self {
-            Self { model_type, .. } if model_type != "llama" => {
-                format!("model type `{model_type}`; known is `llama`")
+            Self { model_type, .. } if !MODEL_TYPES.contains(&model_type.as_str()) => {
+                format!("model type `{model_type}`; known are `llama`, `mistral` and `mixtral`")
             }
             Self {
                 attention_bias: true, ..

@@ -61,6 +61,7 @@ mod cpu;
 mod device;
 mod engine;
 mod error;
+mod experts;
 mod fresh_file;
 mod generation;
 pub mod gguf;
@@ -99,6 +100,7 @@ pub use convert::{
 pub use device::DeviceSpec;
 pub use engine::{Engine, EngineInfo, OnEvent};
 pub use error::{Error, Result};
+pub use experts::{Experts, Gating, Routed, Selection};
 pub use fresh_file::Overwrite;
 pub use grammar::{MAX_SCHEMA_BYTES, MAX_SCHEMA_DEPTH};
 pub use loss::bits_per_byte;

@@ -15,7 +15,8 @@ use std::collections::BTreeMap;
 
 use crate::checkpoint::Part;
 use crate::config::{FeedForward, Head, ModelConfig};
-use crate::gguf::{Array, Gguf, TensorType, Value};
+use crate::experts::{Experts, Gating};
+use crate::gguf::{Array, Gguf, TensorType, Value, encode};
 use crate::options::ModelSource;
 use crate::sampling::SplitMix;
 use crate::tokenizer::{char_of_byte, gguf_document};
@@ -26,9 +27,18 @@ pub use faults::Faults;
 pub struct GgufWriter {
     metadata: BTreeMap<String, Value>,
     tensors: Vec<(String, Vec<usize>, TensorType, Vec<u8>)>,
+    alignment: Alignment,
 }
 
-const ALIGNMENT: usize = 32;
+/// On multiples of how many bytes tensors begin.
+#[derive(Debug, Clone, Copy)]
+struct Alignment(usize);
+
+impl Default for Alignment {
+    fn default() -> Self {
+        Self(32)
+    }
+}
 
 impl GgufWriter {
     /// Sets a key.
@@ -43,6 +53,13 @@ impl GgufWriter {
     pub fn with_tensor(mut self, name: &str, shape: &[usize], kind: TensorType, bytes: Vec<u8>) -> Self {
         self.tensors.push((name.into(), shape.to_vec(), kind, bytes));
         self
+    }
+
+    /// Puts tensors on multiples of so many bytes, and says so.
+    #[must_use]
+    pub fn aligned(mut self, bytes: usize) -> Self {
+        self.alignment = Alignment(bytes);
+        self.with("general.alignment", Value::Unsigned(bytes as u64))
     }
 
     /// The file.
@@ -66,10 +83,10 @@ impl GgufWriter {
                 .for_each(|dim| out.extend((*dim as u64).to_le_bytes()));
             out.extend(kind.code().to_le_bytes());
             out.extend((offset as u64).to_le_bytes());
-            offset += bytes.len().next_multiple_of(ALIGNMENT);
+            offset += bytes.len().next_multiple_of(self.alignment.0);
         }
         for (_, _, _, bytes) in &self.tensors {
-            out.resize(out.len().next_multiple_of(ALIGNMENT), 0);
+            out.resize(out.len().next_multiple_of(self.alignment.0), 0);
             out.extend(bytes);
         }
         out
@@ -153,6 +170,20 @@ impl TinyModel {
             norm_eps: 1e-5,
             feed_forward,
             head,
+            experts: None,
+            window: None,
+            attention_cap: None,
+            logit_cap: None,
+        };
+        Self::with_config(seed, config)
+    }
+
+    /// A mixture of experts; every width is a multiple of 32.
+    #[must_use]
+    pub fn mixture(seed: u64, experts: Experts) -> Self {
+        let config = ModelConfig {
+            experts: Some(experts),
+            ..Self::in_blocks(seed).config
         };
         Self::with_config(seed, config)
     }
@@ -218,26 +249,50 @@ impl TinyModel {
         ModelSource::GgufBytes(self.gguf().bytes())
     }
 
+    /// Changes one tensor, by its name at the Hub.
+    ///
+    /// # Panics
+    /// When the model has no such tensor.
+    #[must_use]
+    pub fn edit(mut self, name: &str, change: impl FnOnce(&mut [f32])) -> Self {
+        let tensor = self.weights.get_mut(name);
+        let (_, values) = tensor.unwrap_or_else(|| panic!("no tensor `{name}`"));
+        change(values);
+        self
+    }
+
     /// The model as a GGUF file, to be changed before it is written. Query and key rows are in adjacent pairs.
     #[must_use]
     pub fn gguf(&self) -> GgufWriter {
+        self.gguf_in(TensorType::F32)
+    }
+
+    /// The same with every matrix in one type, but for the routers; rows must be whole blocks of it.
+    #[must_use]
+    pub fn gguf_in(&self, kind: TensorType) -> GgufWriter {
         let mut writer = self.gguf_metadata();
-        let parts = Part::all(&self.config);
-        let names = parts
-            .iter()
-            .map(|(part, _)| (part.gguf_name(), part.hub_name(), *part));
-        for (gguf, hub, part) in names {
-            let (shape, weights) = &self.weights[&hub];
-            let adjacent = matches!(part, Part::Query(_) | Part::Key(_));
-            let weights = if adjacent {
-                to_adjacent(weights, self.config.head_dim, shape[1])
-            } else {
-                weights.clone()
-            };
-            writer = writer.with_tensor(&gguf, shape, TensorType::F32, f32_bytes(&weights));
+        for tensor in Part::gguf_tensors(&self.config) {
+            let values: Vec<f32> = tensor
+                .parts
+                .iter()
+                .flat_map(|part| self.in_pairs(*part))
+                .collect();
+            let matrix = tensor.shape.len() > 1 && !matches!(tensor.parts[0], Part::Router(_));
+            let kind = if matrix { kind } else { TensorType::F32 };
+            writer = writer.with_tensor(&tensor.name, &tensor.shape, kind, stored(kind, &values));
         }
         let (shape, rows) = &self.weights[EMBEDDING];
-        writer.with_tensor("token_embd.weight", shape, TensorType::F32, f32_bytes(rows))
+        writer.with_tensor("token_embd.weight", shape, kind, stored(kind, rows))
+    }
+
+    /// A part as GGUF files have it.
+    fn in_pairs(&self, part: Part) -> Vec<f32> {
+        let (shape, weights) = &self.weights[&part.hub_name()];
+        if matches!(part, Part::Query(_) | Part::Key(_)) {
+            to_adjacent(weights, self.config.head_dim, shape[1])
+        } else {
+            weights.clone()
+        }
     }
 
     fn gguf_metadata(&self) -> GgufWriter {
@@ -265,7 +320,38 @@ impl TinyModel {
             .with("llama.hidden_act", Value::Text(act.into()))
             .with("llama.rope.freq_base", Value::Float(c.rope_base))
             .with("llama.attention.layer_norm_rms_epsilon", Value::Float(c.norm_eps));
-        self.tokenizer_metadata(writer)
+        self.tokenizer_metadata(self.variant_metadata(writer))
+    }
+
+    /// What not every model has.
+    fn variant_metadata(&self, mut writer: GgufWriter) -> GgufWriter {
+        let c = &self.config;
+        if let Some(experts) = c.experts {
+            let function = match experts.gating {
+                Gating::Softmax => 1,
+                Gating::Sigmoid => 2,
+            };
+            for (key, value) in [
+                ("llama.expert_count", experts.count as u64),
+                ("llama.expert_used_count", experts.used as u64),
+                ("llama.expert_gating_func", function),
+            ] {
+                writer = writer.with(key, Value::Unsigned(value));
+            }
+        }
+        if let Some(window) = c.window {
+            let key = "llama.attention.sliding_window";
+            writer = writer.with(key, Value::Unsigned(window as u64));
+        }
+        for (key, cap) in [
+            ("llama.attn_logit_softcapping", c.attention_cap),
+            ("llama.final_logit_softcapping", c.logit_cap),
+        ] {
+            if let Some(cap) = cap {
+                writer = writer.with(key, Value::Float(cap));
+            }
+        }
+        writer
     }
 
     fn tokenizer_metadata(&self, writer: GgufWriter) -> GgufWriter {
@@ -326,6 +412,34 @@ impl TinyModel {
 
 fn f32_bytes(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+/// Values as a tensor of this type has them. Six bits span each block evenly, which is valid if not the best.
+fn stored(kind: TensorType, values: &[f32]) -> Vec<u8> {
+    match kind {
+        TensorType::Q6K => values.as_chunks::<256>().0.iter().flat_map(six_bits).collect(),
+        _ => encode(TensorType::F32, &f32_bytes(values), kind).bytes,
+    }
+}
+
+fn six_bits(x: &[f32; 256]) -> [u8; 210] {
+    let most = x.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+    let scale = half::f16::from_f32(most / 31.0);
+    let inverse = if scale.to_f32() > 0.0 {
+        scale.to_f32().recip()
+    } else {
+        0.0
+    };
+    let mut block = [0; 210];
+    for (i, x) in x.iter().enumerate() {
+        let q = ((x * inverse).round().clamp(-32.0, 31.0) + 32.0) as u8;
+        let (half, quarter, column) = (i / 128, i % 128 / 32, i % 32);
+        block[half * 64 + column + 32 * (quarter % 2)] |= (q & 0xF) << (4 * (quarter / 2));
+        block[128 + half * 32 + column] |= (q >> 4) << (2 * quarter);
+    }
+    block[192..208].fill(1);
+    block[208..].copy_from_slice(&scale.to_le_bytes());
+    block
 }
 
 fn random_weights(config: &ModelConfig, random: &mut SplitMix) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {

@@ -8,6 +8,7 @@ use crate::checkpoint::Checkpoint;
 use crate::config::{FeedForward, ModelConfig};
 use crate::engine::hub_template;
 use crate::error::{Error, Result};
+use crate::experts::Gating;
 use crate::gguf::Draft;
 use crate::safetensors::HubCheckpoint;
 use crate::tokenizer::{Tokenizer, pre_tokenizer_name};
@@ -56,6 +57,26 @@ fn shape(draft: &mut Draft, dir: &Path, config: &ModelConfig) {
     draft.f32("llama.attention.layer_norm_rms_epsilon", config.norm_eps as f32);
     if config.feed_forward == FeedForward::ReluSquared {
         draft.text("llama.hidden_act", "relu2");
+    }
+    if let Some(experts) = config.experts {
+        draft.u32("llama.expert_count", experts.count as u32);
+        draft.u32("llama.expert_used_count", experts.used as u32);
+        let gating = match experts.gating {
+            Gating::Softmax => 1,
+            Gating::Sigmoid => 2,
+        };
+        draft.u32("llama.expert_gating_func", gating);
+    }
+    if let Some(window) = config.window {
+        draft.u32("llama.attention.sliding_window", window as u32);
+    }
+    for (key, cap) in [
+        ("llama.attn_logit_softcapping", config.attention_cap),
+        ("llama.final_logit_softcapping", config.logit_cap),
+    ] {
+        if let Some(cap) = cap {
+            draft.f32(key, cap as f32);
+        }
     }
 }
 

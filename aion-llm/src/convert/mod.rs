@@ -132,11 +132,12 @@ pub fn quantize(
     let mut tally = Tally::new(&plan);
     plan.draft.write(&mut file, to, |i| {
         let (planned, input) = (&plan.draft.tensors()[i], &plan.inputs[i]);
-        let bytes = if input.kind == planned.kind {
-            tally.keep(&input.bytes);
-            input.bytes.clone()
-        } else {
-            tally.convert(planned, input)?
+        let bytes = match input.stored_as(planned.kind) {
+            Some(bytes) => {
+                tally.keep(&bytes);
+                bytes
+            }
+            None => tally.convert(planned, input)?,
         };
         let step = QuantizeStep {
             tensor: planned.name.clone(),
@@ -165,7 +166,7 @@ struct Tally {
 
 impl Tally {
     fn new(plan: &Plan) -> Self {
-        let sizes = plan.inputs.iter().map(|input| input.bytes.len() as u64);
+        let sizes = plan.inputs.iter().map(Input::size);
         Self {
             report: QuantizeReport {
                 bytes_before: sizes.sum(),
@@ -187,19 +188,23 @@ impl Tally {
     }
 
     fn convert(&mut self, planned: &Planned, input: &Input) -> Result<Bytes> {
-        let encoded = encode(input.kind, &input.bytes, planned.kind);
-        if !encoded.noise.is_finite() {
-            return Err(Error::Numeric(format!(
-                "weights of `{}` that are not numbers, or too large",
-                planned.name
-            )));
+        let mut bytes = Vec::with_capacity(planned.size());
+        for piece in &input.0 {
+            let encoded = encode(piece.kind, &piece.bytes, planned.kind);
+            if !encoded.noise.is_finite() {
+                return Err(Error::Numeric(format!(
+                    "weights of `{}` that are not numbers, or too large",
+                    planned.name
+                )));
+            }
+            self.energy += encoded.energy;
+            self.noise += encoded.noise;
+            bytes.extend(encoded.bytes);
         }
-        self.done += input.bytes.len() as u64;
-        self.report.bytes_after += encoded.bytes.len() as u64;
+        self.done += input.size();
+        self.report.bytes_after += bytes.len() as u64;
         self.report.quantized += 1;
-        self.energy += encoded.energy;
-        self.noise += encoded.noise;
-        Ok(encoded.bytes.into())
+        Ok(bytes.into())
     }
 
     fn finish(self) -> QuantizeReport {

@@ -5,7 +5,7 @@ use std::path::Path;
 use bytes::Bytes;
 
 use super::{Quantization, describe, rows};
-use crate::checkpoint::{Checkpoint, Part};
+use crate::checkpoint::{Checkpoint, Part, Stored};
 use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use crate::gguf::{Draft, Gguf, Planned, TensorType};
@@ -19,10 +19,26 @@ pub(super) struct Plan {
     quantization: Quantization,
 }
 
+/// Where a tensor comes from: from one that is like it, or from several, one after the other.
 #[derive(Debug)]
-pub(super) struct Input {
-    pub(super) kind: TensorType,
-    pub(super) bytes: Bytes,
+pub(super) struct Input(pub(super) Vec<Stored>);
+
+impl Input {
+    /// Bytes in the source.
+    pub(super) fn size(&self) -> u64 {
+        self.0.iter().map(|piece| piece.bytes.len() as u64).sum()
+    }
+
+    /// All of it, if it is stored in this type already.
+    pub(super) fn stored_as(&self, kind: TensorType) -> Option<Bytes> {
+        if self.0.iter().any(|piece| piece.kind != kind) {
+            return None;
+        }
+        match self.0.as_slice() {
+            [piece] => Some(piece.bytes.clone()),
+            pieces => Some(pieces.iter().flat_map(|piece| piece.bytes.to_vec()).collect()),
+        }
+    }
 }
 
 /// Keys that say how the file is stored.
@@ -52,7 +68,8 @@ impl Plan {
             plan.draft.pair(pair);
         }
         for (name, info) in gguf.tensors() {
-            plan.add(name, &info.shape, info.kind, gguf.tensor_slice(name)?)?;
+            let (kind, bytes) = (info.kind, gguf.tensor_slice(name)?);
+            plan.add(name, &info.shape, vec![Stored { kind, bytes }])?;
         }
         Ok(plan)
     }
@@ -64,34 +81,38 @@ impl Plan {
         let config = checkpoint.config().clone();
         let embedding = checkpoint.embedding()?.stored();
         let shape = [config.vocab_size, config.n_embd];
-        plan.add("token_embd.weight", &shape, embedding.kind, embedding.bytes)?;
-        for (part, shape) in Part::all(&config) {
-            let stored = checkpoint.stored(part, &shape)?;
-            let bytes = match part {
-                Part::Query(_) | Part::Key(_) => rows::to_adjacent(&stored.bytes, config.head_dim, shape[0]),
-                _ => stored.bytes,
-            };
-            plan.add(&part.gguf_name(), &shape, stored.kind, bytes)?;
+        plan.add("token_embd.weight", &shape, vec![embedding])?;
+        for tensor in Part::gguf_tensors(&config) {
+            let of_a_part = &tensor.shape[tensor.shape.len().saturating_sub(2)..];
+            let pieces = tensor.parts.iter().map(|part| {
+                let mut stored = checkpoint.stored(*part, of_a_part)?;
+                if matches!(part, Part::Query(_) | Part::Key(_)) {
+                    stored.bytes = rows::to_adjacent(&stored.bytes, config.head_dim, tensor.shape[0]);
+                }
+                Ok(stored)
+            });
+            plan.add(&tensor.name, &tensor.shape, pieces.collect::<Result<_>>()?)?;
         }
         if let Some(divisors) = checkpoint.rotary_divisors()? {
             let bytes: Vec<u8> = divisors.iter().flat_map(|x| x.to_le_bytes()).collect();
+            let (kind, bytes) = (TensorType::F32, bytes.into());
             plan.add(
                 "rope_freqs.weight",
                 &[divisors.len()],
-                TensorType::F32,
-                bytes.into(),
+                vec![Stored { kind, bytes }],
             )?;
         }
         Ok(plan)
     }
 
-    fn add(&mut self, name: &str, shape: &[usize], kind: TensorType, bytes: Bytes) -> Result<()> {
+    fn add(&mut self, name: &str, shape: &[usize], pieces: Vec<Stored>) -> Result<()> {
         let matrix = shape.len() >= 2 && !name.contains("_norm") && !name.contains("ffn_gate_inp");
         let to = match matrix {
             true => self.kind_of(name, shape),
             false => TensorType::F32,
         };
-        if kind.block_len() > 1 && kind != to {
+        let kinds = || pieces.iter().map(|piece| piece.kind);
+        if let Some(kind) = kinds().find(|kind| kind.block_len() > 1 && *kind != to) {
             return Err(Error::Unsupported(format!(
                 "quantising again: `{name}` is {kind:?} already; start from float weights"
             )));
@@ -101,7 +122,7 @@ impl Plan {
             shape: shape.to_vec(),
             kind: to,
         });
-        self.inputs.push(Input { kind, bytes });
+        self.inputs.push(Input(pieces));
         Ok(())
     }
 

@@ -118,37 +118,74 @@ impl Linear {
         &self.parts[i]
     }
 
-    /// Whether activations are needed as bytes.
-    pub(super) fn takes_bytes(&self) -> bool {
-        self.parts.iter().any(|part| part.format.takes_bytes())
+    /// What its activations must be there as.
+    pub(super) fn input(&self) -> Input {
+        match self.parts.iter().any(|part| part.format.takes_bytes()) {
+            true => Input::Bytes,
+            false => Input::Floats,
+        }
     }
 
-    /// Writes the products of all rows, each row to its place.
-    ///
-    /// # Safety
-    /// Every row of `out` is valid for writes of [`Linear::outputs`] floats that nobody else uses.
-    pub(super) unsafe fn multiply(&self, x: Activations<'_>, out: &[*mut f32], body: Body, pool: &mut Pool) {
-        let total: usize = self.parts.iter().map(Matrix::n_tiles).sum();
-        let step = match pool.threads() {
-            1 => total,
-            threads => total.div_ceil(threads * CHUNKS),
-        };
-        let out = Rows(out);
-        pool.run(total.div_ceil(step.max(1)), &|chunk| {
-            // Whole, so that the pointers are shared by the type that may be.
-            let out = &out;
-            let (mut first, mut last) = (chunk * step, total.min((chunk + 1) * step));
+    fn n_tiles(&self) -> usize {
+        self.parts.iter().map(Matrix::n_tiles).sum()
+    }
+}
+
+/// What a product takes its activations as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Input {
+    /// Floats alone.
+    Floats,
+    /// Bytes too.
+    Bytes,
+}
+
+impl Input {
+    /// What suits all of these.
+    pub(super) fn of<'a>(linears: impl IntoIterator<Item = &'a Linear>) -> Self {
+        match linears.into_iter().any(|linear| linear.input() == Self::Bytes) {
+            true => Self::Bytes,
+            false => Self::Floats,
+        }
+    }
+}
+
+/// One of the products that are computed together.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Product<'a> {
+    pub(super) linear: &'a Linear,
+    pub(super) x: Activations<'a>,
+    /// Where each row of the product goes.
+    pub(super) out: &'a [*mut f32],
+}
+
+/// Computes all of them, the tiles of all shared by the threads.
+///
+/// # Safety
+/// Every row of every `out` is valid for writes of [`Linear::outputs`] floats that nobody else uses.
+pub(super) unsafe fn multiply_all(products: &[Product<'_>], body: Body, pool: &mut Pool) {
+    let total: usize = products.iter().map(|product| product.linear.n_tiles()).sum();
+    let step = match pool.threads() {
+        1 => total,
+        threads => total.div_ceil(threads * CHUNKS),
+    };
+    let products = Products(products);
+    pool.run(total.div_ceil(step.max(1)), &|chunk| {
+        // Whole, so that the pointers are shared by the type that may be.
+        let products = &products;
+        let (mut first, mut last) = (chunk * step, total.min((chunk + 1) * step));
+        for product in products.0 {
             let mut start = 0;
-            for part in &self.parts {
+            for part in &product.linear.parts {
                 let n = part.n_tiles();
                 let work = Multiply {
                     format: part.format,
                     weights: part.tiles.bytes(),
                     tiles: first.min(n)..last.min(n),
                     outputs: part.rows,
-                    x,
+                    x: product.x,
                     // SAFETY: the caller's promise; chunks are different tiles, and those different columns.
-                    out: unsafe { Place::new(out.0, start) },
+                    out: unsafe { Place::new(product.out, start) },
                 };
                 if !work.tiles.is_empty() {
                     dispatch(body, work);
@@ -156,11 +193,11 @@ impl Linear {
                 start += part.rows;
                 (first, last) = (first.saturating_sub(n), last.saturating_sub(n));
             }
-        });
-    }
+        }
+    });
 }
 
-struct Rows<'a>(&'a [*mut f32]);
+struct Products<'a>(&'a [Product<'a>]);
 
-// SAFETY: `multiply` hands each column of each row to one thread.
-unsafe impl Sync for Rows<'_> {}
+// SAFETY: `multiply_all` hands each column of each row to one thread.
+unsafe impl Sync for Products<'_> {}

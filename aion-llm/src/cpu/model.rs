@@ -4,12 +4,13 @@ use std::sync::Mutex;
 
 use super::cache::{PageShape, PagedCache};
 use super::kernel::Body;
-use super::matrix::{Linear, Matrix};
+use super::matrix::{Input, Linear, Matrix};
 use super::pass::{Scratch, Sequence};
 use super::pool::Pool;
 use crate::checkpoint::{Checkpoint, Part, RotaryPairs, Stored};
 use crate::config::{FeedForward, Head, ModelConfig};
 use crate::error::{Error, Result};
+use crate::experts::Experts;
 use crate::model::Output;
 
 /// How a model runs on the processor.
@@ -66,8 +67,48 @@ pub(super) struct Block {
     pub(super) qkv: Linear,
     pub(super) out: Linear,
     pub(super) ffn_norm: Vec<f32>,
+    pub(super) ffn: Ffn,
+}
+
+/// The feed-forward half of a block.
+#[derive(Debug)]
+pub(super) enum Ffn {
+    One(Network),
+    Mixture(Mixture),
+}
+
+/// A feed-forward network.
+#[derive(Debug)]
+pub(super) struct Network {
+    /// The gate's matrix, if there is one, and the one beside it.
     pub(super) up: Linear,
     pub(super) down: Linear,
+}
+
+/// Several of them, and what chooses.
+#[derive(Debug)]
+pub(super) struct Mixture {
+    pub(super) rule: Experts,
+    pub(super) router: Linear,
+    pub(super) bias: Option<Vec<f32>>,
+    pub(super) experts: Vec<Network>,
+}
+
+impl Ffn {
+    /// What its activations must be there as.
+    pub(super) fn input(&self) -> Input {
+        match self {
+            Self::One(network) => network.up.input(),
+            Self::Mixture(mixture) => mixture.input(),
+        }
+    }
+}
+
+impl Mixture {
+    fn input(&self) -> Input {
+        let ups = self.experts.iter().map(|expert| &expert.up);
+        Input::of(ups.chain([&self.router]))
+    }
 }
 
 impl CpuModel {
@@ -163,7 +204,7 @@ fn vector(checkpoint: &dyn Checkpoint, part: Part, n: usize) -> Result<Vec<f32>>
 impl Block {
     fn load(checkpoint: &dyn Checkpoint, i: usize, pool: &mut Pool) -> Result<Self> {
         let config = checkpoint.config();
-        let (d, ff, q, kv) = (config.n_embd, config.n_ff, config.q_width(), config.kv_width());
+        let (d, q, kv) = (config.n_embd, config.q_width(), config.kv_width());
         let (head_dim, pairs) = (config.head_dim, checkpoint.rotary_pairs());
         let mut matrix = |part: Part, rows: usize, columns: usize| {
             let stored = checkpoint.stored(part, &[rows, columns])?;
@@ -176,17 +217,60 @@ impl Block {
             matrix(Part::Key(i), kv, d)?,
             matrix(Part::Value(i), kv, d)?,
         ];
-        let up = match config.feed_forward {
-            FeedForward::SwiGlu => vec![matrix(Part::Gate(i), ff, d)?, matrix(Part::Up(i), ff, d)?],
-            FeedForward::ReluSquared => vec![matrix(Part::Up(i), ff, d)?],
-        };
         Ok(Self {
             qkv: Linear::new(qkv),
             out: Linear::new(vec![matrix(Part::AttnOutput(i), d, q)?]),
-            up: Linear::new(up),
-            down: Linear::new(vec![matrix(Part::Down(i), d, ff)?]),
+            ffn: Ffn::load(checkpoint, i, pool)?,
             attn_norm: vector(checkpoint, Part::AttnNorm(i), d)?,
             ffn_norm: vector(checkpoint, Part::FfnNorm(i), d)?,
+        })
+    }
+}
+
+impl Ffn {
+    fn load(checkpoint: &dyn Checkpoint, i: usize, pool: &mut Pool) -> Result<Self> {
+        let Some(rule) = checkpoint.config().experts else {
+            let parts = (Part::Gate(i), Part::Up(i), Part::Down(i));
+            return Network::load(checkpoint, parts, pool).map(Self::One);
+        };
+        let (rows, columns) = (rule.count, checkpoint.config().n_embd);
+        let router = checkpoint.stored(Part::Router(i), &[rows, columns])?;
+        let router = Matrix::pack(&router, rows, columns, |row| row, pool)?;
+        let experts = (0..rule.count).map(|e| {
+            let parts = (
+                Part::ExpertGate(i, e),
+                Part::ExpertUp(i, e),
+                Part::ExpertDown(i, e),
+            );
+            Network::load(checkpoint, parts, pool)
+        });
+        Ok(Self::Mixture(Mixture {
+            rule,
+            experts: experts.collect::<Result<_>>()?,
+            router: Linear::new(vec![router]),
+            bias: checkpoint.router_bias(i)?,
+        }))
+    }
+}
+
+impl Network {
+    fn load(
+        checkpoint: &dyn Checkpoint,
+        (gate, up, down): (Part, Part, Part),
+        pool: &mut Pool,
+    ) -> Result<Self> {
+        let (d, ff) = (checkpoint.config().n_embd, checkpoint.config().n_ff);
+        let mut matrix = |part: Part, rows: usize, columns: usize| {
+            let stored = checkpoint.stored(part, &[rows, columns])?;
+            Matrix::pack(&stored, rows, columns, |row| row, pool)
+        };
+        let ups = match checkpoint.config().feed_forward {
+            FeedForward::SwiGlu => vec![matrix(gate, ff, d)?, matrix(up, ff, d)?],
+            FeedForward::ReluSquared => vec![matrix(up, ff, d)?],
+        };
+        Ok(Self {
+            up: Linear::new(ups),
+            down: Linear::new(vec![matrix(down, d, ff)?]),
         })
     }
 }

@@ -4,13 +4,17 @@
     reason = "threads write different rows and heads of the same buffers and pages"
 )]
 
+mod mixture;
+
+use std::ops::Range;
+
 use super::cache::PagedCache;
 use super::kernel::{
-    Activations, Attend, BLOCK, Gate, Norm, PAGE, Quantise, Rotate, SEGMENT, Square, StoreKeys, StoreValues,
-    XBlock, dispatch, merge, partial_len,
+    Activations, Attend, BLOCK, Cap, Gate, Norm, PAGE, Quantise, Rotate, SEGMENT, Square, StoreKeys,
+    StoreValues, XBlock, dispatch, merge, partial_len,
 };
-use super::matrix::Linear;
-use super::model::{Block, Engine, Weights};
+use super::matrix::{Input, Linear, Product, multiply_all};
+use super::model::{Engine, Ffn, Network, Weights};
 use super::pool::{Pool, Split};
 use crate::config::FeedForward;
 use crate::model::{Output, Want};
@@ -46,6 +50,7 @@ pub(super) struct Scratch {
     cos: Vec<f32>,
     sin: Vec<f32>,
     partials: Vec<f32>,
+    mixture: mixture::Scratch,
 }
 
 /// One row: which of the open caches it belongs to, and where it stands.
@@ -54,6 +59,18 @@ struct Row {
     cache: usize,
     token: u32,
     position: usize,
+}
+
+impl Row {
+    /// The first position that it sees.
+    fn first(&self, window: Option<usize>) -> usize {
+        (self.position + 1).saturating_sub(window.unwrap_or(usize::MAX))
+    }
+
+    /// The segments of what it sees.
+    fn segments(&self, window: Option<usize>) -> Range<usize> {
+        self.first(window) / SEGMENT..(self.position + 1).div_ceil(SEGMENT)
+    }
 }
 
 /// Some tokens of one sequence.
@@ -143,40 +160,45 @@ impl Scratch {
         let c = &weights.config;
         let n = rows.len();
         let (d, q, kv) = (c.n_embd, c.q_width(), c.kv_width());
-        let segments = segments_kept(rows);
-        let widest = d.max(q).max(c.n_ff);
-        for (buffer, width) in [
-            (&mut self.x, d),
-            (&mut self.normed, d),
-            (&mut self.qkv, q + 2 * kv),
-            (&mut self.mixed, q),
-            (&mut self.y, d),
-            (&mut self.up, 2 * c.n_ff),
-            (&mut self.h, c.n_ff),
-            (&mut self.cos, c.head_dim / 2),
-            (&mut self.sin, c.head_dim / 2),
+        let segments = segments_kept(rows, c.window);
+        // Rows that go through a feed-forward network.
+        let routed = n * c.experts.map_or(1, |experts| experts.used);
+        for (buffer, len) in [
+            (&mut self.x, n * d),
+            (&mut self.normed, n * d),
+            (&mut self.qkv, n * (q + 2 * kv)),
+            (&mut self.mixed, n * q),
+            (&mut self.y, n * d),
+            (&mut self.up, routed * 2 * c.n_ff),
+            (&mut self.h, routed * c.n_ff),
+            (&mut self.cos, n * c.head_dim / 2),
+            (&mut self.sin, n * c.head_dim / 2),
             (
                 &mut self.partials,
-                segments * c.n_head * partial_len(weights.pages.padded_dim),
+                n * segments * c.n_head * partial_len(weights.pages.padded_dim),
             ),
         ] {
-            if buffer.len() < n * width {
-                buffer.resize(n * width, 0.0);
+            if buffer.len() < len {
+                buffer.resize(len, 0.0);
             }
         }
-        if self.blocks.len() < n * widest / BLOCK {
-            self.blocks.resize(n * widest / BLOCK, XBlock::default());
+        let blocks = (n * d.max(q)).max(routed * c.n_ff) / BLOCK;
+        if self.blocks.len() < blocks {
+            self.blocks.resize(blocks, XBlock::default());
+        }
+        if let Some(experts) = c.experts {
+            self.mixture.make_room(experts, n, d);
         }
     }
 }
 
 /// How many segments of each row are kept at once.
-fn segments_kept(rows: &[Row]) -> usize {
+fn segments_kept(rows: &[Row], window: Option<usize>) -> usize {
     if rows.len() > FEW_ROWS {
         return 2;
     }
-    let longest = rows.iter().map(|row| row.position + 1).max().unwrap_or(1);
-    longest.div_ceil(SEGMENT)
+    let of_each = rows.iter().map(|row| row.segments(window).len());
+    of_each.max().unwrap_or(1)
 }
 
 /// What waits to be added to the residual stream.
@@ -213,7 +235,7 @@ impl Pass<'_> {
         for (i, block) in self.weights.blocks.iter().enumerate() {
             let Engine { pool, scratch } = &mut *engine;
             let before = if i == 0 { Before::Nothing } else { Before::Product };
-            self.enter(pool, scratch, before, &block.attn_norm, &block.qkv);
+            self.enter(pool, scratch, before, &block.attn_norm, block.qkv.input());
             multiply(
                 self.weights,
                 &block.qkv,
@@ -234,29 +256,22 @@ impl Pass<'_> {
                 &mut scratch.y,
                 pool,
             );
-            self.enter(pool, scratch, Before::Product, &block.ffn_norm, &block.up);
-            multiply(
-                self.weights,
-                &block.up,
-                &scratch.normed,
-                &scratch.blocks,
-                n,
-                &mut scratch.up,
-                pool,
-            );
-            self.activate(pool, scratch, block);
-            multiply(
-                self.weights,
-                &block.down,
-                &scratch.h,
-                &scratch.blocks,
-                n,
-                &mut scratch.y,
-                pool,
-            );
+            self.enter(pool, scratch, Before::Product, &block.ffn_norm, block.ffn.input());
+            match &block.ffn {
+                Ffn::One(network) => self.network(pool, scratch, network),
+                Ffn::Mixture(mixture) => self.mixture(pool, scratch, mixture),
+            }
         }
         let Scratch { x, y, .. } = &mut engine.scratch;
         x[..n * d].iter_mut().zip(&y[..n * d]).for_each(|(x, y)| *x += y);
+    }
+
+    /// The feed-forward network of all rows.
+    fn network(&self, pool: &mut Pool, s: &mut Scratch, network: &Network) {
+        let (weights, n) = (self.weights, self.rows.len());
+        multiply(weights, &network.up, &s.normed, &s.blocks, n, &mut s.up, pool);
+        self.activate(pool, s, n, network.down.input());
+        multiply(weights, &network.down, &s.h, &s.blocks, n, &mut s.y, pool);
     }
 
     /// Embeddings of the tokens, and the angles of their positions.
@@ -273,13 +288,12 @@ impl Pass<'_> {
     }
 
     /// Adds the last product to the residual stream, normalises, and makes bytes.
-    fn enter(&self, pool: &mut Pool, s: &mut Scratch, before: Before, weight: &[f32], next: &Linear) {
+    fn enter(&self, pool: &mut Pool, s: &mut Scratch, before: Before, weight: &[f32], next: Input) {
         let (n, d, body) = (self.rows.len(), self.weights.config.n_embd, self.weights.body);
         let (x, normed) = (
             Split::new(&mut s.x[..n * d], d),
             Split::new(&mut s.normed[..n * d], d),
         );
-        let bytes = next.takes_bytes();
         let blocks = Split::new(&mut s.blocks, d / BLOCK);
         let (y, eps) = (&s.y, self.weights.config.norm_eps as f32);
         each_row(pool, n, &|row| {
@@ -289,7 +303,7 @@ impl Pass<'_> {
                 x.iter_mut().zip(&y[row * d..]).for_each(|(x, y)| *x += y);
             }
             dispatch(body, Norm { x, weight, eps, out });
-            if bytes {
+            if next == Input::Bytes {
                 // SAFETY: each row once.
                 let blocks = unsafe { blocks.piece(row) };
                 dispatch(body, Quantise { x: out, out: blocks });
@@ -353,7 +367,7 @@ impl Pass<'_> {
         let c = &self.weights.config;
         let (n, kv, group) = (self.rows.len(), c.n_head_kv, c.n_head / c.n_head_kv);
         let part = group * partial_len(self.weights.pages.padded_dim);
-        let kept = segments_kept(self.rows);
+        let kept = segments_kept(self.rows, c.window);
         let queries = Queries {
             values: &s.qkv,
             width: c.q_width() + 2 * c.kv_width(),
@@ -367,10 +381,12 @@ impl Pass<'_> {
         };
         if n <= FEW_ROWS {
             let tasks: Vec<(usize, usize, usize)> = self.segments(kv).collect();
-            let total: usize = self.rows.iter().map(|row| (row.position + 1) * c.q_width()).sum();
+            let seen = |row: &Row| row.position + 1 - row.first(c.window);
+            let total: usize = self.rows.iter().map(|row| seen(row) * c.q_width()).sum();
             let job = |i: usize| {
                 let (row, head, segment) = tasks[i];
-                of_segment(row, head, segment, segment);
+                let first = self.rows[row].segments(c.window).start;
+                of_segment(row, head, segment, segment - first);
             };
             if total < ALONE_BELOW {
                 (0..tasks.len()).for_each(job);
@@ -380,8 +396,9 @@ impl Pass<'_> {
         } else {
             pool.run(n * kv, &|task| {
                 let (head, row) = (task / n, task % n);
-                of_segment(row, head, 0, 0);
-                for segment in 1..(self.rows[row].position + 1).div_ceil(SEGMENT) {
+                let segments = self.rows[row].segments(c.window);
+                of_segment(row, head, segments.start, 0);
+                for segment in segments.skip(1) {
                     of_segment(row, head, segment, 1);
                     let first = (row * kv + head) * kept;
                     // SAFETY: this task alone has both.
@@ -395,9 +412,10 @@ impl Pass<'_> {
 
     /// All segments of all heads of all rows.
     fn segments(&self, kv: usize) -> impl Iterator<Item = (usize, usize, usize)> {
+        let window = self.weights.config.window;
         let of_row = move |(i, row): (usize, &Row)| {
-            let segments = (row.position + 1).div_ceil(SEGMENT);
-            (0..kv).flat_map(move |head| (0..segments).map(move |segment| (i, head, segment)))
+            let segments = row.segments(window);
+            (0..kv).flat_map(move |head| segments.clone().map(move |segment| (i, head, segment)))
         };
         self.rows.iter().enumerate().flat_map(of_row)
     }
@@ -428,6 +446,8 @@ impl Pass<'_> {
             head_dim: c.head_dim,
             padded_dim: shape.padded_dim,
             scale: (c.head_dim as f32).sqrt().recip(),
+            cap: c.attention_cap.map(|cap| cap as f32),
+            first: row.first(c.window).saturating_sub(start),
             positions: end - start,
             out,
         };
@@ -450,11 +470,11 @@ impl Pass<'_> {
         let partials = Split::new(&mut s.partials[..n * per_row], per_row);
         let mixed = Split::new(&mut s.mixed[..n * q], q);
         let blocks = Split::new(&mut s.blocks, q / BLOCK);
-        let bytes = self.weights.blocks[layer].out.takes_bytes();
+        let next = self.weights.blocks[layer].out.input();
         each_row(pool, n, &|row| {
             // SAFETY: each row once.
             let (partials, mixed) = unsafe { (partials.piece(row), mixed.piece(row)) };
-            let segments = (self.rows[row].position + 1).div_ceil(SEGMENT);
+            let segments = self.rows[row].segments(c.window).len();
             let len = partial_len(self.weights.pages.padded_dim);
             for (head, out) in partials
                 .chunks_exact_mut(kept * part)
@@ -473,7 +493,7 @@ impl Pass<'_> {
                         .for_each(|(out, x)| *out = x * scale);
                 }
             }
-            if bytes {
+            if next == Input::Bytes {
                 // SAFETY: each row once.
                 let out = unsafe { blocks.piece(row) };
                 dispatch(self.weights.body, Quantise { x: mixed, out });
@@ -481,13 +501,16 @@ impl Pass<'_> {
         });
     }
 
-    /// The feed-forward layer between its two products.
-    fn activate(&self, pool: &mut Pool, s: &mut Scratch, block: &Block) {
-        let (n, ff, body) = (self.rows.len(), self.weights.config.n_ff, self.weights.body);
-        let width = block.up.outputs();
+    /// A feed-forward network between its two products, of `n` rows.
+    fn activate(&self, pool: &mut Pool, s: &mut Scratch, n: usize, next: Input) {
+        let (ff, body) = (self.weights.config.n_ff, self.weights.body);
+        let width = match self.weights.config.feed_forward {
+            FeedForward::SwiGlu => 2 * ff,
+            FeedForward::ReluSquared => ff,
+        };
         let h = Split::new(&mut s.h[..n * ff], ff);
         let blocks = Split::new(&mut s.blocks, ff / BLOCK);
-        let (up, bytes) = (&s.up, block.down.takes_bytes());
+        let up = &s.up;
         each_row(pool, n, &|row| {
             let up = &up[row * width..(row + 1) * width];
             // SAFETY: each row once.
@@ -499,7 +522,7 @@ impl Pass<'_> {
                 }
                 FeedForward::ReluSquared => dispatch(body, Square { x: up, out }),
             }
-            if bytes {
+            if next == Input::Bytes {
                 // SAFETY: each row once.
                 let blocks = unsafe { blocks.piece(row) };
                 dispatch(body, Quantise { x: out, out: blocks });
@@ -565,7 +588,7 @@ impl Pass<'_> {
         for (i, row) in wanted.iter().enumerate() {
             let out = &mut s.normed[i * d..(i + 1) * d];
             self.normalise(&s.x, *row, out);
-            if head.takes_bytes() {
+            if head.input() == Input::Bytes {
                 let blocks = &mut s.blocks[i * d / BLOCK..(i + 1) * d / BLOCK];
                 dispatch(self.weights.body, Quantise { x: out, out: blocks });
             }
@@ -576,8 +599,17 @@ impl Pass<'_> {
             rows: wanted.len(),
             width: d,
         };
+        let (body, out, vocab) = (self.weights.body, places, self.weights.config.vocab_size);
         // SAFETY: each place is a row of an output, as long as the vocabulary, of which no other reference is in use.
-        unsafe { head.multiply(x, places, self.weights.body, pool) };
+        unsafe { multiply_all(&[Product { linear: head, x, out }], body, pool) };
+        let Some(cap) = self.weights.config.logit_cap else {
+            return;
+        };
+        for place in places {
+            // SAFETY: as above; the products are done.
+            let x = unsafe { std::slice::from_raw_parts_mut(*place, vocab) };
+            dispatch(body, Cap { x, cap: cap as f32 });
+        }
     }
 }
 
@@ -602,8 +634,9 @@ fn multiply(
         rows: n,
         width: linear.inputs(),
     };
+    let out = &places;
     // SAFETY: each place is a row of `out`, which is borrowed for writing.
-    unsafe { linear.multiply(x, &places, weights.body, pool) };
+    unsafe { multiply_all(&[Product { linear, x, out }], weights.body, pool) };
 }
 
 /// Queries of a pass, within the rows of the joint product.

@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor, TensorData, activation};
 
 use super::cache::LayerView;
-use super::decoder::to_halves;
+use super::decoder::{capped, to_halves};
 use super::linear::{Fused, Linear};
 use super::rotary::Turn;
 use crate::checkpoint::{Checkpoint, Part};
@@ -16,21 +16,24 @@ pub(super) struct Attention {
     n_head: usize,
     n_head_kv: usize,
     head_dim: usize,
+    cap: Option<f64>,
 }
 
-/// What each position may not see, `[1, 1, seq, positions]`: 0 or minus infinity. A single position sees everything.
+/// What each position may not see, `[1, 1, seq, positions]`: 0 or minus infinity. A single position without a window
+/// sees everything.
 #[derive(Debug)]
 pub(super) struct CausalMask(Option<Tensor<4>>);
 
 impl CausalMask {
-    pub(super) fn new(start: usize, n: usize, device: &Device) -> Self {
-        if n == 1 {
+    pub(super) fn new(start: usize, n: usize, window: Option<usize>, device: &Device) -> Self {
+        let (positions, window) = (start + n, window.unwrap_or(usize::MAX));
+        if n == 1 && positions <= window {
             return Self(None);
         }
-        let positions = start + n;
         let mut bias = vec![0.0f32; n * positions];
         for (i, row) in bias.chunks_exact_mut(positions).enumerate() {
             row[start + i + 1..].fill(f32::NEG_INFINITY);
+            row[..(start + i + 1).saturating_sub(window)].fill(f32::NEG_INFINITY);
         }
         Self(Some(Tensor::from_data(
             TensorData::new(bias, [1, 1, n, positions]),
@@ -59,6 +62,7 @@ impl Attention {
             n_head: config.n_head,
             n_head_kv: config.n_head_kv,
             head_dim,
+            cap: config.attention_cap,
         })
     }
 
@@ -78,22 +82,31 @@ impl Attention {
         let key = turned.narrow(1, heads, kv).permute([1, 2, 0]);
         let value = qkv.narrow(1, heads + kv, kv).swap_dims(0, 1);
         let (keys, values) = cache.append(key, value);
-        let mixed = attend(query, keys, values, mask);
+        let mixed = attend(query, keys, values, mask, self.cap);
         self.out.forward(mixed.reshape([n, heads * dim]))
     }
 }
 
-/// `softmax(q k^T / sqrt(dim) + mask) v` for queries `[seq, n_head, dim]` over keys `[n_head_kv, dim, positions]` and values
+/// `softmax(capped(q k^T / sqrt(dim)) + mask) v` for queries `[seq, n_head, dim]` over keys `[n_head_kv, dim, positions]` and values
 /// `[n_head_kv, positions, dim]`.
 ///
 /// The query heads that share a key head are stacked into one matrix, so that no key is copied.
-fn attend(query: Tensor<3>, keys: Tensor<3>, values: Tensor<3>, mask: &CausalMask) -> Tensor<3> {
+fn attend(
+    query: Tensor<3>,
+    keys: Tensor<3>,
+    values: Tensor<3>,
+    mask: &CausalMask,
+    cap: Option<f64>,
+) -> Tensor<3> {
     let [n, heads, dim] = query.dims();
     let [kv, _, positions] = keys.dims();
     let group = heads / kv;
     let scale = (dim as f64).sqrt().recip();
     let query = query.swap_dims(0, 1).reshape([kv, group * n, dim]) * scale;
     let mut scores = query.matmul(keys);
+    if let Some(cap) = cap {
+        scores = capped(scores, cap);
+    }
     if let Some(bias) = &mask.0 {
         let biased = scores.reshape([kv, group, n, positions]) + bias.clone();
         scores = biased.reshape([kv, group * n, positions]);

@@ -1,7 +1,7 @@
 //! The decoder on Burn: tokens in, hidden states and logits out.
 //!
 //! A Llama-family transformer with pre-normalisation (RMSNorm), rotary positions, grouped-query attention, a gated or
-//! squared-ReLU feed-forward layer, and a preallocated key-value cache. Batch size is one; the first axis of every
+//! squared-ReLU feed-forward layer or a mixture of such, and a preallocated key-value cache. Batch size is one; the first axis of every
 //! activation is the position.
 
 use burn::tensor::{Device, Tensor, TensorData, activation};
@@ -9,6 +9,7 @@ use burn::tensor::{Device, Tensor, TensorData, activation};
 use super::attention::{Attention, CausalMask};
 use super::cache::TensorCache;
 use super::linear::{Fused, Linear, Wide};
+use super::mixture::Mixture;
 use super::rotary::Rotary;
 use crate::checkpoint::{Checkpoint, Embedding, Part, RotaryPairs, Stored};
 use crate::config::{FeedForward, Head, ModelConfig};
@@ -31,6 +32,18 @@ struct Block {
     attn_norm: RmsNorm,
     attention: Attention,
     ffn_norm: RmsNorm,
+    ffn: Ffn,
+}
+
+/// The feed-forward half of a block.
+#[derive(Debug)]
+enum Ffn {
+    One(Box<Network>),
+    Mixture(Box<Mixture>),
+}
+
+#[derive(Debug)]
+struct Network {
     up: Linear,
     down: Linear,
 }
@@ -103,21 +116,24 @@ impl Decoder {
     ///
     /// Returns the normalised hidden states, `[tokens.len(), n_embd]`. Every token must be below the vocabulary size,
     /// and cache and tokens together must fit the context length.
-    pub(super) fn forward(&self, tokens: &[u32], cache: &mut TensorCache) -> Tensor<2> {
+    ///
+    /// # Errors
+    /// [`Error::Numeric`] when the device fails to hand over what chooses the experts.
+    pub(super) fn forward(&self, tokens: &[u32], cache: &mut TensorCache) -> Result<Tensor<2>> {
         let (n, start) = (tokens.len(), cache.len());
         cache.reserve(n);
         let rows = TensorData::new(self.embedding.rows(tokens), [n, self.config.n_embd]);
         let mut x = Tensor::from_data(rows, &self.device);
         let turn = self.rotary.at(start, n);
-        let mask = CausalMask::new(start, n, &self.device);
+        let mask = CausalMask::new(start, n, self.config.window, &self.device);
         for (i, block) in self.blocks.iter().enumerate() {
             let h = block.attn_norm.forward(x.clone());
             x = x + block.attention.forward(h, &turn, &mask, cache.layer(i));
             let h = block.ffn_norm.forward(x.clone());
-            x = x + block.feed_forward(h, self.config.feed_forward);
+            x = x + block.ffn.forward(h, self.config.feed_forward)?;
         }
         cache.advance(n);
-        self.norm.forward(x)
+        Ok(self.norm.forward(x))
     }
 
     /// Logits of hidden states, row-major `[rows, vocab_size]`.
@@ -125,8 +141,17 @@ impl Decoder {
     /// # Errors
     /// [`Error::Numeric`] when the device fails to hand them over.
     pub(super) fn logits(&self, hidden: Tensor<2>) -> Result<Vec<f32>> {
-        to_host(self.head.forward(hidden))
+        let logits = self.head.forward(hidden);
+        to_host(match self.config.logit_cap {
+            None => logits,
+            Some(cap) => capped(logits, cap),
+        })
     }
+}
+
+/// `cap tanh(x / cap)`.
+pub(super) fn capped<const D: usize>(x: Tensor<D>, cap: f64) -> Tensor<D> {
+    activation::tanh(x / cap) * cap
 }
 
 /// The last row of `[seq, n]`.
@@ -146,36 +171,66 @@ pub(super) fn to_host(x: Tensor<2>) -> Result<Vec<f32>> {
 
 impl Block {
     fn load(checkpoint: &dyn Checkpoint, i: usize, device: &Device) -> Result<Self> {
-        let config = checkpoint.config();
-        let (d, ff) = (config.n_embd, config.n_ff);
-        let mut up = Fused::new(d);
-        if config.feed_forward == FeedForward::SwiGlu {
-            up = up.with(checkpoint.stored(Part::Gate(i), &[ff, d])?);
-        }
-        let up = up.with(checkpoint.stored(Part::Up(i), &[ff, d])?);
-        let down = Fused::new(ff).with(checkpoint.stored(Part::Down(i), &[d, ff])?);
         Ok(Self {
             attn_norm: RmsNorm::load(checkpoint, Part::AttnNorm(i), device)?,
             attention: Attention::load(checkpoint, i, device)?,
             ffn_norm: RmsNorm::load(checkpoint, Part::FfnNorm(i), device)?,
-            up: up.load(device)?,
-            down: down.load(device)?,
+            ffn: Ffn::load(checkpoint, i, device)?,
         })
     }
+}
 
-    fn feed_forward(&self, x: Tensor<2>, kind: FeedForward) -> Tensor<2> {
-        let h = self.up.forward(x);
-        let h = match kind {
-            FeedForward::SwiGlu => {
-                let n_ff = h.dims()[1] / 2;
-                activation::silu(h.clone().narrow(1, 0, n_ff)) * h.narrow(1, n_ff, n_ff)
+impl Ffn {
+    fn load(checkpoint: &dyn Checkpoint, i: usize, device: &Device) -> Result<Self> {
+        if let Some(rule) = checkpoint.config().experts {
+            let mixture = Mixture::load(checkpoint, i, rule, device)?;
+            return Ok(Self::Mixture(Box::new(mixture)));
+        }
+        let (up, down) = network(checkpoint, (Part::Gate(i), Part::Up(i), Part::Down(i)))?;
+        Ok(Self::One(Box::new(Network {
+            up: up.load(device)?,
+            down: down.load(device)?,
+        })))
+    }
+
+    fn forward(&self, x: Tensor<2>, kind: FeedForward) -> Result<Tensor<2>> {
+        match self {
+            Self::One(network) => {
+                let h = activated(network.up.forward(x), kind);
+                Ok(network.down.forward(h))
             }
-            FeedForward::ReluSquared => {
-                let h = activation::relu(h);
-                h.clone() * h
-            }
-        };
-        self.down.forward(h)
+            Self::Mixture(mixture) => mixture.forward(x, kind),
+        }
+    }
+}
+
+/// The two matrices of a feed-forward network.
+pub(super) fn network(
+    checkpoint: &dyn Checkpoint,
+    (gate, up, down): (Part, Part, Part),
+) -> Result<(Fused, Fused)> {
+    let config = checkpoint.config();
+    let (d, ff) = (config.n_embd, config.n_ff);
+    let mut ups = Fused::new(d);
+    if config.feed_forward == FeedForward::SwiGlu {
+        ups = ups.with(checkpoint.stored(gate, &[ff, d])?);
+    }
+    let ups = ups.with(checkpoint.stored(up, &[ff, d])?);
+    let down = Fused::new(ff).with(checkpoint.stored(down, &[d, ff])?);
+    Ok((ups, down))
+}
+
+/// What lies between the two.
+pub(super) fn activated<const D: usize>(h: Tensor<D>, kind: FeedForward) -> Tensor<D> {
+    match kind {
+        FeedForward::SwiGlu => {
+            let n_ff = h.dims()[D - 1] / 2;
+            activation::silu(h.clone().narrow(D - 1, 0, n_ff)) * h.narrow(D - 1, n_ff, n_ff)
+        }
+        FeedForward::ReluSquared => {
+            let h = activation::relu(h);
+            h.clone() * h
+        }
     }
 }
 

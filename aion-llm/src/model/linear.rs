@@ -43,6 +43,14 @@ impl Fused {
     }
 
     pub(super) fn load(self, device: &Device) -> Result<Linear> {
+        let width = self.width;
+        let (data, total) = self.transposed()?;
+        let weight = Tensor::from_data(TensorData::new(data, [width, total]), device);
+        Ok(Linear { weight })
+    }
+
+    /// All of them as one `[width, out]` matrix, and `out`.
+    pub(super) fn transposed(self) -> Result<(Vec<f32>, usize)> {
         let dense = self.parts.iter().map(Stored::dense).collect::<Result<Vec<_>>>()?;
         let total = dense.iter().map(Vec::len).sum::<usize>() / self.width;
         let mut data = vec![0.0; self.width * total];
@@ -52,8 +60,7 @@ impl Fused {
             transpose_into(weight, out, self.width, &mut data[column..], total);
             column += out;
         }
-        let weight = Tensor::from_data(TensorData::new(data, [self.width, total]), device);
-        Ok(Linear { weight })
+        Ok((data, total))
     }
 }
 

@@ -7,6 +7,7 @@ mod attention;
 mod cache;
 mod decoder;
 mod linear;
+mod mixture;
 mod rotary;
 
 use crate::checkpoint::Checkpoint;
@@ -135,7 +136,7 @@ fn foreign_cache() -> Error {
 
 /// Burn's decoder takes the sequences in turn.
 fn one_by_one(decoder: &Decoder, step: &mut Step<'_>) -> Result<Output> {
-    let hidden = decoder.forward(step.tokens, step.cache.tensors()?);
+    let hidden = decoder.forward(step.tokens, step.cache.tensors()?)?;
     let values = match step.want {
         Want::Nothing => Vec::new(),
         Want::LastLogits => decoder.logits(last_row(hidden))?,
@@ -189,6 +190,8 @@ impl KvCache {
 #[cfg(feature = "testkit")]
 #[cfg(test)]
 mod tests {
+    mod variants;
+
     use super::*;
     use crate::checkpoint::GgufCheckpoint;
     #[cfg(feature = "flex")]

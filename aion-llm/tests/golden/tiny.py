@@ -3,7 +3,7 @@
 Usage: python tiny.py     (the standard library alone; writes beside itself)
 
 The reference is written here, in 64-bit floats and loops, from the definition of the architecture (RMSNorm, rotary
-positions on halves, grouped-query attention, SwiGLU or squared ReLU); it shares no code with the engine. Weights are
+positions on halves, grouped-query attention, windows, caps, SwiGLU or squared ReLU, mixtures of experts); it shares no code with the engine. Weights are
 rounded to 16 bits before they are used, so the file holds exactly what was computed with. `expected.logits` is
 `[tokens, vocab]`; the metadata has the configuration and the tokens.
 """
@@ -32,10 +32,32 @@ CASES = {
     },
     "linear_scaling": {"kv": 2, "tied": True, "scaling": {"type": "linear", "factor": 4.0}},
     "squared_relu": {"kv": 2, "tied": True, "act": "relu2"},
+    "experts": {"kv": 2, "tied": True, "experts": {"num_local_experts": 5, "num_experts_per_tok": 2}},
+    "experts_sigmoid_biased": {
+        "kv": 2,
+        "tied": True,
+        "experts": {
+            "num_local_experts": 4,
+            "num_experts_per_tok": 3,
+            "scoring_func": "sigmoid",
+            "use_routing_bias": True,
+        },
+    },
+    "window_and_caps": {
+        "kv": 2,
+        "tied": True,
+        "more": {
+            "model_type": "mistral",
+            "sliding_window": 5,
+            "attn_logit_softcapping": 1.5,
+            "final_logit_softcapping": 2.5,
+        },
+    },
 }
 
 
 def config(case):
+    experts = {"model_type": "mixtral", **case["experts"]} if "experts" in case else {}
     return {
         "model_type": "llama",
         "hidden_size": 16,
@@ -51,6 +73,8 @@ def config(case):
         "rope_scaling": case.get("scaling"),
         "hidden_act": case.get("act", "silu"),
         "tie_word_embeddings": case["tied"],
+        **experts,
+        **case.get("more", {}),
     }
 
 
@@ -73,11 +97,18 @@ def weights(c, rng):
             "self_attn.v_proj": (kv, d),
             "self_attn.o_proj": (d, q),
             "post_attention_layernorm": (d,),
-            "mlp.up_proj": (ff, d),
-            "mlp.down_proj": (d, ff),
         }
-        if c["hidden_act"] == "silu":
-            parts["mlp.gate_proj"] = (ff, d)
+        if "num_local_experts" in c:
+            parts["block_sparse_moe.gate"] = (c["num_local_experts"], d)
+            for e in range(c["num_local_experts"]):
+                expert = f"block_sparse_moe.experts.{e}."
+                parts.update({expert + "w1": (ff, d), expert + "w2": (d, ff), expert + "w3": (ff, d)})
+            if c.get("use_routing_bias"):
+                shapes[layer + "block_sparse_moe.e_score_correction_bias"] = (c["num_local_experts"],)
+        else:
+            parts.update({"mlp.up_proj": (ff, d), "mlp.down_proj": (d, ff)})
+            if c["hidden_act"] == "silu":
+                parts["mlp.gate_proj"] = (ff, d)
         shapes.update({layer + name + ".weight": shape for name, shape in parts.items()})
     out = {}
     for name, shape in shapes.items():
@@ -139,6 +170,35 @@ def softmax(x):
     return [v / total for v in e]
 
 
+def capped(x, cap):
+    return x if cap is None else cap * math.tanh(x / cap)
+
+
+def silu_times(gate, up):
+    return [g / (1 + math.exp(-g)) * u for g, u in zip(gate, up)]
+
+
+def mixture(c, w, layer, x):
+    """Every expert, multiplied by 0 where it was not chosen."""
+    block = f"model.layers.{layer}.block_sparse_moe."
+    count, used = c["num_local_experts"], c["num_experts_per_tok"]
+    router = apply(w[block + "gate.weight"][1], x)
+    sigmoid = c.get("scoring_func") == "sigmoid"
+    weights = [1 / (1 + math.exp(-v)) for v in router] if sigmoid else softmax(router)
+    scores = weights
+    if c.get("use_routing_bias"):
+        scores = [a + b for a, b in zip(weights, w[block + "e_score_correction_bias"][1])]
+    chosen = sorted(range(count), key=lambda e: -scores[e])[:used]
+    total = sum(weights[e] for e in chosen)
+    out = [0.0] * len(x)
+    for e in range(count):
+        part = lambda name: w[f"{block}experts.{e}.{name}.weight"][1]
+        gate = weights[e] / total if e in chosen else 0.0
+        y = apply(part("w2"), silu_times(apply(part("w1"), x), apply(part("w3"), x)))
+        out = [a + gate * b for a, b in zip(out, y)]
+    return out
+
+
 def logits(c, w):
     h, heads, kv = c["head_dim"], c["num_attention_heads"], c["num_key_value_heads"]
     eps, freqs = c["rms_norm_eps"], frequencies(c)
@@ -154,21 +214,25 @@ def logits(c, w):
             for head in range(heads):
                 at = head // (heads // kv) * h
                 query = q[p][head * h : (head + 1) * h]
-                scores = [sum(a * b for a, b in zip(query, k[j][at : at + h])) / math.sqrt(h) for j in range(p + 1)]
-                shares = softmax(scores)
-                mixed += [sum(s * v[j][at + n] for j, s in enumerate(shares)) for n in range(h)]
+                seen = range(max(0, p + 1 - c.get("sliding_window", p + 1)), p + 1)
+                scores = [sum(a * b for a, b in zip(query, k[j][at : at + h])) / math.sqrt(h) for j in seen]
+                shares = softmax([capped(s, c.get("attn_logit_softcapping")) for s in scores])
+                mixed += [sum(s * v[j][at + n] for j, s in zip(seen, shares)) for n in range(h)]
             xs[p] = [a + b for a, b in zip(xs[p], apply(part("self_attn.o_proj"), mixed))]
         for p, x in enumerate(xs):
             y = norm(x, part("post_attention_layernorm"), eps)
+            if "num_local_experts" in c:
+                xs[p] = [a + b for a, b in zip(x, mixture(c, w, i, y))]
+                continue
             up = apply(part("mlp.up_proj"), y)
             if c["hidden_act"] == "silu":
-                gate = apply(part("mlp.gate_proj"), y)
-                inner = [g / (1 + math.exp(-g)) * u for g, u in zip(gate, up)]
+                inner = silu_times(apply(part("mlp.gate_proj"), y), up)
             else:
                 inner = [max(u, 0.0) ** 2 for u in up]
             xs[p] = [a + b for a, b in zip(x, apply(part("mlp.down_proj"), inner))]
     head = w["model.embed_tokens.weight" if c["tie_word_embeddings"] else "lm_head.weight"][1]
-    return [apply(head, norm(x, w["model.norm.weight"][1], eps)) for x in xs]
+    rows = [apply(head, norm(x, w["model.norm.weight"][1], eps)) for x in xs]
+    return [[capped(x, c.get("final_logit_softcapping")) for x in row] for row in rows]
 
 
 def flat(values):

@@ -6,7 +6,8 @@
 
 use aion_llm::testkit::TinyModel;
 use aion_llm::{
-    DeviceSpec, Engine, EngineOptions, Error, FeedForward, GenerateRequest, Head, ModelSource, Prompt,
+    DeviceSpec, Engine, EngineOptions, Error, Experts, FeedForward, Gating, GenerateRequest, Head,
+    ModelConfig, ModelSource, Prompt, Selection,
 };
 
 use crate::{largest_gap, plain};
@@ -79,6 +80,48 @@ fn predictions_are_those_of_the_formula() {
             }
         }
     }
+}
+
+/// The same for mixtures of experts, windows and caps.
+#[test]
+fn predictions_of_variants_are_those_of_the_formula() {
+    for device in devices() {
+        for model in variants() {
+            let expected = plain::surprises(&model, &TOKENS);
+            let whole = device.load(&model.source()).score(&TOKENS, 0).unwrap();
+            for (score, expected) in whole.iter().zip(expected) {
+                let gap = (score.surprise_nats - expected).abs();
+                assert!(
+                    gap < device.tolerance,
+                    "{} {:?}: {gap}",
+                    device.spec,
+                    model.config()
+                );
+            }
+            let options = device.options().with_prefill_chunk(1);
+            let steps = Engine::load(&model.source(), options).unwrap();
+            let gap = largest_gap(&whole, &steps.score(&TOKENS, 0).unwrap());
+            assert!(gap < device.tolerance, "{}: {gap}", device.spec);
+        }
+    }
+}
+
+fn variants() -> Vec<TinyModel> {
+    let sigmoid = Experts::new(5, 3).with_gating(Gating::Sigmoid);
+    let biased = Experts::new(4, 1).with_selection(Selection::Biased);
+    let mixtures = [Experts::new(4, 2), sigmoid, biased].map(|rule| TinyModel::mixture(9, rule));
+    let plain = TinyModel::random(9).config().clone();
+    let window = ModelConfig {
+        window: Some(5),
+        ..plain.clone()
+    };
+    let caps = ModelConfig {
+        attention_cap: Some(0.7),
+        logit_cap: Some(4.0),
+        ..plain
+    };
+    let others = [window, caps].map(|config| TinyModel::with_config(9, config));
+    mixtures.into_iter().chain(others).collect()
 }
 
 #[test]

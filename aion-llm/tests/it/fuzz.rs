@@ -2,23 +2,24 @@
 //! without a panic.
 //!
 //! Each reader is run on mutants of a seed corpus: bytes flipped, numbers replaced, pieces cut out, doubled, moved and
-//! swapped in from other seeds. A mutant whose outcome was not seen before joins the corpus. The seeds are tiny models
-//! and what lies in `tests/fuzz/`; an input that breaks a reader is written there, to be found again for ever.
+//! swapped in from other seeds. A mutant whose outcome was not seen before joins the corpus. The seeds are tiny models,
+//! made when the tests run, of every type of tensor and every form of model, all of which are read as they are; and what
+//! lies in `tests/fuzz/`. An input that breaks a reader is written there, to be found again for ever.
 //!
 //! `AION_FUZZ_SECONDS` sets how long all of it runs (by default a fixed number of mutants, a few seconds);
 //! `AION_FUZZ_SEED` where the random numbers begin.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aion_llm::gguf::Gguf;
-use aion_llm::testkit::TinyModel;
+use aion_llm::gguf::{Array, Gguf, TensorType, Value};
+use aion_llm::testkit::{GgufWriter, TinyModel};
 use aion_llm::{
-    ChatMessage, ChatTemplate, Engine, EngineOptions, ModelConfig, ModelSource, Overwrite, Tokenizer,
-    save_checkpoint,
+    ChatMessage, ChatTemplate, Engine, EngineOptions, Experts, FeedForward, Gating, Head, ModelConfig,
+    ModelSource, Overwrite, Selection, Tokenizer, save_checkpoint,
 };
 use aion_types::SystemClock;
 
@@ -204,8 +205,8 @@ fn kept(name: &str) -> Vec<Vec<u8>> {
 }
 
 /// One layer, a few kilobytes.
-fn small() -> TinyModel {
-    let config = ModelConfig {
+fn small_config() -> ModelConfig {
+    ModelConfig {
         n_layer: 1,
         n_embd: 8,
         n_head: 2,
@@ -214,9 +215,77 @@ fn small() -> TinyModel {
         n_ff: 16,
         context_length: 64,
         ..TinyModel::random(1).config().clone()
-    };
-    TinyModel::with_config(1, config)
+    }
 }
+
+fn small() -> TinyModel {
+    TinyModel::with_config(1, small_config())
+}
+
+/// One layer whose rows are whole blocks of this type.
+fn small_in(kind: TensorType) -> GgufWriter {
+    let width = kind.block_len().max(8);
+    let config = ModelConfig {
+        n_embd: width,
+        n_head: 2,
+        head_dim: width / 2,
+        n_ff: width,
+        ..small_config()
+    };
+    TinyModel::with_config(1, config).gguf_in(kind)
+}
+
+/// Mixtures, a window and caps; a head of its own, and no gate.
+fn small_variants() -> Vec<TinyModel> {
+    let with = |change: &dyn Fn(&mut ModelConfig)| {
+        let mut config = small_config();
+        change(&mut config);
+        TinyModel::with_config(2, config)
+    };
+    let biased = Experts::new(2, 1)
+        .with_gating(Gating::Sigmoid)
+        .with_selection(Selection::Biased);
+    vec![
+        with(&|c| c.experts = Some(Experts::new(3, 2))),
+        with(&|c| c.experts = Some(biased)),
+        with(&|c| (c.window, c.attention_cap, c.logit_cap) = (Some(7), Some(5.0), Some(9.0))),
+        with(&|c| (c.head, c.feed_forward) = (Head::Untied, FeedForward::ReluSquared)),
+    ]
+}
+
+/// Files of every kind that is read.
+fn gguf_seeds() -> Vec<Vec<u8>> {
+    let divisors = [1.0f32, 8.0].iter().flat_map(|x| x.to_le_bytes()).collect();
+    let extended = small()
+        .gguf()
+        .with_tensor("rope_freqs.weight", &[2], TensorType::F32, divisors)
+        .with("tokenizer.ggml.add_bos_token", Value::Bool(true))
+        .with("tokenizer.ggml.bos_token_id", Value::Unsigned(263))
+        .with("general.name", Value::Text("seed".into()))
+        .with("scores", Value::Array(Array::Floats(vec![0.5, -1.0])))
+        .with("flags", Value::Array(Array::Bools(vec![true, false])))
+        .with("signed", Value::Signed(-5))
+        .with(
+            "tokenizer.chat_template",
+            Value::Text("{{ messages[0].content }}".into()),
+        );
+    let types = EVERY_TYPE.map(small_in);
+    let variants = small_variants().into_iter().map(|model| model.gguf());
+    let all = [small().gguf()].into_iter().chain(types).chain(variants);
+    all.chain([extended.aligned(64)])
+        .map(|file| file.bytes())
+        .collect()
+}
+
+const EVERY_TYPE: [TensorType; 7] = [
+    TensorType::F32,
+    TensorType::F16,
+    TensorType::BF16,
+    TensorType::Q4_0,
+    TensorType::Q4_1,
+    TensorType::Q8_0,
+    TensorType::Q6K,
+];
 
 fn tried<T>(result: Result<T, aion_llm::Error>) -> String {
     result
@@ -230,8 +299,15 @@ fn load(source: &ModelSource) -> Result<Engine, aion_llm::Error> {
 
 #[test]
 fn mutants_of_gguf_files_are_read_or_refused() {
-    let bytes = small().gguf().bytes();
-    let head = bytes.len() - 9_000;
+    let seeds = gguf_seeds();
+    for (i, seed) in seeds.iter().enumerate() {
+        assert_eq!(
+            tried(load(&ModelSource::GgufBytes(seed.clone()))),
+            "read",
+            "seed {i}"
+        );
+    }
+    let head = seeds[0].len() - 9_000;
     let words = &[
         "llama.",
         "block_count",
@@ -239,8 +315,15 @@ fn mutants_of_gguf_files_are_read_or_refused() {
         "blk.0.",
         "general.alignment",
         "output.weight",
+        "expert_count",
+        "expert_used_count",
+        "ffn_gate_inp.weight",
+        "ffn_down_exps.weight",
+        "exp_probs_b.bias",
+        "attention.sliding_window",
+        "rope_freqs.weight",
     ];
-    Fuzzer::new("gguf", head, words, vec![bytes]).run(1_500, |input| {
+    Fuzzer::new("gguf", head, words, seeds).run(1_500, |input| {
         let gguf = match Gguf::from_bytes(input.to_vec()) {
             Ok(gguf) => gguf,
             Err(error) => return error.to_string(),
@@ -257,22 +340,74 @@ fn mutants_of_gguf_files_are_read_or_refused() {
     });
 }
 
-/// The mutant is one of the directory's files; the first byte says which.
+const FILES: [&str; 6] = [
+    "model.safetensors",
+    "config.json",
+    "tokenizer.json",
+    "aion.json",
+    "tokenizer_config.json",
+    "model.safetensors.index.json",
+];
+
+/// A directory, and the bytes of each of [`FILES`] that it has.
+struct Base {
+    dir: PathBuf,
+    files: Vec<Option<Vec<u8>>>,
+}
+
+/// Checkpoints of every type of safetensors and of every form of model; one has its weights behind an index, another a
+/// rotary scaling.
+fn bases(root: &Path) -> Vec<Base> {
+    let floats = [TensorType::F32, TensorType::F16, TensorType::BF16];
+    let typed = floats.map(|kind| small().gguf_in(kind).bytes());
+    let variants = small_variants().into_iter().map(|model| model.gguf().bytes());
+    let mut dirs = Vec::new();
+    for (i, bytes) in typed.into_iter().chain(variants).enumerate() {
+        let dir = root.join(i.to_string());
+        save_checkpoint(&ModelSource::GgufBytes(bytes), &dir, Overwrite::Refuse).unwrap();
+        dirs.push(dir);
+    }
+    // A changed file would end at its size, so only the first keeps its manifest.
+    for dir in &dirs[1..] {
+        std::fs::remove_file(dir.join("aion.json")).unwrap();
+    }
+    let names: Vec<String> = small().hub_tensors().into_iter().map(|(name, ..)| name).collect();
+    let map: BTreeMap<&str, &str> = names
+        .iter()
+        .map(|name| (name.as_str(), "a.safetensors"))
+        .collect();
+    let index = serde_json::json!({ "weight_map": map }).to_string();
+    std::fs::rename(dirs[1].join("model.safetensors"), dirs[1].join("a.safetensors")).unwrap();
+    std::fs::write(dirs[1].join("model.safetensors.index.json"), index).unwrap();
+    let path = dirs[2].join("config.json");
+    let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    config["rope_scaling"] = serde_json::json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0, "original_max_position_embeddings": 32});
+    std::fs::write(path, config.to_string()).unwrap();
+    let base = |dir: PathBuf| Base {
+        files: FILES
+            .iter()
+            .map(|file| std::fs::read(dir.join(file)).ok())
+            .collect(),
+        dir,
+    };
+    dirs.into_iter().map(base).collect()
+}
+
+/// The mutant is one of a directory's files; the first byte says which, and of which directory.
 #[test]
 fn mutants_of_checkpoint_directories_are_read_or_refused() {
-    const FILES: [&str; 4] = ["model.safetensors", "config.json", "tokenizer.json", "aion.json"];
-    let dir = tempfile::tempdir().unwrap();
-    let model = dir.path().join("m");
-    save_checkpoint(&small().source(), &model, Overwrite::Refuse).unwrap();
-    let original: Vec<Vec<u8>> = FILES
-        .iter()
-        .map(|file| std::fs::read(model.join(file)).unwrap())
-        .collect();
-    let seeds = original
-        .iter()
-        .zip(0u8..)
-        .map(|(bytes, i)| [&[i][..], bytes].concat())
-        .collect();
+    let root = tempfile::tempdir().unwrap();
+    let bases = bases(root.path());
+    let mut seeds = Vec::new();
+    for (i, base) in bases.iter().enumerate() {
+        let read = tried(load(&ModelSource::HubDir(base.dir.clone())));
+        assert_eq!(read, "read", "directory {i}");
+        for (j, bytes) in base.files.iter().enumerate() {
+            let first = (i * FILES.len() + j) as u8;
+            seeds.extend(bytes.as_ref().map(|bytes| [&[first][..], bytes].concat()));
+        }
+    }
     let words = &[
         "\"dtype\":\"F16\"",
         "[0,4]",
@@ -282,12 +417,21 @@ fn mutants_of_checkpoint_directories_are_read_or_refused() {
         "{}",
         "null",
         "18446744073709551615",
+        "\"num_local_experts\":2,",
+        "\"sliding_window\":1,",
+        "block_sparse_moe.experts.0.w1.weight",
+        "rope_freqs.weight",
     ];
     Fuzzer::new("directory", 1_500, words, seeds).run(500, |input| {
         let Some((first, bytes)) = input.split_first() else {
             return "empty".into();
         };
-        let file = usize::from(*first) % FILES.len();
+        let (base, file) = (
+            usize::from(*first) / FILES.len(),
+            usize::from(*first) % FILES.len(),
+        );
+        let base = &bases[base % bases.len()];
+        let model = &base.dir;
         // Without its manifest a changed file is read; with it, its size alone would end most attempts.
         if FILES[file] == "aion.json" {
             std::fs::write(model.join("aion.json"), bytes).unwrap();
@@ -296,7 +440,10 @@ fn mutants_of_checkpoint_directories_are_read_or_refused() {
         }
         std::fs::write(model.join(FILES[file]), bytes).unwrap();
         let outcome = tried(load(&ModelSource::HubDir(model.clone())));
-        std::fs::write(model.join(FILES[file]), &original[file]).unwrap();
+        match &base.files[file] {
+            Some(original) => std::fs::write(model.join(FILES[file]), original).unwrap(),
+            None => std::fs::remove_file(model.join(FILES[file])).unwrap(),
+        }
         outcome
     });
 }

@@ -48,7 +48,7 @@ impl View {
     }
 }
 
-fn hub_dir(model: &TinyModel) -> tempfile::TempDir {
+pub(crate) fn hub_dir(model: &TinyModel) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("config.json"), model.hub_config()).unwrap();
     std::fs::write(dir.path().join("tokenizer.json"), model.hub_tokenizer().unwrap()).unwrap();

@@ -9,6 +9,7 @@ mod generate;
 mod golden;
 mod grammar;
 mod import;
+mod mixture;
 mod persistence;
 mod plain;
 mod real;

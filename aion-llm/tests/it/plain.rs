@@ -1,8 +1,10 @@
 //! The model again, written as plainly as its definition: position by position in `f64`, with nothing shared but the
 //! weights.
 
-use aion_llm::testkit::TinyModel;
 use std::collections::HashMap;
+
+use aion_llm::testkit::TinyModel;
+use aion_llm::{Experts, Gating, Selection};
 
 struct Weights(HashMap<String, (Vec<usize>, Vec<f64>)>);
 
@@ -41,6 +43,52 @@ fn softmax(x: &[f64]) -> Vec<f64> {
     let max = x.iter().copied().fold(f64::MIN, f64::max);
     let sum: f64 = x.iter().map(|x| (x - max).exp()).sum();
     x.iter().map(|x| (x - max).exp() / sum).collect()
+}
+
+fn capped(x: f64, cap: Option<f64>) -> f64 {
+    cap.map_or(x, |cap| cap * (x / cap).tanh())
+}
+
+fn network(weights: &Weights, [gate, up, down]: [String; 3], x: &[f64]) -> Vec<f64> {
+    let (gate, up) = (weights.apply(&gate, x), weights.apply(&up, x));
+    let h: Vec<f64> = gate
+        .iter()
+        .zip(up)
+        .map(|(g, u)| g / (1.0 + (-g).exp()) * u)
+        .collect();
+    weights.apply(&down, &h)
+}
+
+/// Every expert, multiplied by 0 where it was not chosen.
+fn mixture(weights: &Weights, layer: usize, rule: Experts, x: &[f64]) -> Vec<f64> {
+    let name = |part: &str| format!("model.layers.{layer}.block_sparse_moe.{part}");
+    let logits = weights.apply(&name("gate.weight"), x);
+    let level = |x: f64| match rule.gating {
+        Gating::Softmax => x.exp(),
+        Gating::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+    };
+    let levels: Vec<f64> = logits.iter().map(|x| level(*x)).collect();
+    let scores: Vec<f64> = match rule.selection {
+        Selection::Logits => logits,
+        Selection::Biased => {
+            let sum = match rule.gating {
+                Gating::Softmax => levels.iter().sum(),
+                Gating::Sigmoid => 1.0,
+            };
+            let (_, bias) = &weights.0[&name("e_score_correction_bias")];
+            levels.iter().zip(bias).map(|(p, bias)| p / sum + bias).collect()
+        }
+    };
+    let chosen = |i: usize| scores.iter().filter(|score| **score > scores[i]).count() < rule.used;
+    let total: f64 = (0..rule.count).filter(|i| chosen(*i)).map(|i| levels[i]).sum();
+    let mut y = vec![0.0; x.len()];
+    for (expert, level) in levels.iter().enumerate() {
+        let gate = if chosen(expert) { level / total } else { 0.0 };
+        let part = |matrix: &str| name(&format!("experts.{expert}.{matrix}.weight"));
+        let out = network(weights, [part("w1"), part("w3"), part("w2")], x);
+        y.iter_mut().zip(out).for_each(|(y, out)| *y += gate * out);
+    }
+    y
 }
 
 pub(crate) fn surprises(model: &TinyModel, tokens: &[u32]) -> Vec<f64> {
@@ -93,10 +141,11 @@ pub(crate) fn surprises(model: &TinyModel, tokens: &[u32]) -> Vec<f64> {
                 let query = &q[position][head * c.head_dim..][..c.head_dim];
                 let score = |at: usize| -> f64 {
                     let dot: f64 = query.iter().zip(&k[at][kv..]).map(|(q, k)| q * k).sum();
-                    dot / (c.head_dim as f64).sqrt()
+                    capped(dot / (c.head_dim as f64).sqrt(), c.attention_cap)
                 };
-                let shares = softmax(&(0..=position).map(score).collect::<Vec<_>>());
-                for (at, share) in shares.iter().enumerate() {
+                let seen = (position + 1).saturating_sub(c.window.unwrap_or(position + 1))..=position;
+                let shares = softmax(&seen.clone().map(score).collect::<Vec<_>>());
+                for (at, share) in seen.zip(shares) {
                     for i in 0..c.head_dim {
                         mixed[head * c.head_dim + i] += share * v[at][kv + i];
                     }
@@ -107,22 +156,20 @@ pub(crate) fn surprises(model: &TinyModel, tokens: &[u32]) -> Vec<f64> {
         }
         for x in &mut xs {
             let h = weights.norm(&name("post_attention_layernorm"), x);
-            let (gate, up) = (
-                weights.apply(&name("mlp.gate_proj"), &h),
-                weights.apply(&name("mlp.up_proj"), &h),
-            );
-            let h: Vec<f64> = gate
-                .iter()
-                .zip(up)
-                .map(|(g, u)| g / (1.0 + (-g).exp()) * u)
-                .collect();
-            x.iter_mut()
-                .zip(weights.apply(&name("mlp.down_proj"), &h))
-                .for_each(|(x, y)| *x += y);
+            let y = match c.experts {
+                None => network(
+                    &weights,
+                    [name("mlp.gate_proj"), name("mlp.up_proj"), name("mlp.down_proj")],
+                    &h,
+                ),
+                Some(experts) => mixture(&weights, layer, experts, &h),
+            };
+            x.iter_mut().zip(y).for_each(|(x, y)| *x += y);
         }
     }
     let row = |(i, x): (usize, &Vec<f64>)| {
         let logits = weights.apply(head, &weights.norm("model.norm.weight", x));
+        let logits: Vec<f64> = logits.into_iter().map(|x| capped(x, c.logit_cap)).collect();
         tokens
             .get(i + 1)
             .map(|next| -softmax(&logits)[*next as usize].ln())

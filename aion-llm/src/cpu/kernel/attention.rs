@@ -3,9 +3,11 @@
 //! Positions are cut into segments at fixed places, and the segments of a row are joined in their order, so a row gets
 //! the same bits whether its segments are computed by one thread or by several, in a prompt or alone.
 
+use std::ops::Range;
+
 use super::body::Work;
 use super::lanes::{Lanes, at, at_mut};
-use super::vector::exp;
+use super::vector::{capped, exp};
 
 /// Positions of a segment.
 pub(crate) const SEGMENT: usize = 256;
@@ -33,7 +35,11 @@ pub(crate) struct Attend<'a> {
     /// `head_dim`, rounded up to sixteen.
     pub(crate) padded_dim: usize,
     pub(crate) scale: f32,
-    /// Positions that the queries may see, from the first of the segment on; at most [`SEGMENT`].
+    /// Scores become `c tanh(score / c)`.
+    pub(crate) cap: Option<f32>,
+    /// The first position of the segment that the queries may see.
+    pub(crate) first: usize,
+    /// Positions from the first of the segment on, up to the last that the queries may see; at most [`SEGMENT`].
     pub(crate) positions: usize,
     /// `[group, 2 + padded_dim]`.
     pub(crate) out: &'a mut [f32],
@@ -53,6 +59,8 @@ impl Work for Attend<'_> {
             head_dim: self.head_dim,
             padded_dim: self.padded_dim,
             scale: self.scale,
+            cap: self.cap,
+            first: self.first,
             positions: self.positions,
         };
         let mut head = 0;
@@ -80,6 +88,8 @@ struct View<'a> {
     head_dim: usize,
     padded_dim: usize,
     scale: f32,
+    cap: Option<f32>,
+    first: usize,
     positions: usize,
 }
 
@@ -103,10 +113,10 @@ impl View<'_> {
     fn heads<L: Lanes, const G: usize>(&self, l: L, queries: &[f32], out: &mut [f32]) {
         let mut weights = [[0.0f32; SEGMENT]; G];
         self.scores(l, queries, &mut weights);
-        let n = self.positions;
+        let seen = self.first..self.positions;
         let out_len = partial_len(self.padded_dim);
         for (weights, out) in weights.iter_mut().zip(out.chunks_exact_mut(out_len)) {
-            (out[0], out[1]) = soften(l, weights, n);
+            (out[0], out[1]) = soften(l, weights, seen.clone());
         }
         let mut block = 0;
         let blocks = self.padded_dim / 16;
@@ -121,11 +131,11 @@ impl View<'_> {
         }
     }
 
-    /// The scaled products of the queries with all keys; lanes after the last position hold anything.
+    /// The scaled products of the queries with all keys that they see; lanes beside those hold anything.
     #[inline(always)]
     fn scores<L: Lanes, const G: usize>(&self, l: L, queries: &[f32], scores: &mut [[f32; SEGMENT]; G]) {
         let rows: [&[f32]; G] = std::array::from_fn(|g| &queries[g * self.head_dim..(g + 1) * self.head_dim]);
-        for position in (0..self.positions).step_by(16) {
+        for position in (self.first / 16 * 16..self.positions).step_by(16) {
             let (mut even, mut odd) = ([l.splat(0.0); G], [l.splat(0.0); G]);
             for (i, [a, b]) in self.key_tile(position).as_chunks::<2>().0.iter().enumerate() {
                 let (a, b) = (l.halves(a), l.halves(b));
@@ -135,7 +145,10 @@ impl View<'_> {
                 }
             }
             for g in 0..G {
-                let score = l.mul(l.add(even[g], odd[g]), l.splat(self.scale));
+                let mut score = l.mul(l.add(even[g], odd[g]), l.splat(self.scale));
+                if let Some(cap) = self.cap {
+                    score = capped(l, score, cap);
+                }
                 l.store(score, at_mut(&mut scores[g], position));
             }
         }
@@ -155,7 +168,7 @@ impl View<'_> {
             clippy::needless_range_loop,
             reason = "the position is looked up in the pages as well"
         )]
-        for position in 0..self.positions {
+        for position in self.first..self.positions {
             let row = at::<_, C>(self.value_row(position), block);
             let mut value = [l.splat(0.0); C];
             for c in 0..C {
@@ -177,12 +190,14 @@ impl View<'_> {
     }
 }
 
-/// Scores to weights relative to the largest one; returns that one and the sum of the weights.
+/// Scores of the positions that are seen to weights relative to the largest one; returns that one and the sum of the
+/// weights.
 #[inline(always)]
-fn soften<L: Lanes>(l: L, scores: &mut [f32; SEGMENT], n: usize) -> (f32, f32) {
-    let used = n.next_multiple_of(16);
-    scores[n..used].fill(f32::NEG_INFINITY);
-    let lanes = scores[..used].as_chunks_mut::<16>().0;
+fn soften<L: Lanes>(l: L, scores: &mut [f32; SEGMENT], seen: Range<usize>) -> (f32, f32) {
+    let (from, to) = (seen.start / 16 * 16, seen.end.next_multiple_of(16));
+    scores[from..seen.start].fill(f32::NEG_INFINITY);
+    scores[seen.end..to].fill(f32::NEG_INFINITY);
+    let lanes = scores[from..to].as_chunks_mut::<16>().0;
     let mut most = l.splat(f32::NEG_INFINITY);
     for x in lanes.iter() {
         most = l.max(most, l.load(x));
@@ -191,9 +206,10 @@ fn soften<L: Lanes>(l: L, scores: &mut [f32; SEGMENT], n: usize) -> (f32, f32) {
     for x in lanes.iter_mut() {
         l.store(exp(l, l.sub(l.load(x), l.splat(most))), x);
     }
-    scores[n..used].fill(0.0);
+    scores[from..seen.start].fill(0.0);
+    scores[seen.end..to].fill(0.0);
     let mut sum = l.splat(0.0);
-    for x in scores[..used].as_chunks::<16>().0 {
+    for x in scores[from..to].as_chunks::<16>().0 {
         sum = l.add(sum, l.load(x));
     }
     (most, l.sum_of(sum))

@@ -26,4 +26,4 @@ pub(crate) use attention::{Attend, PAGE, SEGMENT, merge, partial_len};
 pub(crate) use body::{Body, dispatch};
 pub(crate) use pack::{Format, TILE, pack_tile, unpack_row};
 pub(crate) use product::{Activations, BLOCK, Multiply, Place, XBlock};
-pub(crate) use vector::{Gate, Norm, Quantise, Rotate, Square, StoreKeys, StoreValues};
+pub(crate) use vector::{Cap, Gate, Norm, Quantise, Rotate, Square, StoreKeys, StoreValues};

@@ -1,5 +1,7 @@
 //! Every body that this processor has, against sums in f64.
 
+use std::ops::Range;
+
 use super::lanes::{Lanes, float_to_half, half_to_float};
 use super::vector::exp;
 use super::*;
@@ -420,11 +422,13 @@ impl OneHead {
         }
     }
 
-    fn attend(&self, body: Body, queries: &[f32], end: usize) -> Vec<f32> {
+    /// Over the positions from `first` on, with a cap of the scores or none.
+    fn attend(&self, body: Body, queries: &[f32], seen: Range<usize>, cap: Option<f32>) -> Vec<f32> {
+        let Range { start: first, end } = seen;
         let group = queries.len() / self.dim;
         let pages: Vec<&[u8]> = self.pages.iter().map(Vec::as_slice).collect();
         let mut all: Vec<f32> = Vec::new();
-        for start in (0..end).step_by(SEGMENT) {
+        for start in (first / SEGMENT * SEGMENT..end).step_by(SEGMENT) {
             let mut out = vec![0.0; group * partial_len(self.padded)];
             let work = Attend {
                 pages: &pages[start / 64..],
@@ -434,6 +438,8 @@ impl OneHead {
                 head_dim: self.dim,
                 padded_dim: self.padded,
                 scale: 0.3,
+                cap,
+                first: first.saturating_sub(start),
                 positions: end.min(start + SEGMENT) - start,
                 out: &mut out,
             };
@@ -450,20 +456,21 @@ impl OneHead {
         all
     }
 
-    fn exact(&self, query: &[f32], end: usize) -> Vec<f64> {
-        let dot = |key: &Vec<f32>| {
-            key.iter()
-                .zip(query)
-                .map(|(k, q)| f64::from(*k) * f64::from(*q))
-                .sum::<f64>()
-                * f64::from(0.3f32)
+    fn exact(&self, query: &[f32], seen: Range<usize>, cap: Option<f32>) -> Vec<f64> {
+        let score = |key: &Vec<f32>| {
+            let products = key.iter().zip(query).map(|(k, q)| f64::from(*k) * f64::from(*q));
+            let score = products.sum::<f64>() * f64::from(0.3f32);
+            cap.map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh())
         };
-        let weights: Vec<f64> = self.keys[..end].iter().map(|key| dot(key).exp()).collect();
+        let weights: Vec<f64> = self.keys[seen.clone()]
+            .iter()
+            .map(|key| score(key).exp())
+            .collect();
         let total: f64 = weights.iter().sum();
         let mixed = |i: usize| {
             weights
                 .iter()
-                .zip(&self.values)
+                .zip(&self.values[seen.clone()])
                 .map(|(w, v)| w * f64::from(v[i]))
                 .sum::<f64>()
                 / total
@@ -487,17 +494,26 @@ fn attention_is_that_of_f64() {
         ] {
             let head = OneHead::random(&mut random, body, dim, positions);
             let queries: Vec<f32> = random.units(group * dim).iter().map(|q| 4.0 * q).collect();
-            for end in [1, positions / 2 + 1, positions] {
-                let out = head.attend(body, &queries, end);
+            for (end, window, cap) in [
+                (1, positions, None),
+                (positions / 2 + 1, positions, None),
+                (positions, positions, None),
+                (positions, positions, Some(2.5)),
+                (positions, 1, None),
+                (positions, positions / 3 + 1, Some(0.5)),
+                (positions / 2 + 1, 16, None),
+            ] {
+                let seen = end.saturating_sub(window)..end;
+                let out = head.attend(body, &queries, seen.clone(), cap);
                 for (query, out) in queries
                     .chunks_exact(dim)
                     .zip(out.chunks_exact(partial_len(head.padded)))
                 {
-                    for (exact, y) in head.exact(query, end).iter().zip(&out[2..]) {
+                    for (exact, y) in head.exact(query, seen.clone(), cap).iter().zip(&out[2..]) {
                         let y = f64::from(*y) / f64::from(out[1]);
                         assert!(
                             (y - exact).abs() < 2e-5,
-                            "{body:?} {dim} {group} {end}: {y} for {exact}"
+                            "{body:?} {dim} {group} {seen:?} {cap:?}: {y} for {exact}"
                         );
                     }
                 }
@@ -535,7 +551,8 @@ fn what_halves_cannot_hold_is_not_lost_in_attention() {
                     row[random.below(dim)] = large;
                     let head = OneHead::of(body, dim, rows);
                     let queries = random.units(3 * dim);
-                    let out = head.attend(body, &queries, positions);
+                    let cap = (positions > 5).then_some(9.0);
+                    let out = head.attend(body, &queries, 0..positions, cap);
                     for out in out.chunks_exact(partial_len(head.padded)) {
                         let mixed = out[2..].iter().map(|y| y / out[1]);
                         assert!(
@@ -546,6 +563,30 @@ fn what_halves_cannot_hold_is_not_lost_in_attention() {
                     }
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn caps_are_those_of_f64_and_lose_no_damage() {
+    let mut random = Random(8);
+    for body in Body::here() {
+        for (n, cap, size) in [(1, 30.0, 100.0), (16, 5.0, 1.0), (37, 50.0, 400.0)] {
+            let x: Vec<f32> = random.units(n).iter().map(|x| size * x).collect();
+            let mut y = x.clone();
+            dispatch(body, Cap { x: &mut y, cap });
+            for (x, y) in x.iter().zip(y) {
+                let exact = f64::from(cap) * (f64::from(*x) / f64::from(cap)).tanh();
+                assert!(
+                    (f64::from(y) - exact).abs() < 4e-7 * f64::from(cap),
+                    "{body:?}: {y} for {exact}"
+                );
+            }
+        }
+        for broken in [f32::NAN, f32::INFINITY] {
+            let mut x = [1.0, broken, 2.0];
+            dispatch(body, Cap { x: &mut x, cap: 30.0 });
+            assert!(x[1].is_nan() && x[2].is_finite(), "{body:?} {x:?}");
         }
     }
 }

@@ -26,6 +26,17 @@ pub(super) fn exp<L: Lanes>(l: L, x: L::F) -> L::F {
     l.mul(y, l.pow2_of_magic(t))
 }
 
+/// `cap tanh(x / cap)`; what is not finite becomes no number.
+#[inline(always)]
+pub(super) fn capped<L: Lanes>(l: L, x: L::F, cap: f32) -> L::F {
+    let e = exp(l, l.mul(x, l.splat(2.0 / cap)));
+    let one = l.splat(1.0);
+    let tanh = l.sub(one, l.div(l.splat(2.0), l.add(e, one)));
+    // Zero, unless an element is not finite.
+    let damage = l.mul(x, l.splat(0.0));
+    l.add(l.mul(tanh, l.splat(cap)), damage)
+}
+
 /// Gives each sixteen elements of `out` what the expression makes of those of `x`; the last, fewer ones are padded with
 /// zeros. A closure would be compiled by itself, without the instructions of the lanes.
 macro_rules! each_16 {
@@ -172,6 +183,31 @@ impl Work for Square<'_> {
             let positive = l.max(l.splat(0.0), x);
             l.mul(positive, positive)
         });
+    }
+}
+
+/// `cap tanh(x / cap)`, in place.
+#[derive(Debug)]
+pub(crate) struct Cap<'a> {
+    pub(crate) x: &'a mut [f32],
+    pub(crate) cap: f32,
+}
+
+impl Work for Cap<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, l: L) {
+        let (whole, rest) = self.x.as_chunks_mut::<16>();
+        for x in whole {
+            l.store(capped(l, l.load(x), self.cap), x);
+        }
+        if !rest.is_empty() {
+            let mut lanes = padded(rest);
+            l.store(capped(l, l.load(&lanes), self.cap), &mut lanes);
+            let n = rest.len();
+            rest.copy_from_slice(&lanes[..n]);
+        }
     }
 }
 

@@ -335,6 +335,8 @@ struct Inspected {
     path: PathBuf,
     bytes: u64,
     parameters: usize,
+    /// Those that one token goes through.
+    active_parameters: usize,
     config: ModelConfig,
     tokens: usize,
     /// Tensors of each type; of a GGUF file.
@@ -357,6 +359,7 @@ pub fn inspect(cache: &ModelCache, name: &ModelSource, form: Form) -> Result<()>
             fs::metadata(&path).map_or(0, |m| m.len())
         },
         parameters: config.n_parameters(),
+        active_parameters: config.n_active_parameters(),
         tokens: Tokenizer::of(&source)?.len(),
         types: types(&source)?,
         unigram_counts: source.unigram_file().is_some_and(|file| file.exists()),
@@ -380,6 +383,13 @@ fn types(source: &aion_llm::ModelSource) -> Result<BTreeMap<String, usize>> {
     Ok(types)
 }
 
+fn experts_line(experts: aion_llm::Experts, found: &Inspected) -> String {
+    format!(
+        "{} of {} for each token, {} parameters of all",
+        experts.used, experts.count, found.active_parameters
+    )
+}
+
 fn describe(found: &Inspected) {
     let c = &found.config;
     let types: Vec<_> = found
@@ -398,6 +408,15 @@ fn describe(found: &Inspected) {
         (
             "heads",
             format!("{} of width {}, {} for keys", c.n_head, c.head_dim, c.n_head_kv),
+        ),
+        (
+            "experts",
+            c.experts
+                .map_or_else(String::new, |experts| experts_line(experts, found)),
+        ),
+        (
+            "window",
+            c.window.map_or_else(String::new, |n| format!("{n} positions")),
         ),
         ("context", format!("{} positions", c.context_length)),
         ("tokens", found.tokens.to_string()),
