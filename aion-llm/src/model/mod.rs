@@ -189,9 +189,11 @@ impl KvCache {
 
 #[cfg(feature = "testkit")]
 #[cfg(test)]
-mod tests {
-    mod variants;
+mod variants;
 
+#[cfg(feature = "testkit")]
+#[cfg(test)]
+mod tests {
     use super::*;
     use crate::checkpoint::GgufCheckpoint;
     #[cfg(feature = "flex")]
@@ -201,7 +203,7 @@ mod tests {
     use crate::options::ModelSource;
     use crate::testkit::TinyModel;
 
-    fn load(tiny: &TinyModel, device: DeviceSpec) -> Model {
+    pub(super) fn load(tiny: &TinyModel, device: DeviceSpec) -> Model {
         let ModelSource::GgufBytes(bytes) = tiny.source() else {
             unreachable!("a tiny model is in memory")
         };
@@ -219,7 +221,7 @@ mod tests {
         }
     }
 
-    fn run_alone(model: &Model, cache: &mut KvCache, tokens: &[u32], want: Want) -> Vec<f32> {
+    pub(super) fn run_alone(model: &Model, cache: &mut KvCache, tokens: &[u32], want: Want) -> Vec<f32> {
         let mut outputs = model.run(&mut [Step { tokens, cache, want }]).unwrap();
         outputs.remove(0).values
     }

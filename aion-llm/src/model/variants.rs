@@ -1,10 +1,16 @@
 //! Mixtures of experts, windows and caps: the processor's kernels against Burn's reference, batches against single
 //! sequences, pieces against the whole.
 
-use super::*;
-use crate::config::ModelConfig;
+use super::tests::{load, run_alone};
+use super::{KvCache, Model, Step, Want};
+#[cfg(feature = "flex")]
+use crate::checkpoint::GgufCheckpoint;
+use crate::config::{FeedForward, Head, ModelConfig};
+use crate::device::DeviceSpec;
 use crate::experts::{Experts, Gating, Selection};
-use crate::gguf::TensorType;
+#[cfg(feature = "flex")]
+use crate::gguf::{Gguf, TensorType};
+use crate::testkit::TinyModel;
 
 /// Tokens of a text that is longer than two segments of attention.
 fn text(n: u32) -> Vec<u32> {
