@@ -92,13 +92,15 @@ impl Engine {
     pub fn load(source: &ModelSource, options: EngineOptions) -> Result<Self> {
         let device = options.device.open()?;
         let pool = thread_pool(options.threads)?;
-        match source {
+        let loaded = match source {
             ModelSource::Gguf(path) => Self::load_gguf(&Gguf::open(path)?, source, options, &device, pool),
             ModelSource::GgufBytes(bytes) => {
                 Self::load_gguf(&Gguf::from_bytes(bytes.clone())?, source, options, &device, pool)
             }
             ModelSource::HubDir(dir) => Self::load_dir(dir, source, options, &device, pool),
-        }
+        };
+        memory::give_back();
+        loaded
     }
 
     fn load_gguf(

@@ -30,6 +30,17 @@ fn mem_available(meminfo: &str) -> Option<usize> {
     kib.checked_mul(1024)
 }
 
+/// Returns to the system what loading has freed. A tokenizer is put together from many small pieces, tens of megabytes
+/// that the allocator would keep.
+#[allow(unsafe_code, reason = "a function of the allocator")]
+pub(crate) fn give_back() {
+    // SAFETY: it may be called at any time, from any thread.
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// File pages that the kernel drops when memory is short.
 fn inactive_file(stat: &str) -> usize {
     let line = stat.lines().find_map(|line| line.strip_prefix("inactive_file "));

@@ -2,7 +2,7 @@
 #![allow(unsafe_code, reason = "threads write different columns of the products")]
 
 use super::kernel::{Activations, Body, Format, Multiply, Place, TILE, dispatch, pack_tile, unpack_row};
-use super::memory::Lines;
+use super::memory::{Arena, Lines};
 use super::pool::Pool;
 use crate::checkpoint::Stored;
 use crate::error::Result;
@@ -15,6 +15,13 @@ pub(super) struct Matrix {
     rows: usize,
     columns: usize,
     tiles: Lines,
+}
+
+/// What packs matrices: threads, and where the tiles of all of them lie.
+#[derive(Debug)]
+pub(super) struct Packer<'a> {
+    pub(super) pool: &'a mut Pool,
+    pub(super) arena: Arena,
 }
 
 /// Tiles that a thread packs at a time.
@@ -45,7 +52,7 @@ impl Matrix {
         rows: usize,
         columns: usize,
         order: impl Fn(usize) -> usize + Sync,
-        pool: &mut Pool,
+        packer: &mut Packer<'_>,
     ) -> Result<Self> {
         let format = format(stored.kind, columns);
         let dense: Vec<u8>;
@@ -56,18 +63,20 @@ impl Matrix {
             &stored.bytes[..]
         };
         let (row_bytes, tile_bytes) = (format.row_bytes(columns), format.tile_bytes(columns));
-        let mut tiles = Lines::zeroed(rows.div_ceil(TILE) * tile_bytes);
-        pool.pieces(tiles.bytes_mut(), tile_bytes * PACKED_TOGETHER, |piece, out| {
-            let mut gathered = Vec::with_capacity(TILE * row_bytes);
-            for (tile, out) in out.chunks_exact_mut(tile_bytes).enumerate() {
-                let first = (piece * PACKED_TOGETHER + tile) * TILE;
-                gathered.clear();
-                for row in first..rows.min(first + TILE) {
-                    gathered.extend_from_slice(&source[order(row) * row_bytes..][..row_bytes]);
+        let mut tiles = packer.arena.zeroed(rows.div_ceil(TILE) * tile_bytes);
+        packer
+            .pool
+            .pieces(tiles.bytes_mut(), tile_bytes * PACKED_TOGETHER, |piece, out| {
+                let mut gathered = Vec::with_capacity(TILE * row_bytes);
+                for (tile, out) in out.chunks_exact_mut(tile_bytes).enumerate() {
+                    let first = (piece * PACKED_TOGETHER + tile) * TILE;
+                    gathered.clear();
+                    for row in first..rows.min(first + TILE) {
+                        gathered.extend_from_slice(&source[order(row) * row_bytes..][..row_bytes]);
+                    }
+                    pack_tile(format, &gathered, columns, out);
                 }
-                pack_tile(format, &gathered, columns, out);
-            }
-        });
+            });
         Ok(Self {
             format,
             rows,

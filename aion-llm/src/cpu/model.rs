@@ -4,7 +4,8 @@ use std::sync::Mutex;
 
 use super::cache::{PageShape, PagedCache};
 use super::kernel::Body;
-use super::matrix::{Input, Linear, Matrix};
+use super::matrix::{Input, Linear, Matrix, Packer};
+use super::memory::Arena;
 use super::pass::{Scratch, Sequence};
 use super::pool::Pool;
 use crate::checkpoint::{Checkpoint, Part, RotaryPairs, Stored};
@@ -121,7 +122,11 @@ impl CpuModel {
             device: "cpu".into(),
             reason: format!("no threads: {error}"),
         })?;
-        let weights = Weights::load(checkpoint, options.body, &mut pool)?;
+        let mut packer = Packer {
+            pool: &mut pool,
+            arena: Arena::default(),
+        };
+        let weights = Weights::load(checkpoint, options.body, &mut packer)?;
         let scratch = Scratch::default();
         Ok(Self {
             weights,
@@ -156,11 +161,11 @@ impl CpuModel {
 }
 
 impl Weights {
-    fn load(checkpoint: &dyn Checkpoint, body: Body, pool: &mut Pool) -> Result<Self> {
+    fn load(checkpoint: &dyn Checkpoint, body: Body, packer: &mut Packer<'_>) -> Result<Self> {
         let config = checkpoint.config().clone();
         let (vocab, d) = (config.vocab_size, config.n_embd);
         let embedding = checkpoint.embedding()?.stored();
-        let mut whole = |stored: &Stored| Matrix::pack(stored, vocab, d, |row| row, pool);
+        let mut whole = |stored: &Stored| Matrix::pack(stored, vocab, d, |row| row, packer);
         let embedding = Linear::new(vec![whole(&embedding)?]);
         let output = match config.head {
             Head::Tied => None,
@@ -170,7 +175,7 @@ impl Weights {
             }
         };
         let blocks = (0..config.n_layer)
-            .map(|i| Block::load(checkpoint, i, pool))
+            .map(|i| Block::load(checkpoint, i, packer))
             .collect::<Result<_>>()?;
         Ok(Self {
             body,
@@ -202,7 +207,7 @@ fn vector(checkpoint: &dyn Checkpoint, part: Part, n: usize) -> Result<Vec<f32>>
 }
 
 impl Block {
-    fn load(checkpoint: &dyn Checkpoint, i: usize, pool: &mut Pool) -> Result<Self> {
+    fn load(checkpoint: &dyn Checkpoint, i: usize, packer: &mut Packer<'_>) -> Result<Self> {
         let config = checkpoint.config();
         let (d, q, kv) = (config.n_embd, config.q_width(), config.kv_width());
         let (head_dim, pairs) = (config.head_dim, checkpoint.rotary_pairs());
@@ -210,7 +215,7 @@ impl Block {
             let stored = checkpoint.stored(part, &[rows, columns])?;
             let turned = matches!(part, Part::Query(_) | Part::Key(_)) && pairs == RotaryPairs::Adjacent;
             let order = |row: usize| if turned { adjacent(row, head_dim) } else { row };
-            Matrix::pack(&stored, rows, columns, order, pool)
+            Matrix::pack(&stored, rows, columns, order, packer)
         };
         let qkv = vec![
             matrix(Part::Query(i), q, d)?,
@@ -220,7 +225,7 @@ impl Block {
         Ok(Self {
             qkv: Linear::new(qkv),
             out: Linear::new(vec![matrix(Part::AttnOutput(i), d, q)?]),
-            ffn: Ffn::load(checkpoint, i, pool)?,
+            ffn: Ffn::load(checkpoint, i, packer)?,
             attn_norm: vector(checkpoint, Part::AttnNorm(i), d)?,
             ffn_norm: vector(checkpoint, Part::FfnNorm(i), d)?,
         })
@@ -228,21 +233,21 @@ impl Block {
 }
 
 impl Ffn {
-    fn load(checkpoint: &dyn Checkpoint, i: usize, pool: &mut Pool) -> Result<Self> {
+    fn load(checkpoint: &dyn Checkpoint, i: usize, packer: &mut Packer<'_>) -> Result<Self> {
         let Some(rule) = checkpoint.config().experts else {
             let parts = (Part::Gate(i), Part::Up(i), Part::Down(i));
-            return Network::load(checkpoint, parts, pool).map(Self::One);
+            return Network::load(checkpoint, parts, packer).map(Self::One);
         };
         let (rows, columns) = (rule.count, checkpoint.config().n_embd);
         let router = checkpoint.stored(Part::Router(i), &[rows, columns])?;
-        let router = Matrix::pack(&router, rows, columns, |row| row, pool)?;
+        let router = Matrix::pack(&router, rows, columns, |row| row, packer)?;
         let experts = (0..rule.count).map(|e| {
             let parts = (
                 Part::ExpertGate(i, e),
                 Part::ExpertUp(i, e),
                 Part::ExpertDown(i, e),
             );
-            Network::load(checkpoint, parts, pool)
+            Network::load(checkpoint, parts, packer)
         });
         Ok(Self::Mixture(Mixture {
             rule,
@@ -257,12 +262,12 @@ impl Network {
     fn load(
         checkpoint: &dyn Checkpoint,
         (gate, up, down): (Part, Part, Part),
-        pool: &mut Pool,
+        packer: &mut Packer<'_>,
     ) -> Result<Self> {
         let (d, ff) = (checkpoint.config().n_embd, checkpoint.config().n_ff);
         let mut matrix = |part: Part, rows: usize, columns: usize| {
             let stored = checkpoint.stored(part, &[rows, columns])?;
-            Matrix::pack(&stored, rows, columns, |row| row, pool)
+            Matrix::pack(&stored, rows, columns, |row| row, packer)
         };
         let ups = match checkpoint.config().feed_forward {
             FeedForward::SwiGlu => vec![matrix(gate, ff, d)?, matrix(up, ff, d)?],
