@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::demo::{self, DemoOptions};
 use crate::doctor::{self, DoctorOptions};
-use crate::model::convert::{self, QuantizeArgs, UnigramArgs, json_or_text, overwrite};
+use crate::model::convert::{self, CalibrateArgs, QuantizeArgs, UnigramArgs, json_or_text, overwrite};
 use crate::model::{DEFAULT_MODEL, KNOWN_MODELS, ModelCache, ModelSource, Progress};
 use crate::node::Node;
 use crate::run::{self, LoadedModel, ModelChoice, RunOutcome, RunReport, RunRequest, Style};
@@ -90,6 +90,8 @@ pub enum ModelCommand {
     Quantize(QuantizeArgs),
     /// Count the tokens of a corpus; the counts lie beside the model, which then measures persistence against them
     Unigram(UnigramArgs),
+    /// Fit what makes a probability of persistence to completions whose outcome is known; it lies beside the model
+    Calibrate(CalibrateArgs),
     /// Write a model as a checkpoint directory: configuration, safetensors, tokenizer and a manifest with checksums
     Save {
         /// smollm2, a file of the cache, or a path
@@ -445,6 +447,7 @@ fn model(command: ModelCommand) -> Result<()> {
         ModelCommand::Inspect { name, json } => convert::inspect(&cache, &name, json_or_text(json))?,
         ModelCommand::Quantize(args) => convert::quantize(&cache, &args)?,
         ModelCommand::Unigram(args) => convert::unigram(&cache, &args)?,
+        ModelCommand::Calibrate(args) => convert::calibrate(&cache, &args)?,
         ModelCommand::Save { name, to, force } => convert::save(&cache, &name, &to, overwrite(force))?,
         ModelCommand::Verify { dir } => convert::verify(&dir)?,
         ModelCommand::List { json: true } => terminal::json(&cache.list()?),

@@ -160,6 +160,14 @@ pub enum Error {
     /// A task that somebody else holds.
     #[error("task {0} is held by another process")]
     Held(aion_types::TaskId),
+    /// A file whose digest the hub does not tell.
+    #[error("{repo} names no SHA-256 or SHA-1 of {file}, so it cannot be checked")]
+    HubDigest {
+        /// The repository.
+        repo: String,
+        /// The file.
+        file: String,
+    },
     /// A repository without an obvious model file.
     #[error("{repo} has no single model file; name one as {repo}/FILE, out of: {found}")]
     HubChoice {

@@ -1,4 +1,4 @@
-//! `aion model quantize`, `unigram`, `save`, `verify` and `inspect`: models out.
+//! `aion model quantize`, `unigram`, `calibrate`, `save`, `verify` and `inspect`: models out.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 
 use aion_llm::gguf::Gguf;
 use aion_llm::{
-    Engine, EngineOptions, ModelConfig, Overwrite, Quantization, QuantizeReport, Tokenizer, UnigramCounts,
-    bits_per_byte,
+    Engine, EngineOptions, FittedCalibration, ModelConfig, Overwrite, Quantization, QuantizeReport,
+    Tokenizer, UnigramCounts, bits_per_byte,
 };
+use aion_types::{Calibration, Reference};
 use clap::Args;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{ModelCache, ModelSource, Progress, progress};
 use crate::{Error, Result, terminal};
@@ -20,6 +21,7 @@ use crate::{Error, Result, terminal};
 const SAMPLE: &str = include_str!("sample.txt");
 /// The context that a loss is measured with.
 const LOSS_CONTEXT: usize = 1_024;
+const MAX_PAIRS_BYTES: u64 = 64 << 20;
 const MAX_LOSS_TEXT_BYTES: u64 = 4 << 20;
 /// A corpus is a tree of at most this many files.
 const MAX_CORPUS_FILES: usize = 100_000;
@@ -64,6 +66,32 @@ pub struct UnigramArgs {
     /// Print a JSON document
     #[arg(long)]
     json: bool,
+}
+
+/// Flags of `aion model calibrate`.
+#[derive(Debug, Args)]
+pub struct CalibrateArgs {
+    /// Lines of {"R": R_harm of a completion, "outcome": 0 to 1}
+    pairs: PathBuf,
+    /// The model that made the completions: smollm2, a file of the cache, or a path
+    #[arg(long, value_name = "NAME|PATH", default_value = super::DEFAULT_MODEL.name)]
+    model: ModelSource,
+    /// What R was measured against: uniform, unigram, entropy or teacher; by default unigram where the model has
+    /// counts, else uniform
+    #[arg(long, value_parser = reference)]
+    reference: Option<Reference>,
+    /// Replace a calibration that is there
+    #[arg(long)]
+    force: bool,
+    /// Print a JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+/// A reference by the name that `usage.persistence` has for it.
+fn reference(text: &str) -> Result<Reference, String> {
+    serde_json::from_value(serde_json::Value::String(text.to_owned()))
+        .map_err(|_| "known are uniform, unigram, entropy and teacher".to_owned())
 }
 
 /// How a result is written.
@@ -203,6 +231,90 @@ fn loss(before: &aion_llm::ModelSource, after: &Path, text: &str) -> Result<Loss
 
 fn engine_source(cache: &ModelCache, name: &ModelSource) -> Result<aion_llm::ModelSource> {
     cache.find(name).map(aion_llm::ModelSource::at)
+}
+
+/// A line of pairs.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Pair {
+    #[serde(rename = "R")]
+    ratio: f64,
+    outcome: f64,
+}
+
+/// What `aion model calibrate --json` prints.
+#[derive(Debug, Serialize)]
+struct Calibrated {
+    path: PathBuf,
+    calibration: FittedCalibration,
+}
+
+/// Fits the link from persistence to probability, and puts it beside the model.
+///
+/// # Errors
+/// [`Error::BadInput`] for a line that is no pair, [`Error::Engine`] for a calibration that is there or a pair that
+/// cannot be, [`Error::Io`].
+pub fn calibrate(cache: &ModelCache, args: &CalibrateArgs) -> Result<()> {
+    let source = engine_source(cache, &args.model)?;
+    let path = source.calibration_file().ok_or(Error::BadInput {
+        what: "the model",
+        problem: "has no place for a calibration".into(),
+    })?;
+    if path.exists() && !args.force {
+        return Err(aion_llm::Error::Exists(path).into());
+    }
+    let counted = source.unigram_file().is_some_and(|file| file.exists());
+    let usual = if counted {
+        Reference::Unigram
+    } else {
+        Reference::Uniform
+    };
+    let pairs = pairs(&args.pairs)?;
+    let fitted = FittedCalibration::fit(&pairs, args.reference.unwrap_or(usual))?;
+    fitted.write(&path)?;
+    let document = Calibrated {
+        path,
+        calibration: fitted,
+    };
+    match json_or_text(args.json) {
+        Form::Json => terminal::json(&document),
+        Form::Text => {
+            let (Calibration { a, c }, (before, after)) = (fitted.calibration(), fitted.bits());
+            terminal::line(&format!(
+                "{}: p = sigmoid({a:.4} ln R + {c:.4}) from {} pairs, {before:.4} bits each before, {after:.4} after",
+                document.path.display(),
+                fitted.pairs(),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn pairs(path: &Path) -> Result<Vec<(f64, f64)>> {
+    let bytes = fs::metadata(path).map_err(|e| Error::io("read", path, e))?.len();
+    let refuse = |problem: String| Error::BadInput {
+        what: "the pairs",
+        problem,
+    };
+    if bytes > MAX_PAIRS_BYTES {
+        return Err(refuse(format!(
+            "have {bytes} bytes, the limit is {MAX_PAIRS_BYTES}"
+        )));
+    }
+    let text = fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
+    let lines = text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty());
+    let pair = |(i, line): (usize, &str)| {
+        let pair: Pair = serde_json::from_str(line).map_err(|e| refuse(format!("line {}: {e}", i + 1)))?;
+        Ok((pair.ratio, pair.outcome))
+    };
+    let pairs: Vec<_> = lines.map(pair).collect::<Result<_>>()?;
+    if pairs.is_empty() {
+        return Err(refuse("are none".into()));
+    }
+    Ok(pairs)
 }
 
 /// What `aion model unigram --json` prints.

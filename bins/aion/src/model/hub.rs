@@ -1,12 +1,14 @@
 //! A model from a hub, by `org/repo` or `org/repo/file.gguf`.
 //!
-//! What arrived stays in the staging directory when a connection breaks for good, so the next pull goes on where this
-//! one ended. Every file is checked against the digest that the hub names it by.
+//! All files are of the one revision that the repository had when the pull began. What arrived stays in the staging
+//! directory when a connection breaks for good, so the next pull goes on where this one ended, unless the repository has
+//! changed. Every file is checked against the digest that the hub names it by.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
+use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo, Metadata};
+use hf_hub::{Cache, Repo, RepoType};
 use indicatif::ProgressBar;
 
 use super::{Progress, digest};
@@ -41,18 +43,12 @@ pub(super) fn fetch(repo: &str, file: Option<&str>, staging: &Path, progress: &P
 fn fetch_here(repo: &str, file: Option<&str>, staging: &Path, progress: &Progress) -> Result<PathBuf> {
     let hub = Hub::open(repo, staging, progress)?;
     if let Some(file) = file {
-        return hub.download(file, staging);
+        return hub.download(file, &hub.arrived);
     }
-    let info = hub.repo.info().map_err(|error| hub.failed(error))?;
-    let names: Vec<_> = info
-        .siblings
-        .into_iter()
-        .map(|sibling| sibling.rfilename)
-        .collect();
-    match choose(repo, &names)? {
-        Choice::File(name) => hub.download(&name, staging),
+    match choose(repo, &hub.names)? {
+        Choice::File(name) => hub.download(&name, &hub.arrived),
         Choice::Files(files) => {
-            let dir = staging.join("model");
+            let dir = hub.arrived.join("model");
             fs::create_dir_all(&dir).map_err(|e| Error::io("create", &dir, e))?;
             for name in files {
                 hub.download(&name, &dir)?;
@@ -62,24 +58,44 @@ fn fetch_here(repo: &str, file: Option<&str>, staging: &Path, progress: &Progres
     }
 }
 
+/// A repository at one revision.
 struct Hub<'a> {
     name: &'a str,
     api: Api,
     repo: ApiRepo,
+    /// The files of the repository.
+    names: Vec<String>,
+    /// Where files go that have arrived whole.
+    arrived: PathBuf,
+    /// Where the client keeps what arrives.
+    blobs: PathBuf,
     progress: &'a Progress,
 }
 
 impl<'a> Hub<'a> {
+    /// Asks which revision is the newest, and stays with it.
     fn open(name: &'a str, staging: &Path, progress: &'a Progress) -> Result<Self> {
+        let cache = staging.join("hub");
         let api = ApiBuilder::from_env()
-            .with_cache_dir(staging.join("hub"))
+            .with_cache_dir(cache.clone())
             .with_retries(RETRIES)
             .build();
         let api = api.map_err(|source| failed(name, source))?;
+        let info = api.model(name.to_owned()).info();
+        let info = info.map_err(|source| failed(name, source))?;
+        plain(&info.sha)?;
+        let arrived = staging.join(format!("at-{}", info.sha));
+        forget_others(staging, &arrived)?;
+        fs::create_dir_all(&arrived).map_err(|e| Error::io("create", &arrived, e))?;
+        let repo = Repo::with_revision(name.to_owned(), RepoType::Model, info.sha);
+        let blobs = Cache::new(cache).repo(repo.clone()).blob_path("blob");
         Ok(Self {
             name,
-            repo: api.model(name.to_owned()),
+            repo: api.repo(repo),
             api,
+            names: info.siblings.into_iter().map(|file| file.rfilename).collect(),
+            arrived,
+            blobs,
             progress,
         })
     }
@@ -96,16 +112,53 @@ impl<'a> Hub<'a> {
         }
         let metadata = self.api.metadata(&self.repo.url(name));
         let metadata = metadata.map_err(|error| self.failed(error))?;
-        plain(metadata.etag())?;
         plain(metadata.commit_hash())?;
-        let bar = self.progress.bar(0, "downloading");
-        let link = self.repo.download_with_progress(name, Bar(bar));
-        let link = link.map_err(|error| self.failed(error))?;
-        let blob = fs::canonicalize(&link).map_err(|e| Error::io("read", &link, e))?;
-        verify(&blob, metadata.etag(), metadata.size() as u64, self.progress)?;
+        let digest = Digest::of(metadata.etag()).ok_or_else(|| Error::HubDigest {
+            repo: self.name.to_owned(),
+            file: name.chars().take(80).collect(),
+        })?;
+        let blob = match self.whole_part(&metadata)? {
+            Some(part) => part,
+            None => self.fetch(name)?,
+        };
+        verify(&blob, digest, metadata.size() as u64, self.progress)?;
         fs::rename(&blob, &flat).map_err(|e| Error::io("move", &blob, e))?;
         Ok(flat)
     }
+
+    fn fetch(&self, name: &str) -> Result<PathBuf> {
+        let bar = self.progress.bar(0, "downloading");
+        let link = self.repo.download_with_progress(name, Bar(bar));
+        let link = link.map_err(|error| self.failed(error))?;
+        fs::canonicalize(&link).map_err(|e| Error::io("read", &link, e))
+    }
+
+    /// What an earlier pull left of a file, if nothing of it is missing: a hub has no range behind its end. One that is
+    /// too long is no part of it.
+    fn whole_part(&self, metadata: &Metadata) -> Result<Option<PathBuf>> {
+        let part = self.blobs.with_file_name(metadata.etag()).with_extension("part");
+        let size = metadata.size() as u64;
+        match fs::metadata(&part).map(|found| found.len()) {
+            Ok(found) if found == size => Ok(Some(part)),
+            Ok(found) if found > size => {
+                fs::remove_file(&part).map_err(|e| Error::io("remove", &part, e))?;
+                Ok(None)
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+/// Removes what arrived of other revisions.
+fn forget_others(staging: &Path, arrived: &Path) -> Result<()> {
+    let entries = fs::read_dir(staging).map_err(|e| Error::io("read", staging, e))?;
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with("at-") && path != arrived {
+            fs::remove_dir_all(&path).map_err(|e| Error::io("remove", &path, e))?;
+        }
+    }
+    Ok(())
 }
 
 fn failed(repo: &str, source: ApiError) -> Error {
@@ -120,8 +173,28 @@ fn plain(name: &str) -> Result<()> {
     super::source::checked_part(name).map(drop)
 }
 
-/// The hub names large files by their SHA-256 and small ones by the SHA-1 that git gives them.
-fn verify(blob: &Path, etag: &str, bytes: u64, progress: &Progress) -> Result<()> {
+/// What the hub names a file by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Digest<'a> {
+    /// Large files: their SHA-256.
+    Sha256(&'a str),
+    /// Small ones: the SHA-1 that git gives them.
+    Git(&'a str),
+}
+
+impl<'a> Digest<'a> {
+    /// None of anything else: a file that cannot be checked is not taken.
+    fn of(etag: &'a str) -> Option<Self> {
+        let is_hex = etag.chars().all(|c| c.is_ascii_hexdigit());
+        match etag.len() {
+            64 if is_hex => Some(Self::Sha256(etag)),
+            40 if is_hex => Some(Self::Git(etag)),
+            _ => None,
+        }
+    }
+}
+
+fn verify(blob: &Path, digest: Digest<'_>, bytes: u64, progress: &Progress) -> Result<()> {
     let found = fs::metadata(blob).map_err(|e| Error::io("read", blob, e))?.len();
     if found != bytes {
         return Err(Error::WrongDigest {
@@ -130,11 +203,9 @@ fn verify(blob: &Path, etag: &str, bytes: u64, progress: &Progress) -> Result<()
             found: format!("{found} bytes"),
         });
     }
-    let is_hex = etag.chars().all(|c| c.is_ascii_hexdigit());
-    match etag.len() {
-        64 if is_hex => digest::verify(blob, etag, progress),
-        40 if is_hex => digest::verify_git(blob, etag),
-        _ => Ok(()),
+    match digest {
+        Digest::Sha256(expected) => digest::verify(blob, expected, progress),
+        Digest::Git(expected) => digest::verify_git(blob, expected),
     }
 }
 

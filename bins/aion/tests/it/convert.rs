@@ -98,6 +98,52 @@ fn counts_of_a_corpus_become_the_reference() {
 }
 
 #[test]
+fn a_calibration_is_fitted_and_used() {
+    let dir = model();
+    let lines = (0..30).map(|i| format!("{{\"R\": {}, \"outcome\": {}}}\n", 1 + i % 5, i % 5 / 3));
+    fs::write(dir.path().join("pairs.jsonl"), lines.collect::<String>()).unwrap();
+    let args = [
+        "model",
+        "calibrate",
+        "pairs.jsonl",
+        "--model",
+        "./m.gguf",
+        "--json",
+    ];
+    let done = json(&aion(dir.path(), &args));
+    assert_eq!(
+        (&done["calibration"]["n"], &done["calibration"]["reference"]),
+        (&30.into(), &"uniform".into())
+    );
+    assert!(done["calibration"]["bits_after"].as_f64() < done["calibration"]["bits_before"].as_f64());
+    assert!(refused(&aion(dir.path(), &args)).contains("is there already"));
+    let source = aion_llm::ModelSource::at(dir.path().join("m.gguf"));
+    let engine = aion_llm::Engine::load(&source, aion_llm::EngineOptions::default()).unwrap();
+    assert_eq!(
+        Some(engine.info().calibration.a),
+        done["calibration"]["a"].as_f64()
+    );
+    for (line, said) in [
+        ("{\"R\": 2}", "line 1"),
+        ("{\"R\": 0, \"outcome\": 1}", "ln R"),
+        ("{\"R\": 2, \"outcome\": 1.5}", "outcome"),
+        ("", "are none"),
+    ] {
+        fs::write(dir.path().join("bad.jsonl"), line).unwrap();
+        let args = [
+            "model",
+            "calibrate",
+            "bad.jsonl",
+            "--model",
+            "./m.gguf",
+            "--force",
+        ];
+        let found = refused(&aion(dir.path(), &args));
+        assert!(found.contains(said), "{line}: {found}");
+    }
+}
+
+#[test]
 fn a_checkpoint_directory_is_saved_verified_and_its_damage_named() {
     let dir = model();
     let saved = aion(dir.path(), &["model", "save", "./m.gguf", "ckpt"]);

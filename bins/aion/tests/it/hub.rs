@@ -19,8 +19,10 @@ struct Faults {
     damage: bool,
     /// Ranges are not understood.
     no_ranges: bool,
-    /// The digest is a path.
-    odd_digest: bool,
+    /// The digest is this instead.
+    digest: Option<&'static str>,
+    /// Connections of only this file are dropped.
+    only: Option<&'static str>,
 }
 
 struct Hub {
@@ -29,6 +31,8 @@ struct Hub {
 }
 
 struct State {
+    /// The one revision that there is.
+    sha: &'static str,
     files: HashMap<String, Vec<u8>>,
     faults: Faults,
     /// Ranges of downloads, in order.
@@ -39,12 +43,9 @@ impl Hub {
     fn start(files: &[(&str, Vec<u8>)], faults: Faults) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let files = files
-            .iter()
-            .map(|(name, bytes)| ((*name).to_owned(), bytes.clone()))
-            .collect();
         let state = Arc::new(Mutex::new(State {
-            files,
+            sha: "c0ffee",
+            files: named(files),
             faults,
             ranges: Vec::new(),
         }));
@@ -69,6 +70,12 @@ impl Hub {
         self.state.lock().unwrap().faults = faults;
     }
 
+    /// Puts another revision in the place of the old one.
+    fn commit(&self, sha: &'static str, files: &[(&str, Vec<u8>)]) {
+        let mut state = self.state.lock().unwrap();
+        (state.sha, state.files) = (sha, named(files));
+    }
+
     fn pull(&self, cache: &Path, name: &str) -> Output {
         Command::new(env!("CARGO_BIN_EXE_aion"))
             .args(["model", "pull", name])
@@ -78,6 +85,13 @@ impl Hub {
             .output()
             .unwrap()
     }
+}
+
+fn named(files: &[(&str, Vec<u8>)]) -> HashMap<String, Vec<u8>> {
+    let owned = files
+        .iter()
+        .map(|(name, bytes)| ((*name).to_owned(), bytes.clone()));
+    owned.collect()
 }
 
 fn answer(stream: &TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
@@ -118,27 +132,26 @@ fn reply(
             .keys()
             .map(|name| serde_json::json!({"rfilename": name}))
             .collect();
-        let body = serde_json::json!({"sha": "c0ffee", "siblings": siblings}).to_string();
+        let body = serde_json::json!({"sha": state.sha, "siblings": siblings}).to_string();
         return write!(
             stream,
             "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
     }
-    let name = path
-        .rsplit("/main/")
-        .next()
-        .unwrap_or_default()
-        .trim_start_matches("/cdn/")
-        .to_owned();
+    let sha = state.sha;
+    // Only this revision is there; what is asked of `main` may be of any.
+    let revision = format!("/resolve/{sha}/");
+    let name = [revision.as_str(), "/cdn/"]
+        .iter()
+        .find_map(|start| path.split_once(start));
+    let name = name.map(|(_, name)| name.to_owned()).unwrap_or_default();
     let Some(bytes) = state.files.get(&name).cloned() else {
         return write!(stream, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
     };
-    let etag = match state.faults.odd_digest {
-        true => "../../../escaped".to_owned(),
-        false => hex(&sha2::Sha256::digest(&bytes)),
-    };
-    let named = format!("X-Repo-Commit: c0ffee\r\nX-Linked-Etag: \"{etag}\"\r\nETag: \"{etag}\"\r\n");
+    let etag = state.faults.digest.map(str::to_owned);
+    let etag = etag.unwrap_or_else(|| hex(&sha2::Sha256::digest(&bytes)));
+    let named = format!("X-Repo-Commit: {sha}\r\nX-Linked-Etag: \"{etag}\"\r\nETag: \"{etag}\"\r\n");
     // The weights lie on another path, as on a hub with a content network.
     if name.ends_with(".gguf") && !path.starts_with("/cdn/") {
         return write!(
@@ -157,6 +170,14 @@ fn reply(
         return stream.write_all(&bytes);
     };
     let from: usize = from.parse().unwrap();
+    if from >= bytes.len() {
+        state.ranges.push(format!("{name}:{from}"));
+        return write!(
+            stream,
+            "HTTP/1.1 416 Range Not Satisfiable\r\nContent-Range: bytes */{}\r\nContent-Length: 0\r\n\r\n",
+            bytes.len()
+        );
+    }
     let to = to.parse().unwrap_or(bytes.len() - 1);
     let mut part = bytes[from.min(bytes.len())..=to].to_vec();
     write!(
@@ -172,7 +193,7 @@ fn reply(
             part[0] ^= 0x55;
         }
         let (after, times) = state.faults.drops;
-        if times > 0 {
+        if times > 0 && state.faults.only.is_none_or(|only| only == name) {
             state.faults.drops.1 -= 1;
             stream.write_all(&part[..after.min(part.len())])?;
             stream.flush()?;
@@ -286,7 +307,12 @@ fn a_hub_that_is_odd_gives_an_error_and_nothing_outside_the_cache() {
             ..Faults::default()
         },
         Faults {
-            odd_digest: true,
+            digest: Some("../../../escaped"),
+            ..Faults::default()
+        },
+        // What cannot be checked is not taken.
+        Faults {
+            digest: Some("0123abcd"),
             ..Faults::default()
         },
     ] {
@@ -335,4 +361,62 @@ fn shards_become_one_directory_and_a_missing_file_is_an_error() {
         "{}",
         said(&output)
     );
+}
+
+/// A pull that broke off between the last byte and the end of the file has nothing left to ask for.
+#[test]
+fn a_part_that_is_whole_is_taken_as_it_is() {
+    let hub = Hub::start(&[("m.gguf", weights(7))], Faults::default());
+    let digest = hex(&sha2::Sha256::digest(weights(7)));
+    for (left_over, asked) in [
+        (weights(7), vec![]),
+        (
+            [weights(7), b"and more".to_vec()].concat(),
+            vec!["m.gguf:0".to_owned()],
+        ),
+    ] {
+        let cache = tempfile::tempdir().unwrap();
+        let blobs = cache
+            .path()
+            .join("models/.org--repo--m.gguf.part/hub/models--org--repo/blobs");
+        std::fs::create_dir_all(&blobs).unwrap();
+        std::fs::write(blobs.join(&digest).with_extension("part"), left_over).unwrap();
+        let before = hub.ranges().len();
+        let output = hub.pull(cache.path(), "org/repo/m.gguf");
+        assert!(output.status.success(), "{}", said(&output));
+        assert_eq!(hub.ranges()[before..], asked);
+        let place = cache.path().join("models/org--repo--m.gguf");
+        assert_eq!(std::fs::read(place).unwrap(), weights(7));
+        assert_eq!(left(cache.path()), ["org--repo--m.gguf"]);
+    }
+}
+
+/// A repository that changes between two pulls gives the files of one revision, not some of each.
+#[test]
+fn files_of_two_revisions_never_mix() {
+    let files = |seed: u8| {
+        [
+            ("config.json", format!("{{\"revision\": {seed}}}").into_bytes()),
+            ("tokenizer.json", vec![b'0' + seed]),
+            ("model.safetensors", weights(seed)),
+        ]
+    };
+    let always = Faults {
+        drops: (10_000, usize::MAX),
+        only: Some("model.safetensors"),
+        ..Faults::default()
+    };
+    let hub = Hub::start(&files(1), always);
+    let cache = tempfile::tempdir().unwrap();
+    assert!(!hub.pull(cache.path(), "org/repo").status.success());
+    assert_eq!(left(cache.path()), [".org--repo.part"]);
+    hub.commit("beef01", &files(2));
+    hub.set(Faults::default());
+    let output = hub.pull(cache.path(), "org/repo");
+    assert!(output.status.success(), "{}", said(&output));
+    for (name, bytes) in files(2) {
+        let found = std::fs::read(cache.path().join("models/org--repo").join(name)).unwrap();
+        assert!(found == bytes, "{name} is of another revision");
+    }
+    assert_eq!(left(cache.path()), ["org--repo"]);
 }
