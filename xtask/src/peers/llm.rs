@@ -42,7 +42,7 @@ const MIN_AGREEMENT: f64 = 0.25;
 /// What the divergence from llama.cpp may be, in nats, and the perplexity's distance.
 const MAX_KL_NATS: f64 = 0.005;
 const MAX_PERPLEXITY_SHARE: f64 = 0.005;
-/// What may be resident, as a multiple of the file of weights.
+/// What may be resident, as a multiple of the peer's.
 const MAX_RESIDENT: f64 = 1.2;
 
 /// English prose of our own; its first 128 tokens are the prompt, rotated so that no two rounds are alike.
@@ -512,11 +512,8 @@ impl Ring {
         let (a, b): (Resident, Resident) = sides.in_turn(0, &Memory { memory: true })?;
         Ok(vec![Row {
             work: "resident after decoding".to_owned(),
-            kept: Some(a.resident_bytes <= MAX_RESIDENT * self.weights),
-            limit: format!(
-                "the weights: {:.0} MB; at most {MAX_RESIDENT} times",
-                self.weights / 1e6
-            ),
+            goal_ratio: Some(1.0 / MAX_RESIDENT),
+            limit: format!("the weights: {:.0} MB", self.weights / 1e6),
             ..self.beside(
                 "MB",
                 Better::Lower,

@@ -34,6 +34,33 @@ async fn a_task_goes_all_the_way_round() {
     assert!(!said(&output).contains("Bearer"));
 }
 
+/// With keys in the data directory the loop signs for its tasks, and the log says for which.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_signs_what_it_asks_of_the_machine() {
+    let world = World::with(&[("a.txt", "one\n")]);
+    std::fs::create_dir_all(world.data()).unwrap();
+    let keys = "k 0123456789abcdef0123456789abcdef";
+    std::fs::write(world.data().join("task.keys"), keys).unwrap();
+    let model = ScriptedModel::new([
+        Script::call("write_file", &json!({"path": "b.txt", "content": "two\n"})),
+        Script::finish("SUCCESS", "done"),
+    ]);
+    let server = model.listen().await.unwrap();
+    let output = finish(world.run(&server.base_url(), "Write b.txt", "grep -q two b.txt", &[])).await;
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(report(&output).outcome, RunOutcome::Success);
+    let log = world.data().join("machine/audit/audit-000000000001.jsonl");
+    let rows: Vec<serde_json::Value> = std::fs::read_to_string(log)
+        .unwrap()
+        .lines()
+        .map(|row| serde_json::from_str(row).unwrap())
+        .collect();
+    let writes: Vec<_> = rows.iter().filter(|row| row["op"] == "write").collect();
+    assert_eq!(writes.len(), 2, "{rows:?}");
+    assert!(writes.iter().all(|row| row["task"].is_string()), "{writes:?}");
+    assert!(rows.iter().all(|row| row["outcome"] != "denied"), "{rows:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_check_has_the_last_word_and_apply_is_asked_for() {
     let world = World::with(&[("a.txt", "one\n")]);

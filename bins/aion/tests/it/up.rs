@@ -114,6 +114,66 @@ async fn the_market_follows_the_tasks_of_the_same_process() {
     assert_eq!((status, &trained["markets"]), (200, &json!(1)), "{trained}");
 }
 
+/// With keys in the data directory the machine believes only who signs, and shows its log only to the operator.
+#[tokio::test(flavor = "multi_thread")]
+async fn with_task_keys_only_signed_calls_reach_the_machine() {
+    const KEYS: &str = "k 0123456789abcdef0123456789abcdef";
+    const OPERATOR: &str = "the operator of this house";
+    let world = World::with(&[]);
+    std::fs::create_dir_all(world.data()).unwrap();
+    std::fs::write(world.data().join("task.keys"), KEYS).unwrap();
+    std::fs::write(world.data().join("operator.key"), OPERATOR).unwrap();
+    let up = Up::start(&world);
+    let write = async |state: Option<String>| {
+        let mut request = http::Request::post(format!("{}/machine/v1/write_file", up.url))
+            .header("content-type", "application/json");
+        if let Some(state) = state {
+            request = request.header("x-task-state", state);
+        }
+        let body = json!({"path": "f", "content": "x"}).to_string();
+        up.send(request.body(body.into()).unwrap()).await
+    };
+    let signed = |keys: &str| {
+        let keys = aion_machine::TaskKeys::parse(keys).unwrap();
+        let cwd = aion_machine::RelPath::parse("jobs/1").unwrap();
+        Some(keys.sign(Some("t1"), Some(&cwd), u64::MAX >> 12))
+    };
+    let plain = Some(json!({"task_id": "t1", "cwd": "jobs/1"}).to_string());
+    for (state, code) in [
+        (None, "task_state_unsigned"),
+        (plain, "task_state_unsigned"),
+        (signed("k fedcba9876543210fedcba9876543210"), "task_state_forged"),
+        (
+            signed("l 0123456789abcdef0123456789abcdef"),
+            "task_state_unknown_key",
+        ),
+    ] {
+        let (status, problem) = write(state).await;
+        assert_eq!((status, &problem["code"]), (401, &json!(code)));
+    }
+    let file = world.data().join("work/jobs/1/f");
+    assert!(!file.exists());
+    let (status, wrote) = write(signed(KEYS)).await;
+    assert_eq!(status, 200, "{wrote}");
+    assert_eq!(std::fs::read_to_string(file).unwrap(), "x");
+    assert_eq!(up.get("/machine/v1/audit").await.0, 403);
+    let request =
+        http::Request::get(format!("{}/machine/v1/audit", up.url)).header("x-operator-key", OPERATOR);
+    let (status, page) = up.send(request.body(bytes::Bytes::new()).unwrap()).await;
+    assert_eq!(status, 200, "{page}");
+    let rows = page["rows"].as_array().unwrap();
+    let count = |outcome: &str| rows.iter().filter(|row| row["outcome"] == outcome).count();
+    assert_eq!(
+        (count("denied"), count("asked"), count("done")),
+        (5, 1, 1),
+        "{page}"
+    );
+    assert_eq!(
+        (&rows[4]["op"], &rows[4]["task"]),
+        (&json!("write"), &json!("t1"))
+    );
+}
+
 /// A chat server on a port of its own that gives everything a chance of 0.9, and who asked it.
 async fn hopeful() -> (String, Arc<Mutex<Vec<(String, Value)>>>) {
     let asked: Arc<Mutex<Vec<(String, Value)>>> = Arc::default();
