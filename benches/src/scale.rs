@@ -11,8 +11,9 @@ use aion_types::{Clock, HandlerId, Role, SystemClock, TaskId};
 
 use crate::cycles::{Crew, apply, complete, fill, work};
 
-/// How often each operation is timed.
-const TIMES: usize = 501;
+/// How often each operation is timed: so many turns of so many.
+const TIMES: usize = 520;
+const TURN: usize = 20;
 const PAGE: u32 = 100;
 
 /// Median times of single operations, end to end.
@@ -26,43 +27,115 @@ pub struct Costs {
     pub page: Duration,
 }
 
-/// Fills a file with so many ready tasks and so many messages of one task, and times single operations.
+/// Files of two sizes, which take turns.
+#[derive(Debug)]
+pub struct Beside {
+    /// In the small one.
+    pub few: Costs,
+    /// In the large one.
+    pub many: Costs,
+}
+
+/// Fills two files with so many ready tasks and so many messages of one task each, and times single operations in both by
+/// turns, so that whatever the machine does meanwhile happens to both.
 ///
 /// # Errors
 /// A failure of the storage.
-pub async fn costs(dir: &Path, rows: usize) -> Result<Costs> {
-    let processor = open(dir).await?;
-    let (parent, children) = gathered(&processor).await?;
-    let teller = told(&processor, rows).await?;
-    fill(&processor, rows, 64).await?;
-    flush(dir)?;
-    let claim = claim_of("timer")?;
-    let (mut claims, mut gathers, mut pages) = (Vec::new(), Vec::new(), Vec::new());
-    for (at, child) in children.into_iter().enumerate() {
-        let started = Instant::now();
-        processor.claim(claim.clone()).await?;
-        claims.push(started.elapsed());
-        let lease = processor.claim(claim.clone().with_task(child)).await?.remove(0);
-        let started = Instant::now();
-        complete(&processor, &lease, Durability::Process).await?;
-        gathers.push(started.elapsed());
-        let started = Instant::now();
+pub async fn costs(dir: &Path, few: usize, many: usize) -> Result<Beside> {
+    let mut files = [
+        Timed::fill(&dir.join("few"), few).await?,
+        Timed::fill(&dir.join("many"), many).await?,
+    ];
+    for _ in 0..TIMES / TURN {
+        for file in &mut files {
+            file.turn().await?;
+        }
+    }
+    let [few, many] = files;
+    Ok(Beside {
+        few: few.costs().await?,
+        many: many.costs().await?,
+    })
+}
+
+/// A file whose operations are timed.
+struct Timed {
+    processor: Processor,
+    claim: ClaimReq,
+    parent: TaskId,
+    /// Those that the parent still waits for.
+    children: Vec<TaskId>,
+    teller: TaskId,
+    /// Where the next page of messages begins.
+    middle: u64,
+    claims: Vec<Duration>,
+    gathers: Vec<Duration>,
+    pages: Vec<Duration>,
+}
+
+impl Timed {
+    async fn fill(dir: &Path, rows: usize) -> Result<Self> {
+        std::fs::create_dir(dir).map_err(unfit)?;
+        let processor = open(dir).await?;
+        let (parent, children) = gathered(&processor).await?;
+        let teller = told(&processor, rows).await?;
+        fill(&processor, rows, 64).await?;
+        flush(dir)?;
+        Ok(Self {
+            processor,
+            claim: claim_of("timer")?,
+            parent,
+            children,
+            teller,
+            middle: (rows / 2) as u64,
+            claims: Vec::new(),
+            gathers: Vec::new(),
+            pages: Vec::new(),
+        })
+    }
+
+    async fn turn(&mut self) -> Result<()> {
+        for child in self.children.split_off(self.children.len() - TURN) {
+            let started = Instant::now();
+            self.processor.claim(self.claim.clone()).await?;
+            self.claims.push(started.elapsed());
+            let named = self.claim.clone().with_task(child);
+            let lease = self.processor.claim(named).await?.remove(0);
+            let started = Instant::now();
+            complete(&self.processor, &lease, Durability::Process).await?;
+            self.gathers.push(started.elapsed());
+            self.page().await?;
+        }
+        Ok(())
+    }
+
+    async fn page(&mut self) -> Result<()> {
         let middle = MessageQuery {
             order: Order::Oldest,
-            from: (rows / 2 + at) as u64,
+            from: self.middle,
             limit: PAGE,
         };
-        let page = processor.messages(teller, middle).await?;
-        pages.push(started.elapsed());
+        self.middle += 1;
+        let started = Instant::now();
+        let page = self.processor.messages(self.teller, middle).await?;
+        self.pages.push(started.elapsed());
         assert_eq!(page.messages.len(), PAGE as usize, "a whole page");
+        Ok(())
     }
-    let woken = processor.get(parent).await?;
-    assert_eq!(woken.waiting_on, 0, "all children have ended");
-    Ok(Costs {
-        claim: median(claims),
-        gather: median(gathers),
-        page: median(pages),
-    })
+
+    async fn costs(self) -> Result<Costs> {
+        let woken = self.processor.get(self.parent).await?;
+        assert_eq!(woken.waiting_on, 0, "all children have ended");
+        Ok(Costs {
+            claim: median(self.claims),
+            gather: median(self.gathers),
+            page: median(self.pages),
+        })
+    }
+}
+
+fn unfit(error: std::io::Error) -> aion_processor::Error {
+    aion_processor::Error::Corrupt(error.to_string())
 }
 
 /// Waits until the disk has what was filled in, for its writing is not what is timed.
@@ -70,7 +143,7 @@ fn flush(dir: &Path) -> Result<()> {
     let flushed = ["processor.db", "processor.db-wal"]
         .iter()
         .try_for_each(|name| std::fs::File::open(dir.join(name))?.sync_all());
-    flushed.map_err(|error| aion_processor::Error::Corrupt(error.to_string()))
+    flushed.map_err(unfit)
 }
 
 async fn open(dir: &Path) -> Result<Processor> {

@@ -63,6 +63,43 @@ pub(crate) async fn assert_sound(path: &Path, processor: &Processor) {
     assert_eq!(verdict, "ok");
 }
 
+/// How often the log beside a file has started over: it says so at its twelfth byte.
+///
+/// # Sources
+/// SQLite, "Database File Format", 4.1: the header of a write-ahead log.
+fn log_starts(path: &Path) -> u32 {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push("-wal");
+    let log = std::fs::read(beside).unwrap();
+    u32::from_be_bytes(log[12..16].try_into().unwrap())
+}
+
+/// While commits go on, the log is moved into the file and starts over, and what reads meanwhile sees one state.
+#[tokio::test]
+async fn the_log_starts_over_while_commits_go_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("processor.db");
+    let store = open(&path, SqliteOptions::default().with_log_pages(50)).await;
+    let processor = Processor::over(store.clone());
+    processor.create(task()).await.unwrap();
+    let (first, mut made) = (log_starts(&path), 1);
+    while log_starts(&path) < first + 3 {
+        let new = (0..50).map(|_| Op::Create(Box::new(task())).into()).collect();
+        for done in store.apply(new).await.unwrap() {
+            done.unwrap();
+        }
+        made += 50;
+        assert_eq!(processor.counts().await.unwrap().of(Status::Ready), made);
+        assert!(made < 500_000, "the log only grows");
+    }
+    assert_sound(&path, &processor).await;
+    store.close().await;
+    assert!(
+        !path.with_extension("db-wal").exists(),
+        "nothing is left in the log"
+    );
+}
+
 /// What was written is there after the file is closed and opened again.
 #[tokio::test]
 async fn a_file_keeps_everything() {

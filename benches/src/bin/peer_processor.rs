@@ -1,8 +1,8 @@
 //! Our task engine as a driver of `cargo xtask peers processor`.
 //!
 //! One JSON object a line. `{"cycles": medium, "durability", "dir", "url", "jobs", "payload", "workers", "most_s"}` is
-//! answered with `{"label", "done", "seconds", "bytes", "p99_ms"}`; `{"costs": rows, "dir"}` with `{"claim_us", "gather_us",
-//! "page_us"}` in a file with so many tasks and messages; `{"memory": tasks, "dir"}` with the resident bytes by tenths;
+//! answered with `{"label", "done", "seconds", "bytes", "p99_ms"}`; `{"costs": rows, "beside": rows, "dir"}` with
+//! `{"claim_us", "gather_us", "page_us"}`, each `[few, many]`, in files with so many tasks and messages that take turns; `{"memory": tasks, "dir"}` with the resident bytes by tenths;
 //! `{"children": count, "dir"}` with the seconds by tenths that the children of one parent took.
 
 use std::error::Error;
@@ -37,6 +37,7 @@ enum Request {
     },
     Costs {
         costs: usize,
+        beside: usize,
         dir: PathBuf,
     },
     Memory {
@@ -115,13 +116,13 @@ fn answer(runtime: &Runtime, request: Request) -> Result<Value, Box<dyn Error>> 
             }))
         }),
         Request::Database { .. } => Err("a database is made elsewhere".into()),
-        Request::Costs { costs, dir } => {
-            let costs = runtime.block_on(scale::costs(&dir, costs))?;
-            let us = |time: Duration| time.as_secs_f64() * 1e6;
+        Request::Costs { costs, beside, dir } => {
+            let scale::Beside { few, many } = runtime.block_on(scale::costs(&dir, beside, costs))?;
+            let us = |few: Duration, many: Duration| [few, many].map(|time| time.as_secs_f64() * 1e6);
             Ok(json!({
-                "claim_us": us(costs.claim),
-                "gather_us": us(costs.gather),
-                "page_us": us(costs.page),
+                "claim_us": us(few.claim, many.claim),
+                "gather_us": us(few.gather, many.gather),
+                "page_us": us(few.page, many.page),
             }))
         }
         Request::Memory { memory, dir } => {

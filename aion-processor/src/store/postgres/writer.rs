@@ -31,6 +31,9 @@ const MAX_GROUP: usize = 1_024;
 /// Bytes after which no further job joins a commit.
 const MAX_BYTES: usize = 4 << 20;
 
+/// How often the writer lets others of its runtime go first before it begins a commit, while that brings more jobs.
+const YIELDS: usize = 8;
+
 /// The writer's side of a store.
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -55,6 +58,7 @@ impl Writer {
         let mut closing = None;
         while closing.is_none() {
             let Some(first) = inbox.recv().await else { break };
+            let_others_ask(&inbox).await;
             let mut jobs = Vec::new();
             let (mut size, mut bytes) = (0, 0);
             let mut next = Some(first);
@@ -228,6 +232,17 @@ impl Writer {
             }
         }
         Ok(answers)
+    }
+}
+
+/// Whoever was just answered is likely to ask for more at once: then it shares the next commit instead of the one after.
+async fn let_others_ask(inbox: &mpsc::Receiver<Job>) {
+    for _ in 0..YIELDS {
+        let waiting = inbox.len();
+        tokio::task::yield_now().await;
+        if inbox.len() == waiting {
+            return;
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod enqueue;
 mod hooks;
 mod leased;
 mod lines;
+mod log;
 mod native;
 #[cfg(test)]
 mod plans;
@@ -36,6 +37,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use self::answers::Answers;
 pub(super) use self::codec::storage;
 use self::leased::Leased;
+use self::log::Log;
 use self::writer::{Room, Writer};
 use super::group::Job;
 use super::{DueReport, SchemaInfo, TaskStore, Wake, hints, schema};
@@ -60,6 +62,7 @@ pub struct SqliteOptions {
     durability: Durability,
     max_pages: Option<u32>,
     max_group: usize,
+    log_pages: u32,
     vfs: Option<String>,
 }
 
@@ -71,6 +74,7 @@ impl Default for SqliteOptions {
             durability: Durability::Process,
             max_pages: None,
             max_group: 256,
+            log_pages: 1_000,
             vfs: None,
         }
     }
@@ -111,6 +115,14 @@ impl SqliteOptions {
     #[must_use]
     pub fn with_max_pages(mut self, pages: u32) -> Self {
         self.max_pages = Some(pages);
+        self
+    }
+
+    /// Sets after how many pages of 4 KiB, 1,000 unless set, the log beside the file is moved into it; that happens beside
+    /// the writer. More are moved at once with fewer flushes, and take that much more room.
+    #[must_use]
+    pub fn with_log_pages(mut self, pages: u32) -> Self {
+        self.log_pages = pages.max(1);
         self
     }
 
@@ -176,6 +188,7 @@ impl SqliteTaskStore {
             outside: outside.clone(),
             answers: Answers::default(),
             leased: Leased::default(),
+            log: Log::new(file(path, &options), options.log_pages),
             owner,
         };
         writer.start(conn, jobs)?;
@@ -274,6 +287,7 @@ async fn connect(path: &Path, options: &SqliteOptions) -> Result<SqliteConnectio
         .auto_vacuum(SqliteAutoVacuum::Incremental)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Normal)
+        .pragma("wal_autocheckpoint", "0")
         .pragma("cache_size", format!("-{CACHE_KIB}"))
         .pragma("journal_size_limit", "67108864");
     if let Some(pages) = options.max_pages {

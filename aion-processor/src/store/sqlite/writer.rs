@@ -19,6 +19,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use super::answers::Answers;
 use super::codec::{Columns as _, storage};
 use super::leased::Leased;
+use super::log::Log;
 use super::native::{Native, Session, query};
 use super::ready::Shelf;
 use super::tx::Tx;
@@ -71,6 +72,8 @@ pub(super) struct Writer {
     pub(super) leased: Leased,
     /// Tells callers what became of it.
     pub(super) answers: Answers,
+    /// Moves what was committed into the file.
+    pub(super) log: Log,
     /// Keeps other processes out for as long as it is open.
     pub(super) owner: File,
 }
@@ -93,13 +96,14 @@ impl Writer {
     fn run(mut self, runtime: &Handle, mut conn: SqliteConnection, inbox: mpsc::Receiver<Job>) {
         let locked = runtime.block_on(conn.lock_handle()).map_err(storage);
         let closing = match locked.and_then(Native::over).and_then(Native::keep_plans) {
-            Ok(mut native) => self.serve(&mut native.session(), inbox),
+            Ok(mut native) => self.serve(&mut native.session(), runtime, inbox),
             Err(error) => {
                 tracing::error!(%error, "the database cannot be written");
                 None
             }
         };
         drop(self.answers);
+        drop(self.log);
         if let Err(error) = runtime.block_on(conn.close()) {
             tracing::warn!(%error, "the database was not closed in order");
         }
@@ -112,6 +116,7 @@ impl Writer {
     fn serve(
         &mut self,
         session: &mut Session<'_>,
+        runtime: &Handle,
         mut inbox: mpsc::Receiver<Job>,
     ) -> Option<oneshot::Sender<()>> {
         while let Some(first) = inbox.blocking_recv() {
@@ -134,6 +139,10 @@ impl Writer {
                 };
             }
             self.group(session, jobs);
+            if let Err(error) = self.log.look(session, runtime) {
+                // It is looked at again, and nothing that was committed depends on it.
+                tracing::debug!(%error, "the log was not moved");
+            }
             if closing.is_some() {
                 return closing;
             }

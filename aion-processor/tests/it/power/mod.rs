@@ -46,7 +46,8 @@ struct Session {
 
 impl Session {
     async fn open(path: &Path, vfs: &str, notes: Arc<Notes>) -> Self {
-        let options = SqliteOptions::default().with_vfs(vfs);
+        // Soon, so that it happens in the middle of a history.
+        let options = SqliteOptions::default().with_vfs(vfs).with_log_pages(20);
         let store = Arc::new(SqliteTaskStore::open(path, options).await.unwrap());
         Self {
             processor: Processor::over(store.clone()),

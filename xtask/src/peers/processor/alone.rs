@@ -45,11 +45,12 @@ pub(super) const WORKS: [Work; 4] = [
     },
 ];
 
+/// In the small file and in the large one.
 #[derive(Deserialize)]
 struct Costs {
-    claim_us: f64,
-    gather_us: f64,
-    page_us: f64,
+    claim_us: [f64; 2],
+    gather_us: [f64; 2],
+    page_us: [f64; 2],
 }
 
 fn ask<T: DeserializeOwned>(
@@ -63,11 +64,14 @@ fn ask<T: DeserializeOwned>(
 }
 
 fn scale(programs: &mut Programs, scratch: &TempDir, plan: Plan) -> Result<Vec<Row>> {
-    let few: Costs = ask(programs, scratch, "costs", FEW)?;
-    let many: Costs = ask(programs, scratch, "costs", plan.rows)?;
-    let row = |what: &str, ours: f64, theirs: f64| Row {
+    let dir = turn(scratch)?;
+    let costs: Costs = programs.ask(
+        Program::Ours,
+        &json!({ "costs": plan.rows, "beside": FEW, "dir": dir.path() }),
+    )?;
+    let row = |what: &str, [theirs, ours]: [f64; 2]| Row {
         work: format!("{what}, {} rows", plan.rows),
-        peer: format!("itself at {FEW} rows"),
+        peer: format!("itself at {FEW} rows, by turns"),
         theirs: Some(theirs),
         ratio: Some(ratio(Better::Lower, ours, theirs)),
         goal_ratio: Some(0.5),
@@ -75,9 +79,9 @@ fn scale(programs: &mut Programs, scratch: &TempDir, plan: Plan) -> Result<Vec<R
         ..Row::alone("us", ours)
     };
     Ok(vec![
-        row("SQLite NORMAL: claim", many.claim_us, few.claim_us),
-        row("SQLite NORMAL: gather step", many.gather_us, few.gather_us),
-        row("SQLite: page of 100 messages", many.page_us, few.page_us),
+        row("SQLite NORMAL: claim", costs.claim_us),
+        row("SQLite NORMAL: gather step", costs.gather_us),
+        row("SQLite: page of 100 messages", costs.page_us),
     ])
 }
 
