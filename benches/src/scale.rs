@@ -75,7 +75,7 @@ struct Timed {
 
 impl Timed {
     async fn fill(dir: &Path, rows: usize) -> Result<Self> {
-        std::fs::create_dir(dir).map_err(unfit)?;
+        std::fs::create_dir(dir).map_err(|error| unfit(&error))?;
         let processor = open(dir).await?;
         let (parent, children) = gathered(&processor).await?;
         let teller = told(&processor, rows).await?;
@@ -134,7 +134,7 @@ impl Timed {
     }
 }
 
-fn unfit(error: std::io::Error) -> aion_processor::Error {
+fn unfit(error: &std::io::Error) -> aion_processor::Error {
     aion_processor::Error::Corrupt(error.to_string())
 }
 
@@ -143,7 +143,7 @@ fn flush(dir: &Path) -> Result<()> {
     let flushed = ["processor.db", "processor.db-wal"]
         .iter()
         .try_for_each(|name| std::fs::File::open(dir.join(name))?.sync_all());
-    flushed.map_err(unfit)
+    flushed.map_err(|error| unfit(&error))
 }
 
 async fn open(dir: &Path) -> Result<Processor> {
