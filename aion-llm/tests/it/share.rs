@@ -347,10 +347,9 @@ fn a_panic_takes_only_its_own_pass() {
     let (engine, faults) = faulty(options().with_sequences(2));
     let expected = engine.complete(&ask(TEXT, 6)).unwrap();
     faults.hold();
-    let same_pass = [
-        engine.start(&ask("the inn", 6)).unwrap(),
-        engine.start(&ask("boom!", 6)).unwrap(),
-    ];
+    let same_pass = engine
+        .start_all(&[ask("the inn", 6), ask("boom!", 6)], 1)
+        .unwrap();
     let after = engine.start(&ask(TEXT, 6)).unwrap();
     until(&engine, |stats| stats.waiting == 1);
     faults.panic_at(b'!'.into());

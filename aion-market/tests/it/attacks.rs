@@ -157,11 +157,11 @@ proptest! {
     }
 
     /// A sybil pair that trades: the bits and the money of both are those of one account that made
-    /// both moves. What the second gains, the first has paid.
+    /// both moves. What the second gains, the first has paid. One account's credit is enough for both moves.
     #[test]
     fn a_pair_that_trades_gets_what_one_account_gets(
-        out in 10_000_u32..990_000,
-        home in 10_000_u32..990_000,
+        out in 50_000_u32..950_000,
+        home in 50_000_u32..950_000,
         outcome in 0_usize..2,
     ) {
         for maker in [lmsr(), deepening()] {
