@@ -1,11 +1,12 @@
 //! What persistence and grammars add to the time of a token: `cargo run --release -p aion-llm --no-default-features
-//! --example token_costs -- MODEL [THREADS]`.
+//! --example token_costs -- MODEL [THREADS]`. Without a model it shows how, on a tiny random one.
 
 #![allow(clippy::print_stdout, reason = "the program prints its measurements")]
 
 use std::error::Error;
 use std::time::Instant;
 
+use aion_llm::testkit::TinyModel;
 use aion_llm::{
     DeviceSpec, EndOfText, Engine, EngineOptions, GenerateRequest, ModelSource, OutputFormat, Prediction,
     Prompt, Sampling,
@@ -20,12 +21,14 @@ const ROUNDS: usize = 5;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
-    let model = args.next().ok_or("the model is missing")?;
+    let model = args
+        .next()
+        .map_or_else(|| TinyModel::random(1).source(), ModelSource::at);
     let threads: usize = args.next().map_or(Ok(2), |threads| threads.parse())?;
     let options = EngineOptions::default()
         .with_device(DeviceSpec::Cpu)
         .with_threads(threads);
-    let engine = Engine::load(&ModelSource::at(model), options)?;
+    let engine = Engine::load(&model, options)?;
     let free = median(|round| milliseconds(&engine, &OutputFormat::Text, round))?;
     println!("free: {free:.3} ms a token, {threads} threads");
     let persistence = persistence_ms(engine.info().config.vocab_size)?;
