@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -39,11 +39,13 @@ impl Resolve for Table {
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// A server that answers every connection with one word, and how many there were.
+/// A server that answers every connection with one word, one after the other, and how many there were.
 struct Word {
     port: u16,
     count: Arc<AtomicUsize>,
     heard: Arc<Mutex<Vec<String>>>,
+    /// How many of them were only to see how many there were.
+    looks: AtomicUsize,
 }
 
 impl Word {
@@ -67,11 +69,23 @@ impl Word {
                 let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nanswer");
             }
         });
-        Self { port, count, heard }
+        let looks = AtomicUsize::new(0);
+        Self {
+            port,
+            count,
+            heard,
+            looks,
+        }
     }
 
+    /// How many connections there were. They are accepted in their order: one more, answered, and all before it have
+    /// been counted.
     fn connections(&self) -> usize {
-        self.count.load(Ordering::Relaxed)
+        let mut stream = TcpStream::connect((HERE, self.port)).unwrap();
+        stream.write_all(b"look").unwrap();
+        stream.read_to_end(&mut Vec::new()).unwrap();
+        let looks = self.looks.fetch_add(1, Ordering::Relaxed) + 1;
+        self.count.load(Ordering::Relaxed) - looks
     }
 }
 
