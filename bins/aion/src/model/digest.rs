@@ -1,4 +1,4 @@
-//! SHA-256 of a file, read in pieces.
+//! Digests of files, read in pieces.
 
 use std::fmt;
 use std::fs::File;
@@ -32,10 +32,25 @@ impl fmt::Display for Sha256Hex {
 /// # Errors
 /// [`Error::Io`] when it cannot be read.
 pub fn sha256_file(path: &Path, progress: &Progress) -> Result<Sha256Hex> {
-    let mut file = File::open(path).map_err(|e| Error::io("open", path, e))?;
-    let bytes = file.metadata().map_or(0, |m| m.len());
+    let (file, bytes) = open(path)?;
+    hashed(Sha256::new(), file, bytes, path, progress).map(Sha256Hex)
+}
+
+fn open(path: &Path) -> Result<(File, u64)> {
+    let file = File::open(path).map_err(|e| Error::io("open", path, e))?;
+    let bytes = file.metadata().map_err(|e| Error::io("read", path, e))?.len();
+    Ok((file, bytes))
+}
+
+/// The hexadecimal digits of the digest of what `hasher` has seen and a file of so many bytes.
+fn hashed<D: Digest>(
+    mut hasher: D,
+    mut file: File,
+    bytes: u64,
+    path: &Path,
+    progress: &Progress,
+) -> Result<String> {
     let bar = progress.bar(bytes, "checking");
-    let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     loop {
         let n = file.read(&mut buffer).map_err(|e| Error::io("read", path, e))?;
@@ -46,8 +61,7 @@ pub fn sha256_file(path: &Path, progress: &Progress) -> Result<Sha256Hex> {
         bar.inc(n as u64);
     }
     bar.finish_and_clear();
-    let digits = hasher.finalize().iter().map(|b| format!("{b:02x}")).collect();
-    Ok(Sha256Hex(digits))
+    Ok(hasher.finalize().iter().map(|b| format!("{b:02x}")).collect())
 }
 
 /// Checks a file against a digest from elsewhere.
@@ -67,12 +81,10 @@ pub(super) fn verify(path: &Path, expected: &str, progress: &Progress) -> Result
 }
 
 /// Checks a file against the SHA-1 by which git names its contents.
-pub(super) fn verify_git(path: &Path, expected: &str) -> Result<()> {
-    let bytes = std::fs::read(path).map_err(|e| Error::io("read", path, e))?;
-    let mut hasher = sha1::Sha1::new();
-    hasher.update(format!("blob {}\0", bytes.len()));
-    hasher.update(&bytes);
-    let found: String = hasher.finalize().iter().map(|b| format!("{b:02x}")).collect();
+pub(super) fn verify_git(path: &Path, expected: &str, progress: &Progress) -> Result<()> {
+    let (file, bytes) = open(path)?;
+    let hasher = sha1::Sha1::new_with_prefix(format!("blob {bytes}\0"));
+    let found = hashed(hasher, file, bytes, path, progress)?;
     if found.eq_ignore_ascii_case(expected) {
         return Ok(());
     }
@@ -96,9 +108,21 @@ mod tests {
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         verify(&path, abc, &Progress::quiet()).unwrap();
         // `printf abc | git hash-object --stdin`
-        verify_git(&path, "f2ba8f84ab5c1bce84a7b441cb1959cfc7093b7f").unwrap();
+        verify_git(
+            &path,
+            "f2ba8f84ab5c1bce84a7b441cb1959cfc7093b7f",
+            &Progress::quiet(),
+        )
+        .unwrap();
         std::fs::write(&path, "abd").unwrap();
-        assert!(verify_git(&path, "f2ba8f84ab5c1bce84a7b441cb1959cfc7093b7f").is_err());
+        assert!(
+            verify_git(
+                &path,
+                "f2ba8f84ab5c1bce84a7b441cb1959cfc7093b7f",
+                &Progress::quiet()
+            )
+            .is_err()
+        );
         let error = verify(&path, abc, &Progress::quiet()).unwrap_err();
         assert!(matches!(error, Error::WrongDigest { .. }), "{error}");
     }

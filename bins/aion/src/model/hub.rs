@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo, Metadata};
 use hf_hub::{Cache, Repo, RepoType};
@@ -25,7 +26,9 @@ const SIDE_FILES: [&str; 3] = [
 const SHARD_INDEX: &str = "model.safetensors.index.json";
 const MAX_FILES: usize = 1_024;
 /// Times that a broken connection is taken up again where it broke.
-const RETRIES: usize = 5;
+const RETRIES: u32 = 5;
+/// How long to wait before the first of them; each of the others waits as long again.
+const PAUSE: Duration = Duration::from_millis(300);
 
 /// Fetches a file, or a whole model, into `staging`; gives the file or its directory.
 ///
@@ -78,7 +81,7 @@ impl<'a> Hub<'a> {
         let cache = staging.join("hub");
         let api = ApiBuilder::from_env()
             .with_cache_dir(cache.clone())
-            .with_retries(RETRIES)
+            .with_retries(0)
             .build();
         let api = api.map_err(|source| failed(name, source))?;
         let info = api.model(name.to_owned()).info();
@@ -117,20 +120,41 @@ impl<'a> Hub<'a> {
             repo: self.name.to_owned(),
             file: name.chars().take(80).collect(),
         })?;
-        let blob = match self.whole_part(&metadata)? {
-            Some(part) => part,
-            None => self.fetch(name)?,
-        };
-        verify(&blob, digest, metadata.size() as u64, self.progress)?;
+        let blob = self.whole(name, &metadata)?;
+        if let Err(error) = verify(&blob, digest, metadata.size() as u64, self.progress) {
+            fs::remove_file(&blob).map_err(|e| Error::io("remove", &blob, e))?;
+            return Err(error);
+        }
         fs::rename(&blob, &flat).map_err(|e| Error::io("move", &blob, e))?;
         Ok(flat)
+    }
+
+    /// All of a file: what an earlier pull left of it, and the rest over as many connections as it takes.
+    ///
+    /// The client's own retries go by a position that is 0 until a byte arrives, and then append the whole file to its
+    /// part: each connection here is a download of its own, which goes by the length of the part.
+    fn whole(&self, name: &str, metadata: &Metadata) -> Result<PathBuf> {
+        let mut broken = 0;
+        loop {
+            if let Some(part) = self.whole_part(metadata)? {
+                return Ok(part);
+            }
+            match self.fetch(name) {
+                Err(Error::Hub { .. }) if broken < RETRIES => broken += 1,
+                ended => return ended,
+            }
+            std::thread::sleep(PAUSE * broken);
+        }
     }
 
     fn fetch(&self, name: &str) -> Result<PathBuf> {
         let bar = self.progress.bar(0, "downloading");
         let link = self.repo.download_with_progress(name, Bar(bar));
         let link = link.map_err(|error| self.failed(error))?;
-        fs::canonicalize(&link).map_err(|e| Error::io("read", &link, e))
+        let blob = fs::canonicalize(&link).map_err(|e| Error::io("read", &link, e))?;
+        // The file itself is moved away from behind the link.
+        fs::remove_file(&link).map_err(|e| Error::io("remove", &link, e))?;
+        Ok(blob)
     }
 
     /// What an earlier pull left of a file, if nothing of it is missing: a hub has no range behind its end. One that is
@@ -205,7 +229,7 @@ fn verify(blob: &Path, digest: Digest<'_>, bytes: u64, progress: &Progress) -> R
     }
     match digest {
         Digest::Sha256(expected) => digest::verify(blob, expected, progress),
-        Digest::Git(expected) => digest::verify_git(blob, expected),
+        Digest::Git(expected) => digest::verify_git(blob, expected, progress),
     }
 }
 

