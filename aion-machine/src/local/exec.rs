@@ -181,13 +181,20 @@ async fn attempt(shared: &Shared, plan: &Plan, request: &ExecRequest, feed: &Exe
             break;
         };
         let (warden, heard) = match started {
-            (warden, Ok(started)) => (warden, supervised(shared, plan, request, feed, started).await?),
-            (warden, Err(_)) => (warden, Heard::nothing()),
+            (warden, Ok(started)) => (warden, supervised(shared, plan, request, feed, started).await),
+            (warden, Err(_)) => (warden, Ok(Heard::nothing())),
         };
+        // Who does not keep time is not asked again; without executions its line is closed, and it is killed.
+        if heard
+            .as_ref()
+            .map_or(true, |heard| heard.is_nothing() || heard.leaving == Leaving::Late)
+        {
+            shared.wardens.forget(&warden);
+        }
+        let heard = heard?;
         if !heard.is_nothing() {
             return conclude(shared, request, heard);
         }
-        shared.wardens.forget(&warden);
     }
     let started = spawn(&shared.options, plan)?;
     let heard = supervised(shared, plan, request, feed, started).await?;
@@ -201,6 +208,14 @@ struct Heard {
     network: Vec<NetworkDecision>,
     /// Whether it was cut off before it could say more.
     cut_off: CutOff,
+    leaving: Leaving,
+}
+
+/// Whether a supervisor ended when it was to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Leaving {
+    InTime,
+    Late,
 }
 
 /// Whether the service asked for the end of an execution.
@@ -217,6 +232,7 @@ impl Heard {
             outputs: Outputs::Closed,
             network: Vec::new(),
             cut_off: CutOff::No,
+            leaving: Leaving::InTime,
         }
     }
 
@@ -254,21 +270,23 @@ async fn supervised(
         };
         // Our direction is closed here; a supervisor that has not ended yet kills everything now.
         let rest = line.hang_up();
-        if !is_over {
-            supervisor.wait_for_end(rest).await;
-        }
-        reports.map(|reports| (reports, cut_off))
+        let leaving = match is_over {
+            true => Leaving::InTime,
+            false => supervisor.wait_for_end(rest).await,
+        };
+        reports.map(|reports| (reports, cut_off, leaving))
     };
     let (stdout, stderr) = (OutputStream::Stdout, OutputStream::Stderr);
     let (out, err) = (ours.stdout, ours.stderr);
     let outputs = async { tokio::join!(drain(out, feed, stdout), drain(err, feed, stderr)) };
     let (talked, outputs) = finish_together(talk, outputs).await;
-    let (reports, cut_off) = talked?;
+    let (reports, cut_off, leaving) = talked?;
     Ok(Heard {
         reports,
         outputs,
         network: proxy.map_or(Vec::new(), |proxy| proxy.take_decisions()),
         cut_off,
+        leaving,
     })
 }
 
@@ -332,7 +350,7 @@ impl Supervising {
 
     /// Waits for a supervisor whose line is closed, which asks it to kill everything. One that does not even do that is
     /// killed, and what it started for itself is killed by the kernel with it.
-    async fn wait_for_end(&mut self, rest: Reports) {
+    async fn wait_for_end(&mut self, rest: Reports) -> Leaving {
         match self {
             Self::Child(child) => wait_for_child(child).await,
             Self::Warden(entrusted) => wait_for_warden(entrusted, rest).await,
@@ -340,29 +358,31 @@ impl Supervising {
     }
 }
 
-async fn wait_for_child(child: &mut Child) {
+async fn wait_for_child(child: &mut Child) -> Leaving {
     if tokio::time::timeout(DRAIN_GRACE, child.wait()).await.is_ok() {
-        return;
+        return Leaving::InTime;
     }
     let killed = tokio::time::timeout(DRAIN_GRACE, child.kill()).await;
     if !matches!(killed, Ok(Ok(()))) {
         tracing::warn!(pid = child.id(), "a late supervisor could not be killed");
     }
+    Leaving::Late
 }
 
 /// Their end of the line closes when nothing is left of the execution.
-async fn wait_for_warden(entrusted: &Entrusted, mut rest: Reports) {
+async fn wait_for_warden(entrusted: &Entrusted, mut rest: Reports) -> Leaving {
     let mut closed = async || {
         let all = async { while let Ok(Some(_)) = rest.next_line().await {} };
         tokio::time::timeout(DRAIN_GRACE, all).await.is_ok()
     };
     if closed().await {
-        return;
+        return Leaving::InTime;
     }
     entrusted.kill();
     if !closed().await {
         tracing::warn!("a late execution could not be killed");
     }
+    Leaving::Late
 }
 
 fn check(request: &ExecRequest) -> Result<()> {
@@ -422,7 +442,7 @@ pub(super) fn plan(root: &Root, options: &LocalOptions, request: &ExecRequest) -
         device,
         inode,
         read_only: options.read_only.clone(),
-        limits: request.limits.clone(),
+        limits: held(&request.limits),
         required: options.required,
         namespaces: options.namespaces,
         outlet: proxy(options, request).map_or(Outlet::None, |_| Outlet::Proxy),
@@ -437,6 +457,12 @@ pub(super) fn plan(root: &Root, options: &LocalOptions, request: &ExecRequest) -
         trial: None,
         gaps: Vec::new(),
     })
+}
+
+/// The limits as they are held: for the kernel a `/tmp` of size 0 would be one without a limit.
+fn held(limits: &ExecLimits) -> ExecLimits {
+    let tmp_bytes = limits.tmp_bytes.max(rustix::param::page_size() as u64);
+    limits.clone().with_tmp_bytes(tmp_bytes)
 }
 
 /// The proxy of an execution that may use one.

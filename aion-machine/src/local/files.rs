@@ -25,6 +25,8 @@ pub(crate) const TEMPORARY_PREFIX: &str = ".aion.tmp.";
 const MAX_SCANNED_BYTES: u64 = 256 << 20;
 /// Files up to this are read without another thread where they are in the kernel's memory.
 const MAX_AT_ONCE_BYTES: usize = 64 << 10;
+/// How many names of a directory are looked at to list it.
+const MAX_LISTED_NAMES: usize = 200_000;
 /// How deep a tree may be that is removed.
 const MAX_REMOVE_DEPTH: usize = 256;
 
@@ -463,8 +465,13 @@ fn size_of(stat: &RawStat) -> u64 {
     u64::try_from(stat.st_size).unwrap_or(0)
 }
 
-/// The entries of a directory.
+/// The entries of a directory, the first of so many names.
 pub(crate) fn list(root: &Root, path: &RelPath, max_entries: usize) -> Result<Listing> {
+    list_of(root, path, max_entries, MAX_LISTED_NAMES)
+}
+
+/// The same with another limit of names: a program can make millions of them.
+fn list_of(root: &Root, path: &RelPath, max_entries: usize, max_names: usize) -> Result<Listing> {
     let fail = |e: Errno| Error::from_io("list", path, e.into());
     let fd = root.open(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
     let mut listing = Listing {
@@ -472,23 +479,34 @@ pub(crate) fn list(root: &Root, path: &RelPath, max_entries: usize) -> Result<Li
         truncated: false,
         unnamable: 0,
     };
+    let mut names = Vec::new();
     for entry in Dir::read_from(&fd).map_err(fail)? {
         let entry = entry.map_err(fail)?;
         let Some(name) = listed_name(entry.file_name()) else {
             continue;
         };
-        let Some(below) = name.and_then(|name| RelPath::parse(name).ok()) else {
-            listing.unnamable += 1;
-            continue;
-        };
-        // Bounded by what the directory holds; sorted before it is cut so that the answer is stable.
-        if let Ok(raw) = stat_in(fd.as_fd(), below.as_str()) {
-            listing.entries.push(stat_from(path.join(&below)?, &raw));
+        if names.len() as u64 + listing.unnamable == max_names as u64 {
+            listing.truncated = true;
+            break;
+        }
+        match name.and_then(|name| RelPath::parse(name).ok()) {
+            Some(below) => names.push(below),
+            None => listing.unnamable += 1,
         }
     }
-    listing.entries.sort_by(|a, b| a.path.cmp(&b.path));
-    listing.truncated = listing.entries.len() > max_entries;
-    listing.entries.truncate(max_entries);
+    // Sorted before they are cut, so that the answer is stable.
+    names.sort_unstable();
+    for name in names {
+        // One that went meanwhile is none.
+        let Ok(raw) = stat_in(fd.as_fd(), name.as_str()) else {
+            continue;
+        };
+        if listing.entries.len() == max_entries {
+            listing.truncated = true;
+            break;
+        }
+        listing.entries.push(stat_from(path.join(&name)?, &raw));
+    }
     Ok(listing)
 }
 
@@ -562,5 +580,30 @@ pub(crate) fn rename(root: &Root, from: &RelPath, to: &RelPath, mode: RenameMode
     match rustix::fs::renameat_with(&from_dir, from_name, &to_dir, to_name, flags) {
         Err(Errno::INVAL) => Err(Error::invalid("a directory cannot be moved into itself")),
         other => other.map_err(|e| Error::from_io("rename", to, e.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However many names a directory has, only so many are held, and the answer says that there are more.
+    #[test]
+    fn a_directory_of_very_many_names_is_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        for i in 0..20 {
+            std::fs::write(dir.path().join(format!("f{i:02}")), "").unwrap();
+        }
+        let root = Root::hold(dir.path()).unwrap();
+        let list = |entries, names| {
+            let found = list_of(&root, &RelPath::root(), entries, names).unwrap();
+            let first = found.entries.first().map(|entry| entry.path.to_string());
+            (found.entries.len(), found.truncated, first)
+        };
+        assert_eq!(list(100, 100), (20, false, Some("f00".to_owned())));
+        assert_eq!(list(20, 20), (20, false, Some("f00".to_owned())));
+        assert_eq!(list(5, 100), (5, true, Some("f00".to_owned())));
+        let (found, cut, _) = list(100, 7);
+        assert_eq!((found, cut), (7, true));
     }
 }

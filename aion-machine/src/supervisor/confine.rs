@@ -54,7 +54,10 @@ pub(super) fn confine(plan: &Plan, shell: &Shell, gaps: Vec<String>) -> io::Resu
     clear_capabilities(&mut report)?;
     // Nobody inside may look into, or take descriptors from, the processes of the supervisor.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    let sight = Sight::of(shell.isolated, shell.own_root);
+    let sight = match plan.surroundings {
+        Surroundings::Host => Sight::of(shell.isolated, shell.own_root),
+        Surroundings::Bubblewrap => Sight::of(shell.isolated, shell.own_root).in_bubblewrap(),
+    };
     match sys::install_filter(filter::of(sight)) {
         Ok(()) => report.syscall_filter = true,
         Err(e) => report.gaps.push(format!("filter: not installed ({e})")),

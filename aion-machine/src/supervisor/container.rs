@@ -46,7 +46,7 @@ pub(super) fn watch(context: &mut Context) -> io::Result<Option<Report>> {
                 workspace: WORKSPACE.to_owned(),
                 min_free_bytes: context.plan.min_free_bytes,
             };
-            let scales = Scales::new(&context.plan.limits, disk, written, 0);
+            let scales = Scales::new(&context.plan.limits, disk, written, 0).with_objects();
             let by = vigil(context, program, deadline, scales)
                 .keep(reaper::ask_tree_to_end, || reaper::reap_orphans(program, written))?;
             // What is left ends with the first process, which ends with this one.

@@ -14,6 +14,8 @@ use libc::sock_filter;
 pub(super) enum Sight {
     /// Nothing: the usual sockets and changes of mode stay inside.
     Own,
+    /// Nothing either, but who supervises it has no rights over it.
+    OwnOfBubblewrap,
     /// The host's network: no socket can be made, though pairs of connected ones can.
     HostNetwork,
     /// The host's network and files: Landlock does not guard modes and owners, so nobody changes them.
@@ -30,6 +32,19 @@ impl Sight {
             (true, false) => Self::HostFiles,
             (false, false) => Self::HostNetworkAndFiles,
         }
+    }
+
+    /// The same inside bubblewrap.
+    pub(super) fn in_bubblewrap(self) -> Self {
+        match self {
+            Self::Own => Self::OwnOfBubblewrap,
+            other => other,
+        }
+    }
+
+    /// Whether a process could keep its supervisor from looking at it.
+    fn could_hide(self) -> bool {
+        self.has_network() || self == Self::OwnOfBubblewrap
     }
 
     fn has_network(self) -> bool {
@@ -205,8 +220,13 @@ const OPENS: [(libc::c_long, u32, u32); 1] = [(libc::SYS_openat, 2, 3)];
 /// `O_CREAT` and the bit of `O_TMPFILE` that is not `O_DIRECTORY`.
 const CREATES: u32 = 0o100 | 0o20_000_000;
 
-/// Changes of what Landlock does not guard.
-const METADATA: [libc::c_long; 8] = [
+/// The same numbers on every architecture.
+const SETXATTRAT: libc::c_long = 463;
+const REMOVEXATTRAT: libc::c_long = 466;
+const FILE_SETATTR: libc::c_long = 469;
+
+/// Changes of what Landlock does not guard. Times are in [`times_body`].
+const METADATA: [libc::c_long; 14] = [
     libc::SYS_fchmod,
     libc::SYS_fchmodat,
     FCHMODAT2,
@@ -215,10 +235,23 @@ const METADATA: [libc::c_long; 8] = [
     libc::SYS_setxattr,
     libc::SYS_lsetxattr,
     libc::SYS_fsetxattr,
+    SETXATTRAT,
+    libc::SYS_removexattr,
+    libc::SYS_lremovexattr,
+    libc::SYS_fremovexattr,
+    REMOVEXATTRAT,
+    FILE_SETATTR,
 ];
 /// The same by names that only the older architecture has.
 #[cfg(target_arch = "x86_64")]
-const OLD_METADATA: [libc::c_long; 3] = [libc::SYS_chmod, libc::SYS_chown, libc::SYS_lchown];
+const OLD_METADATA: [libc::c_long; 6] = [
+    libc::SYS_chmod,
+    libc::SYS_chown,
+    libc::SYS_lchown,
+    libc::SYS_utime,
+    libc::SYS_utimes,
+    libc::SYS_futimesat,
+];
 #[cfg(not(target_arch = "x86_64"))]
 const OLD_METADATA: [libc::c_long; 0] = [];
 
@@ -229,7 +262,7 @@ const LEAF: usize = 6;
 
 /// The filter, put together once for a process and those that come from it.
 pub(super) fn of(sight: Sight) -> &'static [sock_filter] {
-    static ALL: [OnceLock<Vec<sock_filter>>; 4] = [const { OnceLock::new() }; 4];
+    static ALL: [OnceLock<Vec<sock_filter>>; 5] = [const { OnceLock::new() }; 5];
     ALL[sight as usize].get_or_init(|| program(sight))
 }
 
@@ -257,12 +290,16 @@ fn rules(sight: Sight) -> Vec<Rule> {
     let mut refused = [&REFUSED[..], &REFUSED_HERE].concat();
     if sight.has_files() {
         refused.extend(METADATA.iter().chain(&OLD_METADATA));
+        on_call(libc::SYS_utimensat, times_body());
     }
     if sight.has_network() {
         refused.extend(HOST_OBJECTS);
         for (call, whom) in ON_OTHERS {
             on_call(call, vec![load_arg(whom), jump_eq(0, 1, 0), answer(libc::EPERM)]);
         }
+    }
+    if sight.could_hide() {
+        on_call(libc::SYS_prctl, prctl_body());
     }
     for call in refused {
         on_call(call, vec![answer(libc::EPERM)]);
@@ -378,6 +415,28 @@ fn socketpair_body(sight: Sight) -> Vec<sock_filter> {
     body
 }
 
+/// Times of what is open, and not of what only has a name: the name may be anything on the host.
+fn times_body() -> Vec<sock_filter> {
+    vec![
+        load_arg(1),
+        jump_eq(0, 0, 2),
+        load_arg_high(1),
+        jump_eq(0, 1, 0),
+        answer(libc::EPERM),
+    ]
+}
+
+/// Nobody makes itself one whom the supervisor, an ordinary user, cannot look at.
+fn prctl_body() -> Vec<sock_filter> {
+    vec![
+        load_arg(0),
+        jump_eq(libc::PR_SET_DUMPABLE as u32, 0, 3),
+        load_arg(1),
+        jump_eq(1, 1, 0),
+        answer(libc::EPERM),
+    ]
+}
+
 /// What a debugger may ask for, but not to execute what is only data.
 fn personality_body() -> Vec<sock_filter> {
     let harmless = ADDR_NO_RANDOMIZE | UNAME26;
@@ -406,6 +465,11 @@ fn load(offset: u32) -> sock_filter {
 /// The lower half of an argument: the kernel ignores the upper one of an `int`.
 fn load_arg(index: u32) -> sock_filter {
     load(16 + 8 * index + if cfg!(target_endian = "big") { 4 } else { 0 })
+}
+
+/// The upper half of an argument that is a pointer.
+fn load_arg_high(index: u32) -> sock_filter {
+    load(16 + 8 * index + if cfg!(target_endian = "big") { 0 } else { 4 })
 }
 
 fn jump(over: usize) -> sock_filter {
@@ -484,8 +548,9 @@ mod tests {
     }
 
     const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
-    const ALL: [Sight; 4] = [
+    const ALL: [Sight; 5] = [
         Sight::Own,
+        Sight::OwnOfBubblewrap,
         Sight::HostNetwork,
         Sight::HostNetworkAndFiles,
         Sight::HostFiles,
@@ -598,6 +663,30 @@ mod tests {
             errno(libc::EPERM)
         );
         assert_eq!(say(Sight::Own, libc::SYS_connect, &[3]), ALLOW);
+    }
+
+    /// What belongs to a file that only has a name stays as it is, by old calls and by new ones.
+    #[test]
+    fn what_landlock_does_not_guard_is_left_alone_where_it_is_in_sight() {
+        let say = |sight, call, args: &[u64]| verdict(&program(sight), call, args);
+        for call in METADATA.iter().chain(&OLD_METADATA) {
+            let refused = say(Sight::HostFiles, *call, &[0, 0, 0]);
+            assert_eq!(refused, errno(libc::EPERM), "{call}");
+            assert_eq!(say(Sight::Own, *call, &[0, 0, 0]), ALLOW, "{call}");
+        }
+        for (path, answer) in [(0, ALLOW), (7, errno(libc::EPERM)), (7 << 32, errno(libc::EPERM))] {
+            let times = [3, path, 0, 0];
+            let host = Sight::HostNetworkAndFiles;
+            assert_eq!(say(host, libc::SYS_utimensat, &times), answer, "{path:#x}");
+            assert_eq!(say(Sight::Own, libc::SYS_utimensat, &times), ALLOW);
+        }
+        let hide = |sight, value| say(sight, libc::SYS_prctl, &[libc::PR_SET_DUMPABLE as u64, value]);
+        assert_eq!(hide(Sight::HostNetworkAndFiles, 0), errno(libc::EPERM));
+        assert_eq!(hide(Sight::HostNetworkAndFiles, 1), ALLOW);
+        assert_eq!(hide(Sight::Own.in_bubblewrap(), 0), errno(libc::EPERM));
+        assert_eq!(hide(Sight::Own, 0), ALLOW);
+        let name = [libc::PR_SET_NAME as u64, 0];
+        assert_eq!(say(Sight::HostNetwork, libc::SYS_prctl, &name), ALLOW);
     }
 
     #[test]

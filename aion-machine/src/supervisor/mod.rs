@@ -28,6 +28,7 @@ mod container;
 mod filter;
 mod identity;
 mod mounts;
+mod objects;
 mod plan;
 mod reaper;
 mod run;

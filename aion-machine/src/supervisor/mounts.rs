@@ -331,12 +331,19 @@ fn protect_all(plan: &Plan) -> io::Result<Vec<String>> {
 
 /// Room for temporary files and shared memory.
 fn temporaries(plan: &Plan) -> io::Result<()> {
-    let size = format!("size={},mode=1777\0", plan.limits.tmp_bytes);
+    let tmp = room(plan.limits.tmp_bytes);
     temporary(
         "tmp",
-        CStr::from_bytes_with_nul(size.as_bytes()).map_err(io::Error::other)?,
+        CStr::from_bytes_with_nul(tmp.as_bytes()).map_err(io::Error::other)?,
     )?;
-    temporary("dev/shm", c"size=16m,mode=1777")
+    temporary("dev/shm", c"size=16m,nr_inodes=9k,mode=1777")
+}
+
+/// The options of a file system in memory of this size. Names take memory too, of the kernel's own: there are two for
+/// each page of it.
+fn room(bytes: u64) -> String {
+    let names = bytes / 2048 + 1024;
+    format!("size={bytes},nr_inodes={names},mode=1777\0")
 }
 
 fn temporary(path: &str, data: &CStr) -> io::Result<()> {

@@ -280,7 +280,7 @@ fn in_namespace(context: &mut Context, deadline: Instant) -> io::Result<Option<R
             let ask_to_end = || {
                 let _ = rustix::process::kill_process(first, Signal::TERM);
             };
-            let scales = Scales::new(&context.plan.watched(), disk(&context.plan), written, 1);
+            let scales = Scales::new(&context.plan.watched(), disk(&context.plan), written, 1).with_objects();
             let by = vigil(context, first, deadline, scales).keep(ask_to_end, || {})?;
             // The kernel ends everything in the namespace before this wait returns.
             reaper::kill_and_wait(first)?;

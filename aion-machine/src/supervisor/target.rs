@@ -1,12 +1,14 @@
 //! The last steps before the program: limits, directory, descriptors, exec.
 
+use std::ffi::{CStr, CString};
+use std::fs;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::confine::Shell;
@@ -114,7 +116,86 @@ impl Scratch {
         self.path.to_str().unwrap_or("/tmp")
     }
 
+    /// Whatever the program left in it; everything of it has ended.
     pub(super) fn remove(self) {
-        let _ = std::fs::remove_dir_all(&self.path);
+        if std::fs::remove_dir_all(&self.path).is_err() {
+            let _ = remove_stubborn(&self.path);
+        }
+    }
+}
+
+/// Removes a directory in which some are too deep for any path, or closed even to their owner. It goes down and up by
+/// names, with one descriptor; nobody else is there any more.
+fn remove_stubborn(top: &Path) -> io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let open = |dir: BorrowedFd<'_>, name: &CStr| rustix::fs::openat(dir, name, flags, Mode::empty());
+    let mut at = rustix::fs::open(top, flags, Mode::empty())?;
+    let mut names: Vec<CString> = Vec::new();
+    loop {
+        if let Some(name) = remove_files(&at)? {
+            rustix::fs::chmodat(&at, &name, Mode::RWXU, AtFlags::empty())?;
+            at = open(at.as_fd(), &name)?;
+            names.push(name);
+            continue;
+        }
+        let Some(name) = names.pop() else {
+            return fs::remove_dir(top);
+        };
+        at = open(at.as_fd(), c"..")?;
+        rustix::fs::unlinkat(&at, &name, AtFlags::REMOVEDIR)?;
+    }
+}
+
+/// Removes what is no directory, until there is one.
+fn remove_files(dir: &OwnedFd) -> io::Result<Option<CString>> {
+    for entry in Dir::read_from(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+            return Ok(Some(name.to_owned()));
+        }
+        rustix::fs::unlinkat(dir, name, AtFlags::empty())?;
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    /// Deeper than any path, and closed.
+    fn fill(top: &Path) {
+        fs::create_dir_all(top.join("wide/inside")).unwrap();
+        fs::write(top.join("wide/file"), "a file").unwrap();
+        std::os::unix::fs::symlink("/", top.join("link")).unwrap();
+        let mut at: OwnedFd = fs::File::open(top).unwrap().into();
+        for _ in 0..1500 {
+            rustix::fs::mkdirat(&at, "deep", Mode::from_raw_mode(0o700)).unwrap();
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            at = rustix::fs::openat(&at, "deep", flags, Mode::empty()).unwrap();
+        }
+        rustix::fs::mkdirat(&at, "closed", Mode::empty()).unwrap();
+        fs::create_dir_all(top.join("closed/inside")).unwrap();
+        fs::set_permissions(top.join("closed"), fs::Permissions::from_mode(0o000)).unwrap();
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_stubborn_directory() {
+        let scratch = Scratch::create().unwrap();
+        let path = scratch.path.clone();
+        fill(&path);
+        scratch.remove();
+        assert!(!path.exists());
+        let scratch = Scratch::create().unwrap();
+        fill(&scratch.path);
+        remove_stubborn(&scratch.path).unwrap();
+        assert!(!scratch.path.exists());
+        assert!(Path::new("/etc").exists(), "links are not followed");
     }
 }

@@ -2,21 +2,28 @@
 //!
 //! A look is a picture of one moment; between two of them a program can go above its limit for a
 //! while. What cannot be seen is in docs/SECURITY.md: files in memory that are only on their way
-//! through a socket, and what a process wrote that ended unseen and that nobody waited for.
+//! through a socket, and what a process wrote that ended unseen and that nobody waited for. A process that lets
+//! nobody look is ended after a moment: what it uses would be anybody's guess.
 
 use std::collections::HashSet;
 use std::fs;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::process::Pid;
+use rustix::thread::LinkNameSpaceType;
 
 use super::mounts::WORKSPACE;
+use super::objects;
 use super::reaper;
 use crate::{Ending, ExecLimits};
+
+/// How many looks in a row may find a process that lets nobody look: before it is executed, a program is one.
+const HIDDEN_LOOKS: u32 = 5;
 
 /// The unit of `st_blocks`, and of what `wait4` says was written.
 const BLOCK_BYTES: u64 = 512;
@@ -28,10 +35,12 @@ struct Usage {
     threads: u64,
     /// Pages in memory; those that several processes share are counted for each.
     resident_bytes: u64,
-    /// Files in memory that a process holds open, and shared memory segments.
+    /// Files in memory that a process holds open, and objects that no process holds.
     unnamed_bytes: u64,
     /// What living processes wrote to disks, with those of their children that they waited for.
     written_bytes: u64,
+    /// Processes that let nobody look.
+    hidden: u64,
 }
 
 /// Where a program writes.
@@ -61,6 +70,9 @@ pub(super) struct Scales {
     /// How many processes of the tree are not the program's.
     overhead: u64,
     tree: Tree,
+    objects: Objects,
+    /// How many looks in a row have found a process that lets nobody look.
+    hidden_looks: u32,
 }
 
 /// Whose tree it is.
@@ -69,6 +81,15 @@ enum Tree {
     Ours,
     /// That of the first process of another namespace, and, once it was seen, the `/proc` of that.
     Of(Pid, Option<OwnedFd>),
+}
+
+/// Whose segments, queues and semaphores we would see.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Objects {
+    /// Those of others, who may be the host.
+    Others,
+    /// Those of the tree.
+    Ours,
 }
 
 /// Where ours is.
@@ -89,7 +110,15 @@ impl Scales {
             page_bytes: rustix::param::page_size() as u64,
             overhead,
             tree: Tree::Ours,
+            objects: Objects::Others,
+            hidden_looks: 0,
         }
+    }
+
+    /// For a tree that has its segments, queues and semaphores in a namespace with this process.
+    pub(super) fn with_objects(mut self) -> Self {
+        self.objects = Objects::Ours;
+        self
     }
 
     /// For the tree of the first process of another namespace, in the same file system but for its `/proc`.
@@ -101,9 +130,15 @@ impl Scales {
     /// What is above its limit now, if anything is.
     pub(super) fn look(&mut self) -> Option<Ending> {
         let (proc, pids) = self.pids();
-        let usage = pids
+        let mut usage = pids
             .iter()
             .fold(Usage::default(), |sum, pid| self.add(sum, &proc.join(pid)));
+        if self.sees_objects(&proc, &pids) {
+            usage.unnamed_bytes += objects::bytes(&proc);
+        }
+        if self.is_hiding(&usage) {
+            return Some(Ending::DiskLimit);
+        }
         let above = |used: u64, limit: u64| limit > 0 && used > limit;
         if above(usage.threads.saturating_sub(self.overhead), self.limits.processes) {
             return Some(Ending::ProcessLimit);
@@ -126,6 +161,27 @@ impl Scales {
 
     fn has_own_root(&self) -> bool {
         matches!(self.tree, Tree::Of(..)) || !sees_host()
+    }
+
+    /// Whether some process has not let anybody look for too long. A watcher who has rights over the namespace of the
+    /// program sees all but programs of the system that nobody may read.
+    fn is_hiding(&mut self, usage: &Usage) -> bool {
+        let hides = matches!(self.tree, Tree::Ours) && usage.hidden > self.overhead;
+        self.hidden_looks = if hides { self.hidden_looks + 1 } else { 0 };
+        self.hidden_looks >= HIDDEN_LOOKS
+    }
+
+    /// Whether what is listed of segments, queues and semaphores is that of the tree. They are those of who looks: a
+    /// watcher of another namespace goes there first, by a process that is in it.
+    fn sees_objects(&mut self, proc: &Path, pids: &[String]) -> bool {
+        if self.objects == Objects::Others && matches!(self.tree, Tree::Of(_, Some(_))) {
+            // The first process itself lets nobody look.
+            let mut others = pids.iter().filter(|pid| *pid != "1");
+            if others.any(|pid| join_objects(&proc.join(pid))) {
+                self.objects = Objects::Ours;
+            }
+        }
+        self.objects == Objects::Ours
     }
 
     /// The processes of the tree, by their names in a `/proc`.
@@ -158,11 +214,13 @@ impl Scales {
 
     fn add(&self, sum: Usage, process: &Path) -> Usage {
         let resident = self.resident_bytes(process);
+        let written = written_bytes(process);
         Usage {
             threads: sum.threads + threads(process),
             resident_bytes: sum.resident_bytes + resident,
             unnamed_bytes: sum.unnamed_bytes + unnamed_bytes(process),
-            written_bytes: sum.written_bytes + written_bytes(process),
+            written_bytes: sum.written_bytes + written.unwrap_or(0),
+            hidden: sum.hidden + u64::from(written.is_none()),
         }
     }
 
@@ -242,10 +300,27 @@ fn proportional_bytes(process: &Path) -> u64 {
         * 1024
 }
 
-fn written_bytes(process: &Path) -> u64 {
-    let io = read(process, "io");
+/// Nothing if the process does not let us look; one that is gone has written nothing any more.
+fn written_bytes(process: &Path) -> Option<u64> {
+    let io = match fs::read_to_string(process.join("io")) {
+        Ok(io) => io,
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => return None,
+        Err(_) => String::new(),
+    };
     let written = field(&io, "write_bytes").unwrap_or(0);
-    written.saturating_sub(field(&io, "cancelled_write_bytes").unwrap_or(0))
+    Some(written.saturating_sub(field(&io, "cancelled_write_bytes").unwrap_or(0)))
+}
+
+/// Goes to where a process has its segments, queues and semaphores.
+fn join_objects(process: &Path) -> bool {
+    let joined = fs::File::open(process.join("ns/ipc")).and_then(|there| {
+        let kind = LinkNameSpaceType::InterProcessCommunication;
+        Ok(rustix::thread::move_into_link_name_space(
+            there.as_fd(),
+            Some(kind),
+        )?)
+    });
+    joined.is_ok()
 }
 
 /// Files in memory that a process holds open: they need not be mapped by anybody.

@@ -310,9 +310,10 @@ impl Warden {
 
     /// Divides this process. If that fails, the line of the execution closes without a word.
     fn start(&mut self, number: u64, terms: Terms, parts: Parts) {
-        let (Some(slot), Ok(control)) = (self.free.pop(), parts.control.try_clone()) else {
+        let Ok(control) = parts.control.try_clone() else {
             return;
         };
+        let Some(slot) = self.free.pop() else { return };
         slot.written.store(0, Ordering::Relaxed);
         slot.status.store(0, Ordering::Relaxed);
         // A way out is a listener, which must not meet another one.

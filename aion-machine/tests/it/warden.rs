@@ -7,7 +7,9 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use aion_machine::{ExecRequest, LocalMachine, LocalOptions, Machine, Tier, Workspace, WorkspaceSpec};
+use aion_machine::{
+    ExecLimits, ExecRequest, LocalMachine, LocalOptions, Machine, Tier, Workspace, WorkspaceSpec,
+};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::exec::{expected_tier, none_left_with, processes_with};
@@ -176,6 +178,27 @@ async fn a_warden_that_is_gone_is_replaced() {
     let log = std::fs::read_to_string(place.inside().join("log")).unwrap();
     assert_eq!(log, "started\n", "nothing is executed twice");
     assert!(place.sh("true").await.unwrap().success());
+}
+
+/// One that stands still fails the execution that it has, and no other.
+#[tokio::test]
+async fn a_warden_that_stands_still_is_replaced() {
+    if !is_promised() {
+        return;
+    }
+    let place = Place::with(options().with_supervisor_grace(Duration::from_millis(300))).await;
+    let first = supervisor_of(&*place.work).await;
+    let all = below(first);
+    let inner = all.iter().find(|pid| parent_of(**pid) == Some(first));
+    kill_process(Pid::from_raw(*inner.unwrap()).unwrap(), Signal::STOP).unwrap();
+    let limits = ExecLimits::default().with_wall_ms(300).with_grace_ms(0);
+    let request = ExecRequest::shell("echo ran >> log").with_limits(limits);
+    let refused = place.work.exec(request).await.unwrap_err();
+    assert_eq!(refused.code(), "supervisor_failed");
+    let next = supervisor_of(&*place.work).await;
+    assert!(is_warden(next) && next != first);
+    assert!(until(|| all.iter().all(|pid| !is_alive(*pid))).await, "it stays");
+    assert!(!is_alive(first) && !place.inside().join("log").exists());
 }
 
 /// A first process that is killed takes its execution along, and nothing else: the warden stays, and the other execution.

@@ -39,7 +39,7 @@ pub(super) static CANARY: [u8; 6] = *b"canary";
 
 pub(super) type Act = fn(&Knowledge) -> io::Result<()>;
 
-fn check(result: libc::c_long) -> io::Result<libc::c_long> {
+pub(super) fn check(result: libc::c_long) -> io::Result<libc::c_long> {
     if result < 0 {
         Err(io::Error::last_os_error())
     } else {
@@ -47,17 +47,17 @@ fn check(result: libc::c_long) -> io::Result<libc::c_long> {
     }
 }
 
-fn call(number: libc::c_long, args: [libc::c_long; 6]) -> io::Result<libc::c_long> {
+pub(super) fn call(number: libc::c_long, args: [libc::c_long; 6]) -> io::Result<libc::c_long> {
     let [a, b, c, d, e, f] = args;
     // SAFETY: see the module; pointers among the arguments are to live values of the caller.
     check(unsafe { libc::syscall(number, a, b, c, d, e, f) })
 }
 
-fn c(path: &Path) -> CString {
+pub(super) fn c(path: &Path) -> CString {
     CString::new(path.as_os_str().as_bytes()).unwrap()
 }
 
-fn secret(know: &Knowledge) -> PathBuf {
+pub(super) fn secret(know: &Knowledge) -> PathBuf {
     know.outside.join("secret")
 }
 

@@ -30,6 +30,48 @@ async fn memory_that_nobody_maps_is_memory() {
     ends("memory_files", &limits, Ending::MemoryLimit).await;
 }
 
+/// What no process holds is memory all the same. At the weaker tier there is none of it, since it would be the host's.
+#[tokio::test]
+async fn memory_of_nobody_is_memory() {
+    let limits = ExecLimits::default().with_total_memory_bytes(150 << 20);
+    for name in ["memory_of_nobody", "semaphores"] {
+        for options in [options(), options().with_max_wardens(0)] {
+            let target = Target::new(options).await;
+            let control = target.confined(name, ExecLimits::default()).await;
+            let text = control.stdout.text();
+            assert_eq!(outcome(&text), Outcome::Succeeded, "control: {name}");
+            let out = target.confined(name, limits.clone()).await;
+            assert_eq!(out.ending, Ending::MemoryLimit, "{name}: {}", out.stdout.text());
+            target.check(name).await;
+        }
+        let target = Target::new(without_namespaces()).await;
+        let out = target.confined(name, limits.clone()).await;
+        assert!(
+            matches!(outcome(&out.stdout.text()), Outcome::Refused(_)),
+            "{name}"
+        );
+        target.check(name).await;
+    }
+}
+
+/// Where the supervisor is an ordinary user, a program could write unseen; it is ended instead. Nobody hides from root.
+#[tokio::test]
+async fn who_lets_nobody_look_is_ended() {
+    let target = Target::new(without_namespaces()).await;
+    let limits = ExecLimits::default().with_written_bytes(64 << 20);
+    let enough = ExecLimits::default();
+    let shown = target.confined("write_seen", enough.clone()).await;
+    assert_eq!(shown.ending, Ending::Itself, "control: {}", shown.stdout.text());
+    let hidden = target.confined("write_unseen", enough).await;
+    let root = rustix::process::getuid().is_root();
+    let expected = if root { Ending::Itself } else { Ending::DiskLimit };
+    assert_eq!(hidden.ending, expected, "{}", hidden.stdout.text());
+    target.check("write_unseen").await;
+    let target = Target::new(without_namespaces()).await;
+    let limited = target.confined("write_seen", limits).await;
+    assert_eq!(limited.ending, Ending::DiskLimit, "{}", limited.stdout.text());
+}
+
 #[tokio::test]
 async fn a_full_workspace_ends_the_program() {
     let limits = ExecLimits::default().with_written_bytes(64 << 20);
@@ -63,6 +105,32 @@ async fn tmp_is_as_large_as_it_may_be() {
         let out = target.confined("fill_tmp", limits).await;
         assert_eq!(out.ending, Ending::DiskLimit, "{out:?}");
         target.check("fill_tmp").await;
+    }
+}
+
+/// Files without a content take memory of the kernel's; and a room of no size is not one without a limit.
+#[tokio::test]
+async fn names_in_tmp_are_counted_too() {
+    for options in [options(), options().with_max_wardens(0)] {
+        let target = Target::new(options).await;
+        let control = ExecLimits::default().with_tmp_bytes(256 << 20);
+        let out = target.confined("fill_tmp_with_names", control).await;
+        assert_eq!(outcome(&out.stdout.text()), Outcome::Succeeded, "control");
+        let out = target
+            .confined("fill_tmp_with_names", ExecLimits::default())
+            .await;
+        let text = out.stdout.text();
+        let full = matches!(outcome(&text), Outcome::Refused(why) if why.contains("No space left"));
+        let made = text.lines().find_map(|line| line.strip_prefix("MADE "));
+        let made: u64 = made.map_or(0, |n| n.parse().unwrap());
+        assert!(full && (20_000..40_000).contains(&made), "{text}");
+        let out = target
+            .confined("fill_tmp", ExecLimits::default().with_tmp_bytes(0))
+            .await;
+        let full =
+            matches!(outcome(&out.stdout.text()), Outcome::Refused(why) if why.contains("No space left"));
+        assert!(full, "{out:?}");
+        target.check("fill_tmp_with_names").await;
     }
 }
 

@@ -6,8 +6,10 @@
 //! control in the run as root. After each attack no process, no mount and no file may be left.
 
 mod acts;
+mod attributes;
 mod greed;
 mod handed;
+mod hoards;
 mod leavings;
 
 use std::os::fd::{AsRawFd, IntoRawFd};
@@ -74,6 +76,24 @@ const ATTACKS: &[(&str, Act, Control, Where)] = &[
     ("remove_outside", acts::remove_outside, Anyone, Everywhere),
     ("chmod_outside", acts::chmod_outside, Anyone, Everywhere),
     ("touch_outside", acts::touch_outside, Anyone, Everywhere),
+    (
+        "touch_outside_by_name",
+        attributes::touch_outside_by_name,
+        Anyone,
+        Everywhere,
+    ),
+    (
+        "attribute_outside",
+        attributes::attribute_outside,
+        Anyone,
+        Everywhere,
+    ),
+    (
+        "remove_attribute_outside",
+        attributes::remove_attribute_outside,
+        Anyone,
+        Everywhere,
+    ),
     ("list_outside", acts::list_outside, Anyone, Everywhere),
     ("stat_outside", acts::stat_outside, Anyone, Strongest),
     (
@@ -221,6 +241,7 @@ fn attacker() {
         .chain(GREED.iter().copied())
         .chain(leavings::ACTS.iter().copied())
         .chain(handed::ACTS.iter().copied())
+        .chain(hoards::ACTS.iter().copied())
         .find(|(known, _)| *known == name)
         .unwrap();
     let said = match act(&know) {
