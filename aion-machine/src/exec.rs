@@ -142,6 +142,37 @@ impl ExecLimits {
         self
     }
 
+    /// These, but nothing above what somebody else allows: processes and their time, memory, files, writes. No limit,
+    /// where 0 says so, is above every other.
+    ///
+    /// ```
+    /// use aion_machine::ExecLimits;
+    /// let asked = ExecLimits::default().with_total_memory_bytes(0).with_processes(3);
+    /// let most = ExecLimits::default().with_total_memory_bytes(1 << 30).with_processes(64);
+    /// let held = asked.at_most(&most);
+    /// assert_eq!((held.total_memory_bytes, held.processes), (1 << 30, 3));
+    /// ```
+    #[must_use]
+    pub fn at_most(&self, most: &Self) -> Self {
+        let or_none = |asked: u64, most: u64| match (asked, most) {
+            (asked, 0) => asked,
+            (0, most) => most,
+            (asked, most) => asked.min(most),
+        };
+        Self {
+            cpu_s: self.cpu_s.min(most.cpu_s),
+            memory_bytes: or_none(self.memory_bytes, most.memory_bytes),
+            file_bytes: self.file_bytes.min(most.file_bytes),
+            open_files: self.open_files.min(most.open_files),
+            processes: self.processes.min(most.processes),
+            total_memory_bytes: or_none(self.total_memory_bytes, most.total_memory_bytes),
+            written_bytes: or_none(self.written_bytes, most.written_bytes),
+            cpu_milli: or_none(self.cpu_milli, most.cpu_milli),
+            tmp_bytes: self.tmp_bytes.min(most.tmp_bytes),
+            ..self.clone()
+        }
+    }
+
     /// Leaves a program this long between `SIGTERM` and `SIGKILL`.
     #[must_use]
     pub fn with_grace_ms(mut self, grace_ms: u64) -> Self {

@@ -442,7 +442,7 @@ pub(super) fn plan(root: &Root, options: &LocalOptions, request: &ExecRequest) -
         device,
         inode,
         read_only: options.read_only.clone(),
-        limits: held(&request.limits),
+        limits: held(&request.limits, options),
         required: options.required,
         namespaces: options.namespaces,
         outlet: proxy(options, request).map_or(Outlet::None, |_| Outlet::Proxy),
@@ -460,7 +460,11 @@ pub(super) fn plan(root: &Root, options: &LocalOptions, request: &ExecRequest) -
 }
 
 /// The limits as they are held: for the kernel a `/tmp` of size 0 would be one without a limit.
-fn held(limits: &ExecLimits) -> ExecLimits {
+fn held(limits: &ExecLimits, options: &LocalOptions) -> ExecLimits {
+    let limits = match &options.most {
+        Some(most) => &limits.at_most(most),
+        None => limits,
+    };
     let tmp_bytes = limits.tmp_bytes.max(rustix::param::page_size() as u64);
     limits.clone().with_tmp_bytes(tmp_bytes)
 }

@@ -35,10 +35,10 @@ use crate::bubblewrap::Bubblewrap;
 use crate::snapshot::DiffLimits;
 use crate::supervisor::{Namespaces, RunAs};
 use crate::{
-    Capabilities, Durability, EditRequest, Enforcement, Error, ExecOutput, ExecRequest, Execution,
-    GlobOutput, GlobRequest, GrepOutput, GrepRequest, Listing, Machine, NetworkPolicy, PatchRequest,
-    ReadOptions, ReadOutput, RelPath, RemoveMode, RenameMode, Result, SnapshotId, Stat, Tier, TreeDiff,
-    Watch, WatchRequest, Workspace, WorkspaceSpec, WriteOutput, WriteRequest,
+    Capabilities, Durability, EditRequest, Enforcement, Error, ExecLimits, ExecOutput, ExecRequest,
+    Execution, GlobOutput, GlobRequest, GrepOutput, GrepRequest, Listing, Machine, NetworkPolicy,
+    PatchRequest, ReadOptions, ReadOutput, RelPath, RemoveMode, RenameMode, Result, SnapshotId, Stat, Tier,
+    TreeDiff, Watch, WatchRequest, Workspace, WorkspaceSpec, WriteOutput, WriteRequest,
 };
 
 /// Most threads of one search.
@@ -93,6 +93,9 @@ pub struct LocalOptions {
     pub allowed_env: Vec<String>,
     /// How many executions run at once.
     pub max_executions: usize,
+    /// What a request can have at most ([`ExecLimits::at_most`]); as much as it asks for if absent. Only the operator's
+    /// configuration sets it.
+    pub most: Option<ExecLimits>,
     /// For how many workspaces a supervisor is kept ready, which makes an execution cheaper; 0 for none.
     pub max_wardens: usize,
     /// How long after the end of an execution's time its supervisor may still be about to clean up.
@@ -125,6 +128,7 @@ impl Default for LocalOptions {
             cgroups: Cgroups::Delegated,
             allowed_env: Vec::new(),
             max_executions: 8,
+            most: None,
             max_wardens: 8,
             supervisor_grace: Duration::from_secs(10),
             max_file_bytes: 10 << 20,
@@ -199,6 +203,13 @@ impl LocalOptions {
     #[must_use]
     pub fn with_max_executions(mut self, max_executions: usize) -> Self {
         self.max_executions = max_executions;
+        self
+    }
+
+    /// Gives no request more than this.
+    #[must_use]
+    pub fn with_most(mut self, most: ExecLimits) -> Self {
+        self.most = Some(most);
         self
     }
 

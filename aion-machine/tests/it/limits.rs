@@ -42,6 +42,35 @@ async fn a_program_is_asked_before_it_is_killed() {
     }
 }
 
+/// What the operator allows is not more for who asks for more, or for no limit at all.
+#[tokio::test]
+async fn no_request_has_more_than_the_operator_allows() {
+    for options in both() {
+        let most = ExecLimits::default()
+            .with_total_memory_bytes(100 << 20)
+            .with_memory_bytes(300 << 20)
+            .with_tmp_bytes(1 << 20);
+        let asked = ExecLimits::default()
+            .with_total_memory_bytes(0)
+            .with_memory_bytes(0)
+            .with_grace_ms(0)
+            .with_tmp_bytes(1 << 30);
+        let hold = ExecRequest::shell("ulimit -v; dd if=/dev/zero of=/dev/null bs=200M count=60000");
+        let hold = hold.with_limits(asked.clone().with_wall_ms(5000));
+        let free = Place::with(options.clone()).await;
+        let out = free.work.exec(hold.clone()).await.unwrap();
+        assert_eq!(out.ending, Ending::TimedOut, "control");
+        assert!(out.stdout.text().starts_with("unlimited"), "control");
+        let place = Place::with(options.with_most(most)).await;
+        let out = place.work.exec(hold).await.unwrap();
+        let address_space = format!("{}\n", (300 << 20) / 1024);
+        assert_eq!(
+            (out.ending, out.stdout.text()),
+            (Ending::MemoryLimit, address_space)
+        );
+    }
+}
+
 /// Not each process by itself: all together.
 #[tokio::test]
 async fn the_memory_of_all_together_is_limited() {

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use aion_machine::audit::AuditOptions;
 use aion_machine::{
-    AddressRange, AllowList, BUBBLEWRAP, BubblewrapMachine, Cgroups, Durability, HostPattern, LocalOptions,
-    Machine, NetworkPolicy, RelPath, RunAs, TaskKeys, Tier,
+    AddressRange, AllowList, BUBBLEWRAP, BubblewrapMachine, Cgroups, Durability, ExecLimits, HostPattern,
+    LocalOptions, Machine, NetworkPolicy, RelPath, RunAs, TaskKeys, Tier,
 };
 use aion_machine_server::mcp::{McpOptions, McpTools};
 use aion_machine_server::{ExecutionOptions, MachineOptions, TaskState, Unsigned, service};
@@ -103,6 +103,18 @@ struct Settings {
     /// How many programs run at once for one task
     #[arg(long, value_name = "N", default_value_t = 8)]
     max_executions_per_task: usize,
+    /// The most memory that all processes of a program together can ask for, in MiB; 0 for no bound
+    #[arg(long, value_name = "MIB", default_value_t = 4096)]
+    max_memory_mib: u64,
+    /// The most that a program can ask to write to disks, in MiB; 0 for no bound
+    #[arg(long, value_name = "MIB", default_value_t = 2048)]
+    max_written_mib: u64,
+    /// The most that a program can ask for as its `/tmp`, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 1024)]
+    max_tmp_mib: u64,
+    /// The most processes and threads that a program can ask for
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    max_processes: u64,
     /// For how many tasks at once a process is kept ready that makes their programs cheaper to start; 0 for none
     #[arg(long, value_name = "N", default_value_t = 8)]
     max_wardens: usize,
@@ -264,13 +276,15 @@ impl Settings {
 
 fn options(cli: Settings) -> Result<MachineOptions, Box<dyn std::error::Error>> {
     let audit_dir = cli.audit_dir();
+    let allowed = most(&cli);
     let mut mcp = McpOptions::default();
     mcp.allowed_hosts.extend(cli.mcp_host);
     mcp.allowed_origins.extend(cli.mcp_origin);
     let mut local = LocalOptions::default()
         .with_required(cli.required_tier.into())
         .with_max_executions(cli.max_executions)
-        .with_max_wardens(cli.max_wardens);
+        .with_max_wardens(cli.max_wardens)
+        .with_most(allowed);
     local.read_only = cli.read_only;
     local.run_as = cli.run_as;
     for path in cli.protect {
@@ -309,6 +323,25 @@ fn options(cli: Settings) -> Result<MachineOptions, Box<dyn std::error::Error>> 
         options = options.with_operator_key(key);
     }
     Ok(options)
+}
+
+/// What no request can have more of.
+fn most(cli: &Settings) -> ExecLimits {
+    let bytes = |mib: u64| mib.saturating_mul(1 << 20);
+    let mut most = ExecLimits::default()
+        .with_total_memory_bytes(bytes(cli.max_memory_mib))
+        .with_written_bytes(bytes(cli.max_written_mib))
+        .with_tmp_bytes(bytes(cli.max_tmp_mib))
+        .with_processes(cli.max_processes);
+    // Address space is not memory; one file may be as large as all that is written.
+    most.memory_bytes = 0;
+    most.file_bytes = if most.written_bytes == 0 {
+        u64::MAX
+    } else {
+        most.written_bytes
+    };
+    (most.cpu_s, most.open_files) = (3600, 4096);
+    most
 }
 
 fn operator_key(file: Option<&Path>) -> Result<Option<ApiKey>, Box<dyn std::error::Error>> {
