@@ -29,7 +29,7 @@ use crate::scheduler::{Bounds, Job, Member, Passes, Scheduler, Scoring, Summing,
 use crate::stats::EngineStats;
 use crate::teacher;
 use crate::ticket::{Outlet, Progress, Ticket, channel};
-use crate::tokenizer::{Specials, Tokenizer};
+use crate::tokenizer::{Place, Specials, Tokenizer};
 use crate::tools::ToolFormat;
 
 /// A model ready to run. Cloning is cheap, and clones share the weights and the memory for keys and values.
@@ -111,7 +111,7 @@ impl Engine {
         pool: rayon::ThreadPool,
     ) -> Result<Self> {
         let checkpoint = GgufCheckpoint::new(gguf)?;
-        let tokenizer = Tokenizer::from_gguf(gguf)?;
+        let tokenizer = || Tokenizer::from_gguf(gguf);
         let template = gguf.get_str("tokenizer.chat_template").map(str::to_owned);
         Self::assemble(&checkpoint, tokenizer, template, source, options, device, pool)
     }
@@ -124,10 +124,9 @@ impl Engine {
         pool: rayon::ThreadPool,
     ) -> Result<Self> {
         let checkpoint = HubCheckpoint::open(dir)?;
-        let tokenizer = Tokenizer::from_dir(dir)?;
         Self::assemble(
             &checkpoint,
-            tokenizer,
+            || Tokenizer::from_dir(dir),
             hub_template(dir),
             source,
             options,
@@ -138,7 +137,7 @@ impl Engine {
 
     fn assemble(
         checkpoint: &dyn Checkpoint,
-        tokenizer: Tokenizer,
+        tokenizer: impl FnOnce() -> Result<Tokenizer> + Send,
         template: Option<String>,
         source: &ModelSource,
         options: EngineOptions,
@@ -146,12 +145,6 @@ impl Engine {
         pool: rayon::ThreadPool,
     ) -> Result<Self> {
         let config = checkpoint.config().clone();
-        if tokenizer.len() > config.vocab_size {
-            return Err(Error::TokenizerMismatch {
-                tokenizer: tokenizer.len(),
-                model: config.vocab_size,
-            });
-        }
         let counts = source.unigram_path();
         let teacher = options
             .teacher
@@ -165,7 +158,6 @@ impl Engine {
             Some(calibration) => calibration,
             None => FittedCalibration::of(source.calibration_file().as_deref(), reference.kind())?,
         };
-        let template = chat_template(template, &tokenizer, options.clock.clone())?;
         let context_length = options
             .context_length
             .unwrap_or(usize::MAX)
@@ -186,6 +178,14 @@ impl Engine {
             vocab: config.vocab_size,
         };
         let threads = pool.current_num_threads();
+        let (tokenizer, model) = side_by_side(tokenizer, || Model::load(checkpoint, device, threads))?;
+        if tokenizer.len() > config.vocab_size {
+            return Err(Error::TokenizerMismatch {
+                tokenizer: tokenizer.len(),
+                model: config.vocab_size,
+            });
+        }
+        let template = chat_template(template, &tokenizer, options.clock.clone())?;
         let info = EngineInfo {
             name: options.name.clone().unwrap_or_else(|| source.name()),
             context_length,
@@ -203,7 +203,7 @@ impl Engine {
             clock: options.clock,
         };
         let passes = Passes {
-            model: Model::load(checkpoint, device, threads)?,
+            model,
             teacher: teacher
                 .map(|(source, _)| teacher::load(source, device, threads))
                 .transpose()?,
@@ -530,7 +530,10 @@ impl Engine {
             } else {
                 Specials::Recognise
             };
-            tokens.extend(self.0.tokenizer.encode(text, specials)?);
+            // Words go on where a text was cut, and begin after a special token.
+            let begins = tokens.last().is_none_or(|last| self.0.tokenizer.is_special(*last));
+            let place = if begins { Place::Start } else { Place::Inside };
+            tokens.extend(self.0.tokenizer.encode_at(text, specials, place)?);
         }
         Ok(tokens)
     }
@@ -649,13 +652,32 @@ impl Heard {
     }
 }
 
+/// Puts the tokenizer together while the weights are packed. Of two errors the tokenizer's is told.
+fn side_by_side(
+    tokenizer: impl FnOnce() -> Result<Tokenizer> + Send,
+    model: impl FnOnce() -> Result<Model>,
+) -> Result<(Tokenizer, Model)> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("aion-llm-words".into());
+        let words = thread.spawn_scoped(scope, tokenizer).map_err(no_thread)?;
+        let model = model();
+        let panicked = |_| Err(Error::Panicked("reading the tokenizer".to_owned()));
+        let tokenizer = words.join().unwrap_or_else(panicked)?;
+        Ok((tokenizer, model?))
+    })
+}
+
+fn no_thread(error: impl std::fmt::Display) -> Error {
+    Error::Device {
+        device: "cpu".into(),
+        reason: format!("no threads: {error}"),
+    }
+}
+
 fn thread_pool(threads: Option<usize>) -> Result<rayon::ThreadPool> {
     let builder = rayon::ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0));
     let builder = builder.thread_name(|i| format!("aion-llm-{i}"));
-    builder.build().map_err(|error| Error::Device {
-        device: "cpu".into(),
-        reason: format!("no threads: {error}"),
-    })
+    builder.build().map_err(no_thread)
 }
 
 /// Bytes for the keys and values of all models, whose weights are counted as well.

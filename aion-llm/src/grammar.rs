@@ -14,7 +14,7 @@ use toktrie::{SimpleVob, TokEnv, TokRxInfo, TokTrie, TokenId, TokenizerEnv};
 use crate::error::{Error, Result, shown};
 use crate::request::OutputFormat;
 use crate::schema;
-use crate::tokenizer::{Specials, Tokenizer};
+use crate::tokenizer::{Place, Specials, Tokenizer};
 
 /// The longest schema (in bytes of JSON), regular expression or grammar.
 pub const MAX_SCHEMA_BYTES: usize = 256 << 10;
@@ -294,7 +294,10 @@ impl TokenizerEnv for Vocabulary {
     }
 
     fn tokenize_bytes(&self, bytes: &[u8]) -> Vec<TokenId> {
-        let encode = |text: &str| self.tokenizer.encode(text, Specials::AsText).unwrap_or_default();
+        let encode = |text: &str| {
+            let tokens = self.tokenizer.encode_at(text, Specials::AsText, Place::Inside);
+            tokens.unwrap_or_default()
+        };
         self.trie.tokenize_with_greedy_fallback(bytes, encode)
     }
 }

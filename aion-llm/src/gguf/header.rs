@@ -89,6 +89,15 @@ impl Value {
         }
     }
 
+    /// The list of floats, if it is one.
+    #[must_use]
+    pub fn as_floats(&self) -> Option<&[f64]> {
+        match self {
+            Self::Array(Array::Floats(floats)) => Some(floats),
+            _ => None,
+        }
+    }
+
     /// The list of integers, if it is one.
     #[must_use]
     pub fn as_integers(&self) -> Option<&[i64]> {

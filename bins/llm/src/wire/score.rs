@@ -65,7 +65,7 @@ pub(crate) async fn score_text(
     let ratios: Vec<f64> = scores.iter().map(|score| score.persistence).collect();
     let persistence = engine.summary(&ratios)?;
     let tokens = scores.into_iter().map(|score| ScoredToken {
-        text: engine.tokenizer().decode(&[score.token]),
+        text: String::from_utf8_lossy(engine.tokenizer().text_bytes(score.token)).into_owned(),
         token: score.token,
         surprise_nats: score.surprise_nats,
         entropy_nats: score.entropy_nats,
