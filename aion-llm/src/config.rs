@@ -160,8 +160,8 @@ impl ModelConfig {
             },
             experts: wire.experts()?,
             window: wire.window()?,
-            attention_cap: wire.attn_logit_softcapping,
-            logit_cap: wire.final_logit_softcapping,
+            attention_cap: wire.aion.attention_cap,
+            logit_cap: wire.aion.logit_cap,
         }
         .checked()
     }
@@ -211,13 +211,10 @@ impl ModelConfig {
             };
             wire["use_routing_bias"] = (experts.selection == Selection::Biased).into();
         }
-        for (key, cap) in [
-            ("attn_logit_softcapping", self.attention_cap),
-            ("final_logit_softcapping", self.logit_cap),
-        ] {
-            if let Some(cap) = cap {
-                wire[key] = cap.into();
-            }
+        // The families of the Hub that this crate reads ignore caps under the names that others give them.
+        if self.attention_cap.is_some() || self.logit_cap.is_some() {
+            wire["aion"] =
+                serde_json::json!({"attention_cap": self.attention_cap, "logit_cap": self.logit_cap});
         }
         wire
     }
@@ -234,21 +231,25 @@ impl ModelConfig {
         self.parameters(self.experts.map_or(1, |experts| experts.used))
     }
 
-    /// Weights with so many feed-forward networks in each layer.
+    /// Weights with so many feed-forward networks in each layer; no more than a number can say.
     fn parameters(&self, networks: usize) -> usize {
-        let attention = self.n_embd * self.head_dim * 2 * (self.n_head + self.n_head_kv);
-        let matrices = if self.feed_forward == FeedForward::SwiGlu {
-            3
-        } else {
-            2
+        let product = |sizes: &[usize]| sizes.iter().fold(1usize, |all, n| all.saturating_mul(*n));
+        let sum = |parts: &[usize]| parts.iter().fold(0usize, |all, n| all.saturating_add(*n));
+        let heads = self.n_head.saturating_add(self.n_head_kv);
+        let attention = product(&[self.n_embd, self.head_dim, 2, heads]);
+        let matrices = match self.feed_forward {
+            FeedForward::SwiGlu => 3,
+            FeedForward::ReluSquared => 2,
         };
         let router = self.experts.map_or(0, |experts| match experts.selection {
-            Selection::Logits => experts.count * self.n_embd,
-            Selection::Biased => experts.count * (self.n_embd + 1),
+            Selection::Logits => product(&[experts.count, self.n_embd]),
+            Selection::Biased => product(&[experts.count, self.n_embd.saturating_add(1)]),
         });
-        let block = attention + networks * matrices * self.n_embd * self.n_ff + router + 2 * self.n_embd;
+        let network = product(&[networks, matrices, self.n_embd, self.n_ff]);
+        let block = sum(&[attention, network, router, product(&[2, self.n_embd])]);
         let heads = if self.head == Head::Untied { 2 } else { 1 };
-        self.n_layer * block + self.n_embd + heads * self.n_embd * self.vocab_size
+        let embedding = product(&[heads, self.n_embd, self.vocab_size]);
+        sum(&[product(&[self.n_layer, block]), self.n_embd, embedding])
     }
 
     /// Divisors of the rotary frequencies that a `config.json` asks for.
@@ -270,9 +271,8 @@ impl ModelConfig {
 
     /// Bytes of the keys and values of so many positions in 32-bit floats.
     pub(crate) fn cache_bytes(&self, positions: usize) -> usize {
-        let position = self
-            .kv_width()
-            .saturating_mul(2 * self.n_layer * size_of::<f32>());
+        let layers = self.n_layer.saturating_mul(2 * size_of::<f32>());
+        let position = self.kv_width().saturating_mul(layers);
         position.saturating_mul(positions)
     }
 
@@ -491,12 +491,30 @@ struct HubConfig {
     use_routing_bias: bool,
     #[serde(alias = "n_shared_experts")]
     num_shared_experts: Option<usize>,
-    sliding_window: Option<usize>,
+    /// None where the file does not speak of it, which is not `null`.
+    #[serde(default, deserialize_with = "said")]
+    sliding_window: Option<Option<usize>>,
     use_sliding_window: Option<bool>,
     /// What each layer sees.
     layer_types: Option<Vec<String>>,
-    attn_logit_softcapping: Option<f64>,
-    final_logit_softcapping: Option<f64>,
+    /// What this crate's models have and no family of the Hub does.
+    #[serde(default)]
+    aion: OwnConfig,
+}
+
+/// Beside the Hub's words, under `aion`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OwnConfig {
+    attention_cap: Option<f64>,
+    logit_cap: Option<f64>,
+}
+
+/// The window of a `mistral` whose file does not speak of one.
+const MISTRAL_WINDOW: usize = 4096;
+
+fn said<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Option<usize>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
 }
 
 /// Model types whose layers are the ones that this crate computes.
@@ -539,7 +557,13 @@ impl HubConfig {
         experts.checked().map(Some)
     }
 
+    /// As transformers has it: a `llama` has no window, whatever its file says, and a `mistral` one of its own.
     fn window(&self) -> Result<Option<usize>> {
+        let window = match (self.model_type.as_str(), self.sliding_window) {
+            ("llama", _) => return Ok(None),
+            ("mistral", None) => Some(MISTRAL_WINDOW),
+            (_, said) => said.flatten(),
+        };
         let types = self.layer_types.iter().flatten();
         let windowed = types.clone().filter(|kind| *kind == "sliding_attention").count();
         let whole = types.clone().filter(|kind| *kind == "full_attention").count();
@@ -551,7 +575,7 @@ impl HubConfig {
         if whole > 0 || self.use_sliding_window == Some(false) {
             return Ok(None);
         }
-        Ok(self.sliding_window)
+        Ok(window)
     }
 
     fn rope_base(&self) -> f64 {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use aion_types::{Calibration, Clock, PersistenceSummary, Reference};
+use aion_types::{Calibration, PersistenceSummary, Reference};
 use serde_json::Value as Json;
 
 use crate::calibration::FittedCalibration;
@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::generation::{Generation, Parts};
 use crate::gguf::Gguf;
 use crate::grammar::{Constraint, GrammarFactory};
+use crate::loading::{cache_budget, chat_template, side_by_side, thread_pool};
 use crate::memory;
 use crate::model::Model;
 use crate::options::{EngineOptions, ModelSource};
@@ -259,7 +260,7 @@ impl Engine {
     /// # Errors
     /// [`Error::Busy`].
     pub fn check_room(&self) -> Result<()> {
-        self.0.scheduler.check_room(1)
+        self.0.scheduler.check_room(1, 1)
     }
 
     /// Sets how many requests may wait beside those for whom there is a place; for all clones.
@@ -296,7 +297,6 @@ impl Engine {
         let Some(client) = requests.first().map(|request| &request.client) else {
             return Ok(Vec::new());
         };
-        scheduler.check_room(requests.len())?;
         let most = scheduler.most_sequences();
         if n == 0 || n > most {
             return Err(Error::Request {
@@ -304,6 +304,7 @@ impl Engine {
                 reason: format!("it must be from 1 to {most}"),
             });
         }
+        scheduler.check_room(requests.len(), n)?;
         let (mut jobs, mut tickets, mut compiled) = (Vec::new(), Vec::new(), None);
         for (i, request) in requests.iter().enumerate() {
             let constraint = match compiled.take() {
@@ -405,23 +406,48 @@ impl Engine {
     /// # Errors
     /// As [`Engine::score`]; [`Error::Busy`].
     pub fn start_score(&self, tokens: &[u32], top_logprobs: usize) -> Result<Ticket<Vec<TokenScore>>> {
+        self.start_score_for("", tokens, top_logprobs)
+    }
+
+    /// [`Engine::start_score`] for a client: those who wait get places in turn
+    /// ([`GenerateRequest::with_client`]).
+    ///
+    /// # Errors
+    /// As [`Engine::start_score`].
+    pub fn start_score_for(
+        &self,
+        client: &str,
+        tokens: &[u32],
+        top_logprobs: usize,
+    ) -> Result<Ticket<Vec<TokenScore>>> {
         self.check_tokens(tokens)?;
-        self.submit(tokens.to_vec(), |outlet| {
+        let work = |outlet| {
             Work::Score(Scoring {
                 outlet,
                 scores: Vec::new(),
                 top_logprobs,
             })
-        })
+        };
+        let tickets = self.submit(client, [tokens.to_vec()], work)?;
+        tickets.into_iter().next().ok_or(Error::Closed)
     }
 
-    fn submit<T>(&self, tokens: Vec<u32>, work: impl FnOnce(Outlet<T>) -> Work) -> Result<Ticket<T>> {
-        let (outlet, ticket) = channel();
-        let work = work(outlet);
-        self.0
-            .scheduler
-            .submit(&Arc::from(""), vec![Job { tokens, work }])?;
-        Ok(ticket)
+    /// The same work on each of several texts: all of them wait, or none does.
+    fn submit<T>(
+        &self,
+        client: &str,
+        texts: impl IntoIterator<Item = Vec<u32>>,
+        work: impl Fn(Outlet<T>) -> Work,
+    ) -> Result<Vec<Ticket<T>>> {
+        let (mut jobs, mut tickets) = (Vec::new(), Vec::new());
+        for tokens in texts {
+            let (outlet, ticket) = channel();
+            let work = work(outlet);
+            jobs.push(Job { tokens, work });
+            tickets.push(ticket);
+        }
+        self.0.scheduler.submit(&Arc::from(client), jobs)?;
+        Ok(tickets)
     }
 
     /// The tokens of a text to score: special tokens spelled out, after the token that begins every text, if any.
@@ -471,13 +497,36 @@ impl Engine {
     /// # Errors
     /// As [`Engine::embed_tokens`]; [`Error::Busy`].
     pub fn start_embed_tokens(&self, tokens: &[u32]) -> Result<Ticket<Vec<f32>>> {
-        self.check_tokens(tokens)?;
-        self.submit(tokens.to_vec(), |outlet| {
+        let tickets = self.start_embed_all("", &[tokens])?;
+        tickets.into_iter().next().ok_or(Error::Closed)
+    }
+
+    /// [`Engine::start_embed_tokens`] of several texts for a client: all of them wait for their places, or none does.
+    ///
+    /// # Errors
+    /// As [`Engine::start_embed_tokens`], for the first text that has one; [`Error::Request`] for more texts than can
+    /// ever wait together.
+    pub fn start_embed_all<T: AsRef<[u32]>>(
+        &self,
+        client: &str,
+        texts: &[T],
+    ) -> Result<Vec<Ticket<Vec<f32>>>> {
+        texts
+            .iter()
+            .try_for_each(|tokens| self.check_tokens(tokens.as_ref()))?;
+        let texts = texts.iter().map(|tokens| tokens.as_ref().to_vec());
+        self.submit(client, texts, |outlet| {
             Work::Embed(Summing {
                 outlet,
                 sum: Vec::new(),
             })
         })
+    }
+
+    /// Sequences that run at once: so many texts can always wait together.
+    #[must_use]
+    pub fn sequences(&self) -> usize {
+        self.0.scheduler.most_sequences()
     }
 
     /// How the model writes calls of functions; [`ToolSet::output_format`](crate::ToolSet::output_format) wants it.
@@ -531,7 +580,9 @@ impl Engine {
                 Specials::Recognise
             };
             // Words go on where a text was cut, and begin after a special token.
-            let begins = tokens.last().is_none_or(|last| self.0.tokenizer.is_special(*last));
+            let begins = tokens
+                .last()
+                .is_none_or(|last| self.0.tokenizer.is_special(*last));
             let place = if begins { Place::Start } else { Place::Inside };
             tokens.extend(self.0.tokenizer.encode_at(text, specials, place)?);
         }
@@ -566,7 +617,9 @@ impl Engine {
                 self.0.grammars.fetch_add(1, Ordering::Relaxed);
                 factory.start(format)
             }
-            Err(reason) => Err(Error::Unsupported(format!("constrained output: {reason}"))),
+            Err(reason) => Err(Error::Schema(format!(
+                "this model writes free text only: {reason}"
+            ))),
         }
     }
 
@@ -596,6 +649,14 @@ impl Engine {
             }),
             None => Ok(()),
         }
+    }
+
+    /// Whether a text can be scored or embedded: what those calls check before they ask for a place.
+    ///
+    /// # Errors
+    /// [`Error::Request`] for an empty text and for an id outside the vocabulary, [`Error::ContextFull`].
+    pub fn check_text(&self, tokens: &[u32]) -> Result<()> {
+        self.check_tokens(tokens)
     }
 
     fn check_tokens(&self, tokens: &[u32]) -> Result<()> {
@@ -649,68 +710,6 @@ impl Heard {
         completion.finish = FinishReason::Cancelled;
         completion.persistence = engine.summary(&self.ratios)?;
         Ok(completion)
-    }
-}
-
-/// Puts the tokenizer together while the weights are packed. Of two errors the tokenizer's is told.
-fn side_by_side(
-    tokenizer: impl FnOnce() -> Result<Tokenizer> + Send,
-    model: impl FnOnce() -> Result<Model>,
-) -> Result<(Tokenizer, Model)> {
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().name("aion-llm-words".into());
-        let words = thread.spawn_scoped(scope, tokenizer).map_err(no_thread)?;
-        let model = model();
-        let panicked = |_| Err(Error::Panicked("reading the tokenizer".to_owned()));
-        let tokenizer = words.join().unwrap_or_else(panicked)?;
-        Ok((tokenizer, model?))
-    })
-}
-
-fn no_thread(error: impl std::fmt::Display) -> Error {
-    Error::Device {
-        device: "cpu".into(),
-        reason: format!("no threads: {error}"),
-    }
-}
-
-fn thread_pool(threads: Option<usize>) -> Result<rayon::ThreadPool> {
-    let builder = rayon::ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0));
-    let builder = builder.thread_name(|i| format!("aion-llm-{i}"));
-    builder.build().map_err(no_thread)
-}
-
-/// Bytes for the keys and values of all models, whose weights are counted as well.
-fn cache_budget<'a>(
-    models: impl Iterator<Item = (&'a ModelSource, &'a ModelConfig)>,
-    device: &Chosen,
-    context: usize,
-    options: &EngineOptions,
-) -> Result<usize> {
-    let (weights, cache) = models.fold((0, 0usize), |(weights, cache), (source, config)| {
-        let more = Model::cache_bytes_of(config, device, context).saturating_mul(options.sequences);
-        (weights + memory::stored_bytes(source), cache.saturating_add(more))
-    });
-    memory::cache_budget(weights, options.cache_bytes, cache, memory::available())
-}
-
-fn chat_template(
-    source: Option<String>,
-    tokenizer: &Tokenizer,
-    clock: Arc<dyn Clock>,
-) -> Result<Option<ChatTemplate>> {
-    match source {
-        Some(source) => {
-            ChatTemplate::new(&source, &tokenizer.bos_text(), &tokenizer.eos_text(), clock).map(Some)
-        }
-        None if tokenizer
-            .special_texts()
-            .iter()
-            .any(|text| text == "<|im_start|>") =>
-        {
-            ChatTemplate::chat_ml(clock).map(Some)
-        }
-        None => Ok(None),
     }
 }
 

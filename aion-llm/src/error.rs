@@ -126,7 +126,7 @@ pub enum Error {
         mib(*weights), mib(*cache), mib(*available)
     )]
     OutOfMemory {
-        /// Bytes of the stored weights.
+        /// Bytes of the stored weights, and of what a pass computes in.
         weights: usize,
         /// Bytes of keys and values that were asked for.
         cache: usize,

@@ -66,6 +66,7 @@ mod fresh_file;
 mod generation;
 pub mod gguf;
 mod grammar;
+mod loading;
 mod loss;
 mod mapped;
 mod memory;
@@ -110,6 +111,7 @@ pub use request::{
     TokenScore,
 };
 pub use sampling::{MAX_LOGIT_BIAS, Sampling};
+pub use scheduler::FairQueue;
 pub use stats::{CacheStats, EngineStats, PrefixStats};
 pub use stop::{Released, StopBuffer};
 pub use surprise::Prediction;

@@ -33,8 +33,10 @@ impl PageShape {
         2 * PAGE * (self.head_dim + self.padded_dim)
     }
 
+    /// Of a model that no memory holds, as many as a number can say.
     fn bytes(&self) -> usize {
-        self.n_layer * self.n_head_kv * self.head_bytes()
+        let heads = self.n_layer.saturating_mul(self.n_head_kv);
+        heads.saturating_mul(self.head_bytes())
     }
 
     /// Where the keys of a head begin: `[tile of 16 positions, head_dim, 16]`.
@@ -60,7 +62,7 @@ impl PageShape {
 
     /// Bytes of a cache that holds so many positions.
     pub(super) fn cache_bytes(&self, positions: usize) -> usize {
-        positions.div_ceil(PAGE) * self.bytes()
+        positions.div_ceil(PAGE).saturating_mul(self.bytes())
     }
 }
 

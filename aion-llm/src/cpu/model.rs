@@ -6,7 +6,7 @@ use super::cache::{PageShape, PagedCache};
 use super::kernel::Body;
 use super::matrix::{Input, Linear, Matrix, Packer};
 use super::memory::Arena;
-use super::pass::{Scratch, Sequence};
+use super::pass::{Scratch, Sequence, scratch_bytes};
 use super::pool::Pool;
 use crate::checkpoint::{Checkpoint, Part, RotaryPairs, Stored};
 use crate::config::{FeedForward, Head, ModelConfig};
@@ -139,6 +139,11 @@ impl CpuModel {
         PagedCache::new(self.weights.pages)
     }
 
+    /// Bytes that a pass of so many rows computes in, of a model that is not loaded yet.
+    pub(crate) fn scratch_bytes_of(config: &ModelConfig, rows: usize) -> usize {
+        scratch_bytes(config, rows)
+    }
+
     /// [`CpuModel::cache_bytes`] of a model that is not loaded yet.
     pub(crate) fn cache_bytes_of(config: &ModelConfig, positions: usize) -> usize {
         PageShape::new(config).cache_bytes(positions)
@@ -147,6 +152,14 @@ impl CpuModel {
     /// Bytes of a cache that holds so many positions.
     pub(crate) fn cache_bytes(&self, positions: usize) -> usize {
         self.weights.pages.cache_bytes(positions)
+    }
+
+    /// Bytes of the buffers that passes have left behind.
+    #[cfg(all(test, feature = "testkit"))]
+    pub(crate) fn scratch_bytes(&self) -> usize {
+        let engine = self.engine.lock();
+        let engine = engine.unwrap_or_else(std::sync::PoisonError::into_inner);
+        engine.scratch.bytes()
     }
 
     /// Appends the tokens of each sequence to its cache.

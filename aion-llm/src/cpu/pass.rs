@@ -16,7 +16,7 @@ use super::kernel::{
 use super::matrix::{Input, Linear, Product, multiply_all};
 use super::model::{Engine, Ffn, Network, Weights};
 use super::pool::{Pool, Split};
-use crate::config::FeedForward;
+use crate::config::{FeedForward, ModelConfig};
 use crate::model::{Output, Want};
 
 /// What a pass does for one sequence.
@@ -155,7 +155,55 @@ fn passes(lens: &[usize], most: usize) -> Vec<Vec<Part>> {
     passes
 }
 
+/// Bytes of the buffers of a pass of so many rows, before there are any: no more than [`MAX_ROWS`] run together.
+pub(super) fn scratch_bytes(c: &ModelConfig, rows: usize) -> usize {
+    let product = |sizes: &[usize]| sizes.iter().fold(1usize, |all, n| all.saturating_mul(*n));
+    let (rows, d, q) = (rows.clamp(1, MAX_ROWS), c.n_embd, c.q_width());
+    let used = c.experts.map_or(1, |experts| experts.used);
+    let hidden = product(&[used, c.n_ff]);
+    let partials = product(&[2, c.n_head, partial_len(c.head_dim.next_multiple_of(16))]);
+    let experts = c
+        .experts
+        .map_or(0, |experts| product(&[2, used, d]).saturating_add(experts.count));
+    let floats = [
+        product(&[3, d]),
+        product(&[2, q]),
+        product(&[2, c.kv_width()]),
+        product(&[3, hidden]),
+        c.head_dim,
+        partials,
+        experts,
+    ];
+    let floats = floats.iter().fold(0usize, |all, n| all.saturating_add(*n));
+    let routed = if c.experts.is_some() {
+        product(&[used, d])
+    } else {
+        0
+    };
+    let blocks = (d.max(q).max(hidden).saturating_add(routed)) / BLOCK;
+    let row = product(&[floats, size_of::<f32>()]).saturating_add(product(&[blocks, size_of::<XBlock>()]));
+    row.saturating_mul(rows)
+}
+
 impl Scratch {
+    #[cfg(all(test, feature = "testkit"))]
+    pub(super) fn bytes(&self) -> usize {
+        let floats = [
+            &self.x,
+            &self.normed,
+            &self.qkv,
+            &self.mixed,
+            &self.y,
+            &self.up,
+            &self.h,
+            &self.cos,
+            &self.sin,
+            &self.partials,
+        ];
+        let floats: usize = floats.iter().map(|buffer| buffer.len()).sum();
+        floats * size_of::<f32>() + self.blocks.len() * size_of::<XBlock>() + self.mixture.bytes()
+    }
+
     fn make_room(&mut self, weights: &Weights, rows: &[Row]) {
         let c = &weights.config;
         let n = rows.len();

@@ -38,6 +38,43 @@ fn tiles_hold_what_the_file_says() {
     }
 }
 
+/// What is set aside for a pass before loading is what the longest pass takes.
+#[cfg(feature = "testkit")]
+#[test]
+fn the_room_of_a_pass_is_known_before() {
+    use super::{CpuModel, CpuOptions};
+    use crate::checkpoint::GgufCheckpoint;
+    use crate::experts::{Experts, Gating};
+    use crate::gguf::Gguf;
+    use crate::model::Want;
+    use crate::testkit::TinyModel;
+
+    let dense = TinyModel::in_blocks(3);
+    let mixed = TinyModel::with_config(4, {
+        let mut config = dense.config().clone();
+        config.experts = Some(Experts::new(6, 4).with_gating(Gating::Sigmoid));
+        config
+    });
+    for tiny in [dense, mixed] {
+        let gguf = Gguf::from_bytes(tiny.gguf().bytes()).unwrap();
+        let model = CpuModel::load(&GgufCheckpoint::new(&gguf).unwrap(), CpuOptions::new(1)).unwrap();
+        let (mut cache, tokens) = (model.new_cache(), vec![5; 256]);
+        model.run(&mut [super::Sequence {
+            tokens: &tokens,
+            cache: &mut cache,
+            want: Want::Nothing,
+        }]);
+        let (said, taken) = (
+            CpuModel::scratch_bytes_of(tiny.config(), 10_000),
+            model.scratch_bytes(),
+        );
+        assert!(
+            taken > 0 && taken <= said && said < taken + taken / 4,
+            "{taken} of {said}"
+        );
+    }
+}
+
 #[test]
 fn the_best_body_is_here() {
     assert!(Body::best().is_here());

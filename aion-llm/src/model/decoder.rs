@@ -149,9 +149,23 @@ impl Decoder {
     }
 }
 
-/// `cap tanh(x / cap)`.
+impl Decoder {
+    /// Bytes of the widest tensors of a pass of so many rows: those of the feed-forward layer, where every expert
+    /// computes every row.
+    pub(super) fn scratch_bytes_of(config: &ModelConfig, rows: usize) -> usize {
+        let networks = config.experts.map_or(1, |experts| experts.count);
+        let width = config.n_ff.saturating_mul(3).saturating_add(config.n_embd);
+        let row = networks.saturating_mul(width).saturating_mul(size_of::<f32>());
+        row.saturating_mul(rows)
+    }
+}
+
+/// `cap tanh(x / cap)`; what is not finite becomes no number, as it does on the processor: a score that is infinite is
+/// a fault, which no cap may hide.
 pub(super) fn capped<const D: usize>(x: Tensor<D>, cap: f64) -> Tensor<D> {
-    activation::tanh(x / cap) * cap
+    // Zero, unless an element is not finite.
+    let damage = x.clone() * 0.0;
+    activation::tanh(x / cap) * cap + damage
 }
 
 /// The last row of `[seq, n]`.

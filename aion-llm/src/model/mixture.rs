@@ -2,7 +2,7 @@
 //!
 //! This is the reference that the processor's own kernels are held against: they compute the chosen ones alone.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Bool, Device, Tensor, TensorData};
 
 use super::decoder::{activated, network, to_host};
 use super::linear::{Fused, Linear};
@@ -61,21 +61,26 @@ impl Mixture {
     /// [`Error::Numeric`](crate::Error::Numeric) when the device fails to hand over the router's logits.
     pub(super) fn forward(&self, x: Tensor<2>, kind: FeedForward) -> Result<Tensor<2>> {
         let [n, d] = x.dims();
-        let gates = self.gates(&to_host(self.router.forward(x.clone()))?, n);
-        let gates = Tensor::<3>::from_data(TensorData::new(gates, [self.rule.count, n, 1]), &x.device());
+        let (gates, idle) = self.gates(&to_host(self.router.forward(x.clone()))?, n);
+        let shape = [self.rule.count, n, 1];
+        let gates = Tensor::<3>::from_data(TensorData::new(gates, shape), &x.device());
+        let idle = Tensor::<3, Bool>::from_data(TensorData::new(idle, shape), &x.device());
         let h = activated(x.unsqueeze_dim::<3>(0).matmul(self.up.clone()), kind);
         let y = h.matmul(self.down.clone()) * gates;
+        // Not a product with 0: what an expert gives that nobody chose may be no number.
+        let y = y.mask_fill(idle.expand([self.rule.count, n, d]), 0.0);
         Ok(y.sum_dim(0).reshape([n, d]))
     }
 
-    /// What each expert counts in each row, `[experts, n]`.
-    fn gates(&self, logits: &[f32], n: usize) -> Vec<f32> {
-        let mut gates = vec![0.0; self.rule.count * n];
+    /// What each expert counts in each row, `[experts, n]`, and whether the row did not choose it.
+    fn gates(&self, logits: &[f32], n: usize) -> (Vec<f32>, Vec<bool>) {
+        let (mut gates, mut idle) = (vec![0.0; self.rule.count * n], vec![true; self.rule.count * n]);
         for (row, logits) in logits.chunks_exact(self.rule.count).enumerate() {
             for routed in self.rule.route(logits, self.bias.as_deref()) {
                 gates[routed.expert * n + row] = routed.gate;
+                idle[routed.expert * n + row] = false;
             }
         }
-        gates
+        (gates, idle)
     }
 }

@@ -80,6 +80,14 @@ impl Model {
         }
     }
 
+    /// Bytes that a pass of so many rows computes in, of a model that is not loaded yet.
+    pub(crate) fn scratch_bytes_of(config: &ModelConfig, chosen: &Chosen, rows: usize) -> usize {
+        match &chosen.place {
+            Place::Cpu => CpuModel::scratch_bytes_of(config, rows),
+            Place::Burn(_) => Decoder::scratch_bytes_of(config, rows),
+        }
+    }
+
     /// [`Model::cache_bytes`] of a model that is not loaded yet.
     pub(crate) fn cache_bytes_of(config: &ModelConfig, chosen: &Chosen, positions: usize) -> usize {
         match &chosen.place {

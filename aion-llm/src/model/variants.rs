@@ -60,6 +60,54 @@ fn sparse_is_dense_compute() {
     }
 }
 
+/// What an expert gives that nobody chose has no influence, on every body, even when it is no number.
+#[test]
+fn a_broken_expert_spoils_only_those_who_choose_it() {
+    let rule = Experts::new(3, 1)
+        .with_gating(Gating::Sigmoid)
+        .with_selection(Selection::Biased);
+    let whole = without_attention(TinyModel::mixture(23, rule));
+    let last_is_out = |tiny: TinyModel| {
+        (0..tiny.config().n_layer).fold(tiny, |tiny, i| {
+            let name = format!("model.layers.{i}.block_sparse_moe.e_score_correction_bias");
+            tiny.edit(&name, |bias| bias.copy_from_slice(&[0.0, 0.0, -1e6]))
+        })
+    };
+    let whole = last_is_out(whole);
+    let broken = whole
+        .clone()
+        .edit("model.layers.0.block_sparse_moe.experts.2.w2.weight", |values| {
+            values.fill(f32::NAN);
+        });
+    let devices = [DeviceSpec::Cpu, DeviceSpec::Flex];
+    for device in devices
+        .into_iter()
+        .filter(|device| *device == DeviceSpec::Cpu || cfg!(feature = "flex"))
+    {
+        let logits = |tiny: &TinyModel| all_logits(&load(tiny, device), &text(5));
+        assert_eq!(logits(&whole), logits(&broken), "{device:?}");
+    }
+}
+
+/// A cap does not make an infinite score a number.
+#[test]
+fn no_cap_hides_what_is_not_finite() {
+    let config = ModelConfig {
+        logit_cap: Some(3.0),
+        ..TinyModel::in_blocks(1).config().clone()
+    };
+    let tiny = TinyModel::with_config(31, config).edit("model.norm.weight", |norm| norm.fill(f32::MAX));
+    let devices = [DeviceSpec::Cpu, DeviceSpec::Flex];
+    for device in devices
+        .into_iter()
+        .filter(|device| *device == DeviceSpec::Cpu || cfg!(feature = "flex"))
+    {
+        let logits = all_logits(&load(&tiny, device), &text(3));
+        assert!(logits.iter().any(|x| x.is_nan()), "{device:?}");
+        assert!(logits.iter().all(|x| !x.is_infinite()), "{device:?}");
+    }
+}
+
 fn shapes() -> Vec<TinyModel> {
     let with = |change: &dyn Fn(&mut ModelConfig)| {
         let mut config = TinyModel::in_blocks(1).config().clone();

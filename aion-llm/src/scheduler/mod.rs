@@ -22,7 +22,7 @@ use crate::stats::EngineStats;
 #[cfg(feature = "testkit")]
 use crate::testkit::Faults;
 use held::Held;
-use queue::Queue;
+pub use queue::FairQueue;
 pub(crate) use sequence::{Job, Member, Scoring, Summing, Work};
 use turns::Turns;
 
@@ -109,9 +109,11 @@ struct Inbox {
 
 #[derive(Debug)]
 struct Waiting {
-    queue: Queue<Request>,
+    queue: FairQueue<Request>,
     /// How many may wait beside those for whom there is a place.
     limit: usize,
+    /// Places that are taken.
+    taken: usize,
     /// No engine is left to ask.
     closed: bool,
     /// How long a request took lately, from its place to its end, in milliseconds.
@@ -134,26 +136,41 @@ impl Inbox {
 }
 
 impl Waiting {
-    /// An error when there is no room for so many to wait, or never will be.
-    fn check(&mut self, asked: usize, sequences: usize) -> Result<()> {
-        let running = self.stats.reading + self.stats.writing;
+    /// An error when there is no room for so many prompts, of so many places each, to wait, or never will be.
+    fn check(&mut self, asked: usize, places: usize, sequences: usize) -> Result<()> {
         let waiting = self.queue.len();
-        let most = self.limit.saturating_add(sequences);
+        let most = self.limit.saturating_add(sequences / places.max(1));
         if asked > most.max(1) {
             return Err(Error::Request {
                 field: "prompt",
                 reason: format!("{asked} prompts of one request, the limit is {most}"),
             });
         }
-        if waiting + asked <= self.limit.saturating_add(sequences.saturating_sub(running)) {
+        if waiting + asked <= self.limit.saturating_add(self.seated(asked, places, sequences)) {
             return Ok(());
         }
         self.stats.refused += 1;
+        let running = self.stats.reading + self.stats.writing;
         let seconds = self.pace_ms * (waiting + 1) as f64 / running.max(1) as f64 / 1000.0;
         Err(Error::Busy {
             waiting,
             retry_after_s: seconds.ceil().clamp(1.0, 60.0) as u32,
         })
+    }
+}
+
+impl Waiting {
+    /// How many of those who wait, and of those who ask, have a place now.
+    fn seated(&self, asked: usize, places: usize, sequences: usize) -> usize {
+        let mut free = sequences.saturating_sub(self.taken);
+        let wanted = self.queue.items().map(|request| request.places);
+        let wanted = wanted.chain(std::iter::repeat_n(places, asked));
+        let fits = wanted.take_while(|places| {
+            let left = free.checked_sub(*places);
+            free = left.unwrap_or(free);
+            left.is_some()
+        });
+        fits.count()
     }
 }
 
@@ -175,8 +192,9 @@ impl Scheduler {
             ..Default::default()
         };
         let waiting = Waiting {
-            queue: Queue::default(),
+            queue: FairQueue::default(),
             limit: queue,
+            taken: 0,
             closed: false,
             pace_ms: 0.0,
             stats,
@@ -200,9 +218,9 @@ impl Scheduler {
         })
     }
 
-    /// An error when a request of so many prompts would be refused now.
-    pub(crate) fn check_room(&self, prompts: usize) -> Result<()> {
-        self.inbox.lock().check(prompts, self.bounds.sequences)
+    /// An error when a request of so many prompts, `n` completions each, would be refused now.
+    pub(crate) fn check_room(&self, prompts: usize, n: usize) -> Result<()> {
+        self.inbox.lock().check(prompts, n, self.bounds.sequences)
     }
 
     /// Lets the jobs of one request wait for their places: all of them, or none.
@@ -212,7 +230,8 @@ impl Scheduler {
             .map(|job| self.request(job))
             .collect::<Result<_>>()?;
         let mut waiting = self.inbox.lock();
-        waiting.check(jobs.len(), self.bounds.sequences)?;
+        let places = jobs.iter().map(|job| job.places).max().unwrap_or(1);
+        waiting.check(jobs.len(), places, self.bounds.sequences)?;
         waiting.stats.requests += 1;
         for job in jobs {
             waiting.queue.push(client, job);

@@ -6,8 +6,17 @@ use std::sync::Arc;
 /// Items in lanes, one for each client. The next item is the oldest of the lane whose turn it is; taking it puts that
 /// lane behind all others. An item with `p` items before it in its lane, one of `c` lanes, is therefore taken after at
 /// most `(p + 1) * c - 1` others, whoever comes later.
+///
+/// ```
+/// use aion_llm::FairQueue;
+/// let mut queue = FairQueue::default();
+/// for (client, item) in [("a", 1), ("a", 2), ("a", 3), ("b", 4)] {
+///     queue.push(&client.into(), item);
+/// }
+/// assert_eq!([queue.pop(), queue.pop(), queue.pop()], [Some(1), Some(4), Some(2)]);
+/// ```
 #[derive(Debug)]
-pub(crate) struct Queue<T> {
+pub struct FairQueue<T> {
     lanes: VecDeque<Lane<T>>,
     len: usize,
 }
@@ -18,7 +27,7 @@ struct Lane<T> {
     items: VecDeque<T>,
 }
 
-impl<T> Default for Queue<T> {
+impl<T> Default for FairQueue<T> {
     fn default() -> Self {
         Self {
             lanes: VecDeque::new(),
@@ -27,13 +36,21 @@ impl<T> Default for Queue<T> {
     }
 }
 
-impl<T> Queue<T> {
-    pub(crate) fn len(&self) -> usize {
+impl<T> FairQueue<T> {
+    /// Items in all lanes.
+    #[must_use]
+    pub fn len(&self) -> usize {
         self.len
     }
 
+    /// Whether nobody waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// Puts an item at the end of its client's lane.
-    pub(crate) fn push(&mut self, client: &Arc<str>, item: T) {
+    pub fn push(&mut self, client: &Arc<str>, item: T) {
         self.len += 1;
         if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.client == *client) {
             return lane.items.push_back(item);
@@ -45,12 +62,18 @@ impl<T> Queue<T> {
     }
 
     /// The next item.
-    pub(crate) fn head(&self) -> Option<&T> {
+    #[must_use]
+    pub fn head(&self) -> Option<&T> {
         self.lanes.front()?.items.front()
     }
 
+    /// All items, lane by lane.
+    pub(crate) fn items(&self) -> impl Iterator<Item = &T> {
+        self.lanes.iter().flat_map(|lane| &lane.items)
+    }
+
     /// Takes the next item.
-    pub(crate) fn pop(&mut self) -> Option<T> {
+    pub fn pop(&mut self) -> Option<T> {
         let mut lane = self.lanes.pop_front()?;
         let item = lane.items.pop_front();
         if !lane.items.is_empty() {
@@ -61,7 +84,7 @@ impl<T> Queue<T> {
     }
 
     /// Takes out every item that `leaves` says.
-    pub(crate) fn take(&mut self, leaves: impl Fn(&T) -> bool) -> Vec<T> {
+    pub fn take(&mut self, leaves: impl Fn(&T) -> bool) -> Vec<T> {
         let mut out = Vec::new();
         for lane in &mut self.lanes {
             if lane.items.iter().any(&leaves) {
@@ -88,7 +111,7 @@ mod tests {
 
     #[test]
     fn clients_take_turns_and_each_keeps_its_order() {
-        let mut queue = Queue::default();
+        let mut queue = FairQueue::default();
         for (who, item) in [(0, "a1"), (0, "a2"), (0, "a3"), (1, "b1"), (2, "c1"), (1, "b2")] {
             queue.push(&client(who), item);
         }
@@ -106,7 +129,7 @@ mod tests {
         fn no_item_waits_longer_than_its_place(
             before in proptest::collection::vec(0usize..6, 0..40), mine in 0usize..6,
         ) {
-            let mut queue = Queue::default();
+            let mut queue = FairQueue::default();
             before.iter().for_each(|who| queue.push(&client(*who), false));
             queue.push(&client(mine), true);
             let place = before.iter().filter(|who| **who == mine).count();
@@ -124,7 +147,7 @@ mod tests {
         /// Nothing is lost and nothing comes twice.
         #[test]
         fn every_item_comes_once(who in proptest::collection::vec(0usize..4, 0..60), gone in 0usize..60) {
-            let mut queue = Queue::default();
+            let mut queue = FairQueue::default();
             who.iter().enumerate().for_each(|(i, who)| queue.push(&client(*who), i));
             let mut all = queue.take(|i| *i == gone);
             prop_assert_eq!(all.len(), usize::from(gone < who.len()));

@@ -171,6 +171,7 @@ impl Turns {
         stats.cache.kept = self.prefixes.bytes();
         stats.prefix.entries = self.prefixes.len();
         stats.prefix.evictions = self.prefixes.evictions();
+        waiting.taken = self.places();
         waiting.pace_ms = self.pace_ms;
     }
 

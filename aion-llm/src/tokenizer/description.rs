@@ -50,46 +50,48 @@ pub(super) enum Space {
     AsWritten,
 }
 
+impl<'a> Way<'a> {
+    fn of(gguf: &'a Gguf) -> Result<Self> {
+        let missing = || Error::Tokenizer("the file describes none".into());
+        match gguf.get_str("tokenizer.ggml.model").ok_or_else(missing)? {
+            "gpt2" => Self::bytes(gguf),
+            "llama" => Self::pieces(gguf),
+            other => Err(Error::Unsupported(format!(
+                "tokenizer `{}`; known are `gpt2` and `llama`",
+                shown(other)
+            ))),
+        }
+    }
+
+    fn bytes(gguf: &'a Gguf) -> Result<Self> {
+        let name = gguf.get_str("tokenizer.ggml.pre").unwrap_or("gpt-2");
+        let (pre_tokenizer, whole_words) = pre_tokenizer(name)?;
+        Ok(Self::Bytes {
+            merges: list(gguf, "merges", Value::as_texts)?,
+            pre_tokenizer,
+            whole_words,
+        })
+    }
+
+    fn pieces(gguf: &'a Gguf) -> Result<Self> {
+        let space = gguf.get("tokenizer.ggml.add_space_prefix");
+        let unknown = gguf.get_u64("tokenizer.ggml.unknown_token_id");
+        Ok(Self::Pieces {
+            scores: list(gguf, "scores", Value::as_floats)?,
+            unknown: unknown.and_then(|id| u32::try_from(id).ok()),
+            space: match space.and_then(Value::as_bool) {
+                Some(false) => Space::AsWritten,
+                _ => Space::Added,
+            },
+        })
+    }
+}
+
 impl<'a> Described<'a> {
     pub(super) fn of(gguf: &'a Gguf) -> Result<Self> {
-        let texts = |key: &str| list(gguf, key, Value::as_texts);
-        let kinds = integers(gguf, "token_type");
-        let missing = || Error::Tokenizer("the file describes none".into());
-        let (tokens, way) = match gguf.get_str("tokenizer.ggml.model").ok_or_else(missing)? {
-            "gpt2" => {
-                let tokens = texts("tokens")?;
-                let merges = texts("merges")?;
-                let name = gguf.get_str("tokenizer.ggml.pre").unwrap_or("gpt-2");
-                let (pre_tokenizer, whole_words) = pre_tokenizer(name)?;
-                (
-                    tokens,
-                    Way::Bytes {
-                        merges,
-                        pre_tokenizer,
-                        whole_words,
-                    },
-                )
-            }
-            "llama" => {
-                let space = gguf.get("tokenizer.ggml.add_space_prefix").and_then(Value::as_bool);
-                let unknown = gguf.get_u64("tokenizer.ggml.unknown_token_id");
-                let way = Way::Pieces {
-                    scores: list(gguf, "scores", Value::as_floats)?,
-                    unknown: unknown.and_then(|id| u32::try_from(id).ok()),
-                    space: match space {
-                        Some(false) => Space::AsWritten,
-                        _ => Space::Added,
-                    },
-                };
-                (texts("tokens")?, way)
-            }
-            other => {
-                return Err(Error::Unsupported(format!(
-                    "tokenizer `{}`; known are `gpt2` and `llama`",
-                    shown(other)
-                )));
-            }
-        };
+        let way = Way::of(gguf)?;
+        let tokens = list(gguf, "tokens", Value::as_texts)?;
+        let kinds = list(gguf, "token_type", Value::as_integers).unwrap_or(&[]);
         if !kinds.is_empty() && kinds.len() != tokens.len() {
             return Err(Error::Tokenizer(format!(
                 "{} tokens but {} token types",
@@ -107,11 +109,12 @@ impl<'a> Described<'a> {
         all.filter(|(.., kind)| matches!(*kind, CONTROL | USER_DEFINED))
     }
 
-    fn pieces(&self, scores: &'a [f64]) -> Pieces<'a> {
+    fn pieces(&self, scores: &'a [f64], unknown: Option<u32>) -> Pieces<'a> {
         Pieces {
             tokens: self.tokens,
             kinds: self.kinds,
             scores,
+            unknown,
         }
     }
 
@@ -137,7 +140,7 @@ impl<'a> Described<'a> {
         let vocabulary = Vocabulary::new(self.tokens)?;
         let added = self.added();
         let added = added.map(|(_, text, kind)| AddedToken::from(text, kind == CONTROL).normalized(false));
-        match &self.way {
+        let (mut encoder, inside) = match &self.way {
             Way::Bytes {
                 merges,
                 pre_tokenizer,
@@ -146,42 +149,43 @@ impl<'a> Described<'a> {
                 let merges: Vec<Pair> = Pairs::listed(&vocabulary, merges).collect::<Result<_>>()?;
                 let mut encoder = encoder(Pairs::new(vocabulary, merges, *whole_words));
                 encoder.with_pre_tokenizer(Some(step::<PreTokenizerWrapper>(pre_tokenizer)?));
-                encoder.add_tokens(added).map_err(failed)?;
-                Encoders::new(encoder, None).map_err(failed)
+                (encoder, None)
             }
             Way::Pieces {
                 scores,
                 unknown,
                 space,
             } => {
-                let pieces = self.pieces(scores);
+                let pieces = self.pieces(scores, *unknown);
                 let merges = pieces.pairs(&vocabulary)?;
-                let unknown = unknown.or_else(|| pieces.unknown());
-                let pairs = Pairs::new(vocabulary, merges, WholeWords::Merged).with_fallback(unknown);
-                let mut encoder = encoder(pairs);
+                let pairs = Pairs::new(vocabulary, merges, WholeWords::Merged);
+                let mut encoder = encoder(pairs.with_fallback(pieces.unknown()));
                 let normalizer = step::<NormalizerWrapper>(&spaces(*space))?;
-                encoder.with_normalizer(Some(normalizer)).map_err(failed)?;
-                encoder.add_tokens(added).map_err(failed)?;
+                encoder
+                    .with_normalizer(Some(normalizer))
+                    .map_err(|error| failed(&error))?;
                 let inside = (*space == Space::Added).then(|| step(&spaces(Space::AsWritten)));
-                Encoders::new(encoder, inside.transpose()?).map_err(failed)
+                (encoder, inside.transpose()?)
             }
-        }
+        };
+        encoder.add_tokens(added).map_err(|error| failed(&error))?;
+        Encoders::new(encoder, inside).map_err(|error| failed(&error))
     }
 
     /// The `tokenizer.json` that says the same.
     fn document(&self) -> Result<Json> {
-        let vocab: serde_json::Map<_, _> =
-            self.tokens.iter().cloned().zip((0u32..).map(Json::from)).collect();
-        let added: Vec<Json> =
-            self.added().map(|(id, text, kind)| added_token(id, text, kind == CONTROL)).collect();
-        let model = json!({
-            "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
-            "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
-            "vocab": vocab,
-        });
+        let ids = (0u32..).map(Json::from);
+        let vocab: serde_json::Map<_, _> = self.tokens.iter().cloned().zip(ids).collect();
+        let added = self.added();
+        let added = added.map(|(id, text, kind)| added_token(id, text, kind == CONTROL));
         let mut document = json!({
-            "version": "1.0", "truncation": null, "padding": null, "added_tokens": added, "normalizer": null,
-            "pre_tokenizer": null, "post_processor": null, "decoder": null, "model": model,
+            "version": "1.0", "truncation": null, "padding": null, "added_tokens": added.collect::<Vec<_>>(),
+            "normalizer": null, "pre_tokenizer": null, "post_processor": null, "decoder": null,
+            "model": {
+                "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+                "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
+                "vocab": vocab,
+            },
         });
         match &self.way {
             Way::Bytes {
@@ -189,43 +193,50 @@ impl<'a> Described<'a> {
                 pre_tokenizer,
                 whole_words,
             } => {
-                let pairs = merges.iter().map(|merge| merge.split_once(' ').ok_or(merge));
-                let pairs = pairs.collect::<Result<Vec<_>, _>>();
-                let pairs =
-                    pairs.map_err(|merge| Error::Tokenizer(format!("merge `{}` is no pair", shown(merge))))?;
                 document["pre_tokenizer"] = pre_tokenizer.clone();
                 document["decoder"] = byte_level(true);
                 document["model"]["ignore_merges"] = (*whole_words == WholeWords::AsTheyAre).into();
-                document["model"]["merges"] = json!(pairs);
+                document["model"]["merges"] = words_of(merges)?;
             }
             Way::Pieces {
                 scores,
                 unknown,
                 space,
             } => {
-                let pieces = self.pieces(scores);
-                let mut pairs = pieces.pairs(&Vocabulary::new(self.tokens)?)?;
-                pairs.sort_by_key(|pair| pair.rank);
-                let text = |id: u32| self.tokens.get(id as usize);
-                let pairs: Vec<_> = pairs.iter().map(|pair| (text(pair.left), text(pair.right))).collect();
                 document["normalizer"] = spaces(*space);
                 document["decoder"] = words_again(*space);
-                document["model"]["byte_fallback"] = true.into();
-                document["model"]["fuse_unk"] = true.into();
-                document["model"]["unk_token"] =
-                    json!(unknown.or_else(|| pieces.unknown()).and_then(text));
-                document["model"]["merges"] = json!(pairs);
+                self.write_pieces(&mut document["model"], self.pieces(scores, *unknown))?;
             }
         }
         Ok(document)
     }
+
+    fn write_pieces(&self, model: &mut Json, pieces: Pieces<'_>) -> Result<()> {
+        let mut pairs = pieces.pairs(&Vocabulary::new(self.tokens)?)?;
+        pairs.sort_by_key(|pair| pair.rank);
+        let text = |id: u32| self.tokens.get(id as usize);
+        let merges = pairs.iter().map(|pair| (text(pair.left), text(pair.right)));
+        model["merges"] = json!(merges.collect::<Vec<_>>());
+        model["unk_token"] = json!(pieces.unknown().and_then(text));
+        (model["byte_fallback"], model["fuse_unk"]) = (true.into(), true.into());
+        Ok(())
+    }
+}
+
+/// Merges as pairs of texts.
+fn words_of(merges: &[String]) -> Result<Json> {
+    let pairs = merges.iter().map(|merge| {
+        let no_pair = || Error::Tokenizer(format!("merge `{}` is no pair", shown(merge)));
+        merge.split_once(' ').ok_or_else(no_pair)
+    });
+    pairs.collect::<Result<Vec<_>>>().map(|pairs| json!(pairs))
 }
 
 fn encoder(pairs: Pairs) -> Encoder {
     Encoder::new(Words::Pairs(Arc::new(pairs)))
 }
 
-fn failed(error: tokenizers::Error) -> Error {
+fn failed(error: &tokenizers::Error) -> Error {
     Error::Tokenizer(error.to_string())
 }
 
@@ -237,10 +248,6 @@ fn list<'a, T>(gguf: &'a Gguf, key: &str, of: impl Fn(&'a Value) -> Option<&'a [
     let key = format!("tokenizer.ggml.{key}");
     let missing = || Error::Tokenizer(format!("`{key}` is missing"));
     gguf.get(&key).and_then(of).ok_or_else(missing)
-}
-
-fn integers<'a>(gguf: &'a Gguf, key: &str) -> &'a [i64] {
-    list(gguf, key, Value::as_integers).unwrap_or(&[])
 }
 
 /// What pieces do to spaces before they are cut.

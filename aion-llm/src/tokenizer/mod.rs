@@ -86,8 +86,12 @@ impl Tokenizer {
             .get("tokenizer.ggml.add_bos_token")
             .and_then(Value::as_bool)
             .unwrap_or(matches!(described.way, Way::Pieces { .. }));
-        Self::build(described.encoders()?, &described.spelling(), described.tokens.len())?
-            .with_ids(id("bos"), [id("eos"), id("eot")], adds_bos)
+        Self::build(
+            described.encoders()?,
+            &described.spelling(),
+            described.tokens.len(),
+        )?
+        .with_ids(id("bos"), [id("eos"), id("eot")], adds_bos)
     }
 
     /// The tokenizer of a model, without its weights.
@@ -112,8 +116,9 @@ impl Tokenizer {
         let tokenizer = Self::from_json(&text)?;
         let config = read_json(&dir.join("tokenizer_config.json"));
         let generation = read_json(&dir.join("generation_config.json"));
-        let named =
-            |key: &str| token_text(&config[key]).and_then(|text| tokenizer.encoders.recognising().token_to_id(text));
+        let named = |key: &str| {
+            token_text(&config[key]).and_then(|text| tokenizer.encoders.recognising().token_to_id(text))
+        };
         let bos = named("bos_token");
         let eos = [
             named("eos_token"),

@@ -75,7 +75,9 @@ impl Vocabulary {
 
 fn text<'a>(texts: &'a str, ends: &[u32], id: u32) -> Option<&'a str> {
     let end = *ends.get(id as usize)? as usize;
-    let start = id.checked_sub(1).map_or(0, |before| ends[before as usize] as usize);
+    let start = id
+        .checked_sub(1)
+        .map_or(0, |before| ends[before as usize] as usize);
     texts.get(start..end)
 }
 
@@ -153,10 +155,7 @@ impl Pairs {
     }
 
     /// The merges of a list of `left right`, in its order.
-    pub(super) fn listed(
-        vocabulary: &Vocabulary,
-        merges: &[String],
-    ) -> impl Iterator<Item = Result<Pair>> {
+    pub(super) fn listed(vocabulary: &Vocabulary, merges: &[String]) -> impl Iterator<Item = Result<Pair>> {
         let mut joined = String::new();
         merges.iter().zip(0..).map(move |(merge, rank)| {
             let pair = merge.split_once(' ');
@@ -280,7 +279,11 @@ mod tests {
     /// Characters, and what merges of them give: each merge joins two tokens that are there already.
     fn tokens_and_merges(choices: &[(usize, usize)]) -> (Vec<String>, Vec<String>) {
         let mut tokens: Vec<String> = ["a", "b", "c", "é", "<"].map(str::to_owned).to_vec();
-        tokens.extend((0..=u8::MAX).filter(|byte| *byte != 0xE2).map(|byte| format!("<0x{byte:02X}>")));
+        tokens.extend(
+            (0..=u8::MAX)
+                .filter(|byte| *byte != 0xE2)
+                .map(|byte| format!("<0x{byte:02X}>")),
+        );
         let mut mergeable: Vec<String> = tokens[..5].to_vec();
         let mut merges = Vec::new();
         for (left, right) in choices {
@@ -346,15 +349,26 @@ mod tests {
         // The first byte of `€` is the one without a token here.
         let pairs = pairs.with_fallback(Some(4));
         let ids = |word: &str| -> Vec<(u32, u32)> {
-            pairs.pieces(word).unwrap().iter().map(|piece| (piece.id, piece.len)).collect()
+            pairs
+                .pieces(word)
+                .unwrap()
+                .iter()
+                .map(|piece| (piece.id, piece.len))
+                .collect()
         };
-        assert_eq!(ids("ab€€a"), [(pairs.vocabulary.id("ab").unwrap(), 2), (4, 6), (0, 1)]);
+        assert_eq!(
+            ids("ab€€a"),
+            [(pairs.vocabulary.id("ab").unwrap(), 2), (4, 6), (0, 1)]
+        );
     }
 
     #[test]
     fn merges_that_contradict_the_vocabulary_are_errors() {
         let vocabulary = Vocabulary::new(&["a", "b", "a"]).unwrap();
-        assert_eq!((vocabulary.id("a"), vocabulary.text(0), vocabulary.len()), (Some(2), Some("a"), 3));
+        assert_eq!(
+            (vocabulary.id("a"), vocabulary.text(0), vocabulary.len()),
+            (Some(2), Some("a"), 3)
+        );
         for merge in ["ab", "a c", "a b"] {
             let pair = Pairs::listed(&vocabulary, &[merge.to_owned()]).next().unwrap();
             assert!(matches!(pair, Err(Error::Tokenizer(_))), "{merge}");

@@ -23,13 +23,16 @@ pub(super) struct Pieces<'a> {
     pub(super) tokens: &'a [String],
     pub(super) kinds: &'a [i64],
     pub(super) scores: &'a [f64],
+    /// The token for what has no other, where the file says so.
+    pub(super) unknown: Option<u32>,
 }
 
 impl Pieces<'_> {
     /// The token for what has no other.
     pub(super) fn unknown(&self) -> Option<u32> {
-        let at = self.kinds.iter().position(|kind| *kind == UNKNOWN)?;
-        u32::try_from(at).ok()
+        let first = || self.kinds.iter().position(|kind| *kind == UNKNOWN);
+        let at = self.unknown.or_else(|| u32::try_from(first()?).ok());
+        at.filter(|id| (*id as usize) < self.tokens.len())
     }
 
     /// Every pair of pieces that joins to a piece.
@@ -95,6 +98,7 @@ mod tests {
             tokens: &tokens,
             kinds: &kinds,
             scores: &scores,
+            unknown: None,
         };
         let vocabulary = Vocabulary::new(&tokens).unwrap();
         let pairs = pieces.pairs(&vocabulary).unwrap();
@@ -118,7 +122,9 @@ mod tests {
                 tokens: &tokens,
                 kinds: &[],
                 scores,
+                unknown: Some(2),
             };
+            assert_eq!(pieces.unknown(), None);
             assert!(matches!(pieces.pairs(&vocabulary), Err(Error::Tokenizer(_))));
         }
     }

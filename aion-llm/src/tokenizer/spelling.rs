@@ -94,7 +94,8 @@ impl TokenBytes {
     pub(super) fn push(&mut self, token: &[u8]) -> Result<()> {
         self.bytes.extend_from_slice(token);
         let end = u32::try_from(self.bytes.len());
-        self.ends.push(end.map_err(|_| Error::Tokenizer("tokens of 4 GiB together".into()))?);
+        self.ends
+            .push(end.map_err(|_| Error::Tokenizer("tokens of 4 GiB together".into()))?);
         Ok(())
     }
 

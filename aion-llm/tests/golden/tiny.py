@@ -49,8 +49,7 @@ CASES = {
         "more": {
             "model_type": "mistral",
             "sliding_window": 5,
-            "attn_logit_softcapping": 1.5,
-            "final_logit_softcapping": 2.5,
+            "aion": {"attention_cap": 1.5, "logit_cap": 2.5},
         },
     },
 }
@@ -216,7 +215,7 @@ def logits(c, w):
                 query = q[p][head * h : (head + 1) * h]
                 seen = range(max(0, p + 1 - c.get("sliding_window", p + 1)), p + 1)
                 scores = [sum(a * b for a, b in zip(query, k[j][at : at + h])) / math.sqrt(h) for j in seen]
-                shares = softmax([capped(s, c.get("attn_logit_softcapping")) for s in scores])
+                shares = softmax([capped(s, c.get("aion", {}).get("attention_cap")) for s in scores])
                 mixed += [sum(s * v[j][at + n] for j, s in zip(seen, shares)) for n in range(h)]
             xs[p] = [a + b for a, b in zip(xs[p], apply(part("self_attn.o_proj"), mixed))]
         for p, x in enumerate(xs):
@@ -232,7 +231,7 @@ def logits(c, w):
             xs[p] = [a + b for a, b in zip(x, apply(part("mlp.down_proj"), inner))]
     head = w["model.embed_tokens.weight" if c["tie_word_embeddings"] else "lm_head.weight"][1]
     rows = [apply(head, norm(x, w["model.norm.weight"][1], eps)) for x in xs]
-    return [[capped(x, c.get("final_logit_softcapping")) for x in row] for row in rows]
+    return [[capped(x, c.get("aion", {}).get("logit_cap")) for x in row] for row in rows]
 
 
 def flat(values):

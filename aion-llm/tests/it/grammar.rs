@@ -357,3 +357,17 @@ fn long_chains_are_refused_or_compiled() {
         drop(engine.complete(&request));
     }
 }
+
+/// A vocabulary without a token that ends a text knows no formats, which is the request's fault and not the model's.
+#[test]
+fn a_model_without_ends_refuses_formats() {
+    let engine = crate::tiny(3);
+    let prompt = Prompt::Text("the inn".into());
+    let request = GenerateRequest::new(prompt).with_format(OutputFormat::JsonObject);
+    let error = engine.complete(&request).unwrap_err();
+    assert!(
+        matches!(&error, Error::Schema(_)) && error.is_bad_request(),
+        "{error}"
+    );
+    assert!(error.to_string().contains("free text"), "{error}");
+}

@@ -362,7 +362,8 @@ fn impossible_configurations_are_refused() {
         ("num_experts_per_tok", 5.into()),
         ("num_experts_per_tok", serde_json::Value::Null),
         ("sliding_window", 0.into()),
-        ("attn_logit_softcapping", (-3.0).into()),
+        ("aion", serde_json::json!({"attention_cap": -3.0})),
+        ("aion", serde_json::json!({"cap": 3.0})),
     ] {
         let error = config(key, value).unwrap_err();
         assert!(matches!(error, Error::Config(_)), "{key}: {error}");
@@ -387,4 +388,61 @@ fn impossible_configurations_are_refused() {
     };
     assert_eq!(window(&["sliding_attention"; 2]), Some(9));
     assert_eq!(window(&["full_attention"; 2]), None);
+}
+
+/// transformers reads a window for the families that have one, and no caps for any of these.
+#[test]
+fn each_family_reads_its_own_keys() {
+    let config = |kind: &str, more: serde_json::Value| {
+        let tiny = if kind == "mixtral" {
+            TinyModel::mixture(9, Experts::new(4, 2))
+        } else {
+            TinyModel::random(9)
+        };
+        let mut wire: serde_json::Value = serde_json::from_str(&tiny.hub_config()).unwrap();
+        wire.as_object_mut().unwrap().remove("sliding_window");
+        wire["model_type"] = kind.into();
+        for (key, value) in more.as_object().unwrap() {
+            wire[key] = value.clone();
+        }
+        ModelConfig::from_json(&wire.to_string()).unwrap()
+    };
+    let window = |kind: &str, more: serde_json::Value| config(kind, more).window;
+    use serde_json::json;
+    assert_eq!(window("llama", json!({"sliding_window": 9})), None);
+    assert_eq!(
+        window(
+            "llama",
+            json!({"layer_types": ["sliding_attention", "full_attention"]})
+        ),
+        None
+    );
+    assert_eq!(window("mistral", json!({})), Some(4096));
+    assert_eq!(window("mistral", json!({"sliding_window": null})), None);
+    assert_eq!(window("mistral", json!({"sliding_window": 9})), Some(9));
+    assert_eq!(window("mixtral", json!({})), None);
+    assert_eq!(window("mixtral", json!({"sliding_window": 9})), Some(9));
+    for kind in ["llama", "mistral", "mixtral"] {
+        let caps = json!({"attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0});
+        let read = config(kind, caps);
+        assert_eq!((read.attention_cap, read.logit_cap), (None, None), "{kind}");
+    }
+}
+
+/// The largest sizes that are let in give the largest number, not a small one.
+#[test]
+fn sizes_beyond_all_memory_are_not_small() {
+    let mut wire: serde_json::Value = serde_json::from_str(&TinyModel::random(9).hub_config()).unwrap();
+    for key in [
+        "hidden_size",
+        "head_dim",
+        "num_attention_heads",
+        "num_key_value_heads",
+        "intermediate_size",
+    ] {
+        wire[key] = (1 << 24).into();
+    }
+    wire["num_hidden_layers"] = 4096.into();
+    let config = ModelConfig::from_json(&wire.to_string()).unwrap();
+    assert_eq!(config.n_parameters(), usize::MAX);
 }

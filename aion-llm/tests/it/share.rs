@@ -226,6 +226,55 @@ fn one_client_with_many_requests_keeps_nobody_out() {
     assert!(greedy.into_iter().all(|ticket| ticket.wait().is_ok()));
 }
 
+/// Scores and embeddings wait in their clients' lanes too.
+#[test]
+fn readers_take_turns_as_writers_do() {
+    let (engine, faults) = faulty(options().with_sequences(1));
+    faults.hold();
+    let first = engine.start(&ask("x", 1)).unwrap();
+    until(&engine, |stats| stats.reading == 1);
+    let tokens = engine.text_tokens("the inn").unwrap();
+    let scores: Vec<_> = (0..9)
+        .map(|_| engine.start_score_for("greedy", &tokens, 0).unwrap())
+        .collect();
+    let texts = vec![tokens.clone(); 9];
+    let vectors = engine.start_embed_all("greedy", &texts).unwrap();
+    let modest = engine.start_embed_all("modest", &texts[..1]).unwrap();
+    faults.allow(3);
+    first.wait().unwrap();
+    let expected = modest
+        .into_iter()
+        .map(|ticket| ticket.wait().unwrap())
+        .next()
+        .unwrap();
+    faults.release();
+    assert!(scores.into_iter().all(|ticket| ticket.wait().is_ok()));
+    for ticket in vectors {
+        assert_eq!(ticket.wait().unwrap(), expected);
+    }
+    let unknown = engine
+        .start_embed_all("", &[vec![1], vec![u32::MAX]])
+        .unwrap_err();
+    assert!(unknown.is_bad_request());
+    assert_eq!(until(&engine, at_rest).waiting, 0);
+}
+
+/// A request that is still being read takes as many places as it has completions.
+#[test]
+fn several_completions_take_several_places() {
+    let (engine, faults) = faulty(options().with_sequences(3).with_queue(0));
+    faults.hold();
+    let three = engine.start_many(&ask("the inn", 2), 3).unwrap();
+    until(&engine, |stats| stats.reading == 1);
+    assert!(matches!(engine.start(&ask("x", 1)), Err(Error::Busy { .. })));
+    assert!(matches!(engine.check_room(), Err(Error::Busy { .. })));
+    faults.release();
+    assert!(three.into_iter().all(|ticket| ticket.wait().is_ok()));
+    until(&engine, at_rest);
+    let two = engine.start_many(&ask("the inn", 2), 2).unwrap();
+    assert!(two.into_iter().all(|ticket| ticket.wait().is_ok()));
+}
+
 #[test]
 fn the_memory_is_bounded_and_what_can_never_fit_is_said() {
     let limit = 1000 * POSITION;

@@ -26,15 +26,35 @@ pub(super) fn exp<L: Lanes>(l: L, x: L::F) -> L::F {
     l.mul(y, l.pow2_of_magic(t))
 }
 
+/// Up to here `tanh` is a polynomial.
+const SMALL: f32 = 0.2;
+
 /// `cap tanh(x / cap)`; what is not finite becomes no number.
+///
+/// By exponentials alone a small `tanh` would be the difference of two numbers near one, and a large cap of small
+/// scores would keep few of their digits. So the part up to [`SMALL`] is the Taylor polynomial of degree 7, and only
+/// what lies beyond comes from exponentials: the difference of the same function at two places, zero where they are one.
 #[inline(always)]
 pub(super) fn capped<L: Lanes>(l: L, x: L::F, cap: f32) -> L::F {
-    let e = exp(l, l.mul(x, l.splat(2.0 / cap)));
-    let one = l.splat(1.0);
-    let tanh = l.sub(one, l.div(l.splat(2.0), l.add(e, one)));
+    let t = l.mul(x, l.splat(1.0 / cap));
+    let small = l.min(l.splat(SMALL), l.max(l.splat(-SMALL), t));
+    let square = l.mul(small, small);
+    let mut series = l.splat(-17.0 / 315.0);
+    for c in [2.0 / 15.0, -1.0 / 3.0, 1.0] {
+        series = l.fma(series, square, l.splat(c));
+    }
+    let beyond = l.sub(tail(l, small), tail(l, t));
+    let tanh = l.fma(series, small, beyond);
     // Zero, unless an element is not finite.
     let damage = l.mul(x, l.splat(0.0));
     l.add(l.mul(tanh, l.splat(cap)), damage)
+}
+
+/// `1 - tanh(t)`.
+#[inline(always)]
+fn tail<L: Lanes>(l: L, t: L::F) -> L::F {
+    let e = exp(l, l.add(t, t));
+    l.div(l.splat(2.0), l.add(e, l.splat(1.0)))
 }
 
 /// Gives each sixteen elements of `out` what the expression makes of those of `x`; the last, fewer ones are padded with

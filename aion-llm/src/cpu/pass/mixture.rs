@@ -21,6 +21,12 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
+    #[cfg(all(test, feature = "testkit"))]
+    pub(super) fn bytes(&self) -> usize {
+        let floats = self.logits.len() + self.x.len() + self.y.len();
+        floats * size_of::<f32>() + self.blocks.len() * size_of::<XBlock>()
+    }
+
     pub(super) fn make_room(&mut self, rule: Experts, rows: usize, width: usize) {
         let routed = rows * rule.used * width;
         for (buffer, len) in [
