@@ -82,7 +82,8 @@ impl Past {
             *self = Self::new(self.room);
         }
         let at = self.next % self.room;
-        if self.vectors.set_quantized(at, vector).is_err() {
+        // To 8 bits, as it is stored: what is read again is the same.
+        if self.vectors.set_quantized(at, &vector.rounded()).is_err() {
             return;
         }
         if at == self.used.len() {

@@ -44,17 +44,31 @@ for_each_level! {
 }
 
 /// What rounding can add to a cosine: those of 32 bits are off by less.
-const ROUNDING: f32 = 1e-5;
+pub(crate) const ROUNDING: f32 = 1e-5;
 
 for_each_level! {
-    /// What cosines are at most: `(dot - too_much) row_scale scale + left_out length`, and a little more.
+    /// What cosines are at most: `dot row_scale scale + left_out length`, and a little more.
     fn greatest_cosines(
-        dots: (&[i32], i32), row_scales: &[f32], left_out: &[f32], query: (f32, f32), out: &mut [f32]
+        dots: &[i32], row_scales: &[f32], left_out: &[f32], query: (f32, f32), out: &mut [f32]
     ) {
-        let ((dots, too_much), (scale, length)) = (dots, query);
+        let (scale, length) = query;
         let rows = dots.iter().zip(row_scales).zip(left_out);
         for (out, ((dot, row_scale), left_out)) in out.iter_mut().zip(rows) {
-            *out = (dot - too_much) as f32 * (row_scale * scale) + (left_out * length + ROUNDING);
+            *out = *dot as f32 * (row_scale * scale) + (left_out * length + ROUNDING);
+        }
+    }
+}
+
+for_each_level! {
+    /// The places of the numbers that are at least `bar`, appended rising; what is no number is not.
+    fn at_least(numbers: &[f32], bar: f32, places: &mut Vec<u32>) {
+        for (block, numbers) in numbers.chunks(4 * LANES).enumerate() {
+            // Most blocks have none.
+            if numbers.iter().fold(0, |n, x| n + u32::from(*x >= bar)) == 0 {
+                continue;
+            }
+            let there = numbers.iter().enumerate().filter(|(_, x)| **x >= bar);
+            places.extend(there.map(|(i, _)| (block * 4 * LANES + i) as u32));
         }
     }
 }
@@ -109,5 +123,19 @@ mod tests {
             assert_eq!(sum, pairs().map(|(a, b)| b + 0.5 * a).collect::<Vec<_>>());
         }
         assert_eq!(greatest(&[f32::NEG_INFINITY, -1.0]), 0.0);
+    }
+
+    #[test]
+    fn places_are_those_that_reach_the_bar() {
+        let numbers: Vec<f32> = (0..300).map(|i| (i * 37 % 101) as f32).collect();
+        for bar in [0.0, 50.0, 99.5, 100.0, 101.0] {
+            let mut places = vec![7];
+            at_least(&numbers, bar, &mut places);
+            let wanted = (0..300).filter(|i| numbers[*i as usize] >= bar);
+            assert_eq!(places, [7].into_iter().chain(wanted).collect::<Vec<_>>());
+        }
+        let mut places = Vec::new();
+        at_least(&[f32::NAN, f32::NEG_INFINITY, -1.0], f32::NEG_INFINITY, &mut places);
+        assert_eq!(places, [1, 2]);
     }
 }

@@ -57,15 +57,22 @@ impl Level {
 }
 
 /// `out[i] = rows[i] . query` over rows of the length of the query, a multiple of 64; `sums[i]` is the sum
-/// of `rows[i]`.
-pub(super) fn dots(level: Level, rows: &[i8], sums: &[i32], query: &[i8], out: &mut [f32]) {
+/// of `rows[i]`. `moved` is the query, each number greater by 128.
+pub(super) fn dots(
+    level: Level,
+    rows: &[i8],
+    sums: &[i32],
+    (query, moved): (&[i8], &[u8]),
+    out: &mut [f32],
+) {
     assert!(
         query.len().is_multiple_of(64) && rows.len() == query.len() * out.len() && sums.len() == out.len()
     );
+    assert_eq!(query.len(), moved.len());
     match level {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the processor has the instructions.
-        Level::Avx512 if level.is_here() => unsafe { x86::dots_avx512(rows, sums, query, out) },
+        Level::Avx512 if level.is_here() => unsafe { x86::dots_avx512(rows, sums, moved, out) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the processor has the instructions.
         Level::Avx2 if level.is_here() => unsafe { x86::dots_avx2(rows, query, out) },
@@ -111,6 +118,17 @@ fn half_dots_portable(rows: &[u8], query: &[i8], out: &mut [i32]) {
     }
 }
 
+/// Asks for the memory of a row before it is read.
+pub(super) fn ask_for(row: &[i8]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in row.chunks(64) {
+        // SAFETY: all have SSE; it asks for memory and touches nothing.
+        unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(line.as_ptr()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = row;
+}
+
 /// `out[i]` = how many bits of `rows[i]` and `query` agree, less those that do not.
 pub(super) fn agreements(level: Level, rows: &[u64], query: &[u64], out: &mut [f32]) {
     assert!(rows.len() == query.len() * out.len());
@@ -142,11 +160,10 @@ mod x86 {
     const AHEAD: usize = 4_096;
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vpopcntdq,avx2,fma")]
-    pub(super) unsafe fn dots_avx512(rows: &[i8], sums: &[i32], query: &[i8], out: &mut [f32]) {
-        let stride = query.len();
+    pub(super) unsafe fn dots_avx512(rows: &[i8], sums: &[i32], moved: &[u8], out: &mut [f32]) {
         // Products of an unsigned and a signed byte: the query is moved by 128, and the sum of the row
         // takes it back.
-        let moved: Vec<u8> = query.iter().map(|x| (i16::from(*x) + 128) as u8).collect();
+        let stride = moved.len();
         let fours = out.len() / 4;
         for four in 0..fours {
             let base = unsafe { rows.as_ptr().add(four * 4 * stride) };
@@ -170,8 +187,21 @@ mod x86 {
             // SAFETY: four scores are left.
             unsafe { _mm_storeu_ps(out.as_mut_ptr().add(4 * four), dots) };
         }
-        let done = 4 * fours;
-        super::dots_portable(&rows[done * stride..], query, &mut out[done..]);
+        for (row, (sum, dot)) in rows
+            .chunks_exact(stride)
+            .zip(sums.iter().zip(out))
+            .skip(4 * fours)
+        {
+            let mut acc = _mm512_setzero_si512();
+            for at in (0..stride).step_by(64) {
+                // SAFETY: `at + 64 <= stride`, the length of both.
+                unsafe {
+                    let q = _mm512_loadu_si512(moved.as_ptr().add(at).cast());
+                    acc = _mm512_dpbusd_epi32(acc, q, _mm512_loadu_si512(row.as_ptr().add(at).cast()));
+                }
+            }
+            *dot = (_mm512_reduce_add_epi32(acc) - 128 * sum) as f32;
+        }
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512vpopcntdq,avx2,fma")]
@@ -200,8 +230,21 @@ mod x86 {
             // SAFETY: four places are left.
             unsafe { _mm_storeu_si128(out.as_mut_ptr().add(4 * four).cast(), sum_of_four(acc)) };
         }
-        let done = 4 * fours;
-        super::half_dots_portable(&rows[done * stride..], query, &mut out[done..]);
+        for (row, dot) in rows.chunks_exact(stride).zip(out).skip(4 * fours) {
+            let mut acc = _mm512_setzero_si512();
+            for at in (0..stride).step_by(64) {
+                // SAFETY: `at + 64 <= stride`, and the query is twice as long.
+                unsafe {
+                    let first = _mm512_loadu_si512(query.as_ptr().add(2 * at).cast());
+                    let second = _mm512_loadu_si512(query.as_ptr().add(2 * at + 64).cast());
+                    let halves = _mm512_loadu_si512(row.as_ptr().add(at).cast());
+                    let upper = _mm512_and_si512(_mm512_srli_epi16::<4>(halves), lower);
+                    acc = _mm512_dpbusd_epi32(acc, _mm512_and_si512(halves, lower), first);
+                    acc = _mm512_dpbusd_epi32(acc, upper, second);
+                }
+            }
+            *dot = _mm512_reduce_add_epi32(acc);
+        }
     }
 
     #[target_feature(enable = "avx2,fma")]

@@ -3,17 +3,23 @@
 //! A vector is scaled to length 1 and each of its numbers to an integer in `[-127, 127]`, with one scale
 //! for the vector; a query likewise. Dot products are sums of integers, so every processor gives the same
 //! ones. There is no approximate index: a scan finds what is there, whatever is filtered. It reads the upper
-//! half of each byte first and the whole of a row only where a bound says that it may matter.
+//! half of each byte first and the whole of a row only where a bound says that it may matter. What rounding to 8 bits
+//! left of a vector is kept in 4 further ones, which are read for the last few rows alone.
 
+mod asked;
 mod halves;
 mod kernel;
+mod quantized;
 mod top;
 
 pub use kernel::Level;
+pub use quantized::Quantized;
 pub use top::Found;
 
 use crate::error::{Error, Result};
-use halves::{Halves, Probe};
+use crate::sweep::{ROUNDING, at_least, greatest_cosines};
+pub(crate) use asked::Asked;
+use halves::{Halves, length};
 pub(crate) use top::Best;
 
 /// Numbers that a row is padded to, so that kernels need no remainder.
@@ -21,96 +27,11 @@ const LANES: usize = 64;
 /// The largest dimension.
 pub const MAX_DIM: usize = 8_192;
 /// Rows whose scores are made before they are looked at.
-const CHUNK: usize = 1_024;
+const CHUNK: usize = 4_096;
 /// Where fewer than one slot in so many has a vector, only those are looked at.
 const SPARSE: usize = 4;
-/// What a single row is multiplied by: wider kernels prepare the query first.
-const ONE_ROW: Level = Level::Avx2;
-
-/// A vector of 8-bit numbers with a scale.
-///
-/// ```
-/// use aion_router::vector::Quantized;
-///
-/// let vector = Quantized::new(&[3.0, -4.0])?;
-/// assert!((vector.values()[0] - 0.6).abs() < 0.005 && (vector.values()[1] + 0.8).abs() < 1e-6);
-/// assert!(Quantized::new(&[f32::NAN]).is_err());
-/// # Ok::<(), aion_router::Error>(())
-/// ```
-#[derive(Debug, Clone, PartialEq)]
-pub struct Quantized {
-    /// Padded with zeros to a multiple of 64.
-    row: Vec<i8>,
-    scale: f32,
-    dim: usize,
-}
-
-impl Quantized {
-    /// The vector scaled to length 1; all zeros stay so.
-    ///
-    /// # Errors
-    /// [`Error::BadVector`] if it is empty, too long, or not finite.
-    pub fn new(vector: &[f32]) -> Result<Self> {
-        let dim = vector.len();
-        let length = vector
-            .iter()
-            .map(|x| f64::from(*x) * f64::from(*x))
-            .sum::<f64>()
-            .sqrt();
-        if dim == 0 || dim > MAX_DIM || !length.is_finite() {
-            return Err(Error::BadVector {
-                dim: dim.clamp(1, MAX_DIM),
-            });
-        }
-        let largest = vector.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
-        let mut row = vec![0; dim.next_multiple_of(LANES)];
-        if largest == 0.0 || length == 0.0 {
-            return Ok(Self { row, scale: 0.0, dim });
-        }
-        for (to, x) in row.iter_mut().zip(vector) {
-            *to = (x / largest * 127.0).round() as i8;
-        }
-        let scale = (f64::from(largest) / 127.0 / length) as f32;
-        Ok(Self { row, scale, dim })
-    }
-
-    /// A vector as it was taken apart; `None` if the numbers cannot be one.
-    pub fn from_parts(row: &[i8], scale: f32) -> Option<Self> {
-        if row.is_empty() || row.len() > MAX_DIM || !(scale.is_finite() && scale >= 0.0) {
-            return None;
-        }
-        let mut padded = row.to_vec();
-        padded.resize(row.len().next_multiple_of(LANES), 0);
-        Some(Self {
-            row: padded,
-            scale,
-            dim: row.len(),
-        })
-    }
-
-    /// Its dimension.
-    pub const fn dim(&self) -> usize {
-        self.dim
-    }
-
-    /// Its integers, without padding.
-    pub fn integers(&self) -> &[i8] {
-        &self.row[..self.dim]
-    }
-
-    /// What an integer of 1 stands for.
-    pub const fn scale(&self) -> f32 {
-        self.scale
-    }
-
-    /// Its numbers.
-    pub fn values(&self) -> Vec<f32> {
-        self.integers()
-            .iter()
-            .map(|x| f32::from(*x) * self.scale)
-            .collect()
-    }
-}
+/// Rows that are asked for before they are read.
+const AHEAD: usize = 4;
 
 /// Vectors by slot.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -123,7 +44,13 @@ pub struct Vectors {
     /// The sum of each row, which the kernels of some processors need.
     sums: Vec<i32>,
     /// The upper half of each number of a row.
-    halves: Halves,
+    upper: Halves,
+    /// The length of what those leave out, times the scale of the row.
+    below_upper: Vec<f32>,
+    /// What rounding left of each number, in sixteenths; empty until there is a row that knows it.
+    fine: Halves,
+    /// The length of that, times the scale of the row.
+    below_row: Vec<f32>,
     /// The signs of each row, one bit a number.
     signs: Vec<u64>,
     present: Vec<bool>,
@@ -152,7 +79,17 @@ impl Vectors {
         self.present.get(slot).copied().unwrap_or(false)
     }
 
-    /// The vector of a slot.
+    /// The slots that have one, rising.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = usize> {
+        let blocks = self.present.chunks(LANES).enumerate();
+        let some = blocks.filter(|(_, block)| block.contains(&true));
+        some.flat_map(|(at, block)| {
+            let here = block.iter().enumerate().filter(|(_, is)| **is);
+            here.map(move |(i, _)| at * LANES + i)
+        })
+    }
+
+    /// The vector of a slot, to 8 bits.
     pub fn get(&self, slot: usize) -> Option<Quantized> {
         if !self.has(slot) {
             return None;
@@ -186,8 +123,8 @@ impl Vectors {
         }
         self.rows[slot * self.stride..][..self.stride].copy_from_slice(&vector.row);
         self.scales[slot] = vector.scale;
-        self.halves.set(slot, &vector.row, vector.scale);
         self.sums[slot] = vector.row.iter().map(|x| i32::from(*x)).sum();
+        self.set_halves(slot, vector);
         let words = self.stride / 64;
         for (word, chunk) in self.signs[slot * words..][..words]
             .iter_mut()
@@ -200,11 +137,37 @@ impl Vectors {
         Ok(())
     }
 
+    fn set_halves(&mut self, slot: usize, vector: &Quantized) {
+        let fine = |i: usize| vector.fine.get(i).copied().unwrap_or(0);
+        let upper: Vec<i8> = vector.row.iter().map(|x| halves::upper(*x)).collect();
+        let rows = vector.row.iter().zip(&upper).enumerate();
+        let left = rows.map(|(i, (x, upper))| {
+            f32::from(*x) + f32::from(fine(i)) / quantized::FINE - 16.0 * f32::from(*upper)
+        });
+        self.below_upper[slot] = length(left) * vector.scale;
+        self.upper.set(slot, &upper);
+        if self.fine.is_empty() && !vector.fine.is_empty() {
+            self.fine.grow(self.capacity(), self.stride);
+            self.below_row.resize(self.capacity(), 0.0);
+        }
+        if !self.fine.is_empty() {
+            let fine: Vec<i8> = (0..self.stride).map(fine).collect();
+            self.below_row[slot] =
+                length(fine.iter().map(|x| f32::from(*x) / quantized::FINE)) * vector.scale;
+            self.fine.set(slot, &fine);
+        }
+    }
+
     fn grow(&mut self, slots: usize) {
         self.rows.resize(slots * self.stride, 0);
         self.scales.resize(slots, 0.0);
         self.sums.resize(slots, 0);
-        self.halves.grow(slots, self.stride);
+        self.upper.grow(slots, self.stride);
+        self.below_upper.resize(slots, 0.0);
+        if !self.fine.is_empty() {
+            self.fine.grow(slots, self.stride);
+            self.below_row.resize(slots, 0.0);
+        }
         self.signs.resize(slots * self.stride / 64, 0);
         self.present.resize(slots, false);
     }
@@ -213,27 +176,72 @@ impl Vectors {
     pub fn clear(&mut self, slot: usize) {
         if self.has(slot) {
             self.rows[slot * self.stride..][..self.stride].fill(0);
-            self.halves.clear(slot);
+            self.upper.clear(slot);
+            self.below_upper[slot] = 0.0;
+            if !self.fine.is_empty() {
+                self.fine.clear(slot);
+                self.below_row[slot] = 0.0;
+            }
             (self.scales[slot], self.sums[slot], self.present[slot]) = (0.0, 0, false);
             self.count -= 1;
         }
     }
 
-    /// The cosine of every slot with the query, 0 where there is no vector; empty if the dimensions differ.
+    /// The cosine of every slot with the query to 8 bits, 0 where there is no vector; empty if the dimensions differ.
     pub fn cosines_into(&self, query: &Quantized, out: &mut Vec<f32>) {
+        self.each_cosine_into(&Asked::new(query), out, |from, asked, out| {
+            self.cosines(Level::best(), asked, from, out);
+        });
+    }
+
+    /// The same by the upper half of each number of a row, for half as much to read: off by some .005.
+    pub(crate) fn rough_cosines_into(&self, asked: &Asked, out: &mut Vec<f32>) {
+        self.each_cosine_into(asked, out, |from, asked, out| {
+            self.upper_cosines(Level::best(), asked, from, out);
+        });
+    }
+
+    /// All by `of_rows`, or those of the few slots that have a vector to 8 bits.
+    fn each_cosine_into(
+        &self,
+        asked: &Asked,
+        out: &mut Vec<f32>,
+        of_rows: impl Fn(usize, &Asked, &mut [f32]),
+    ) {
         out.clear();
-        if query.dim != self.dim {
+        if asked.dim != self.dim {
             return;
         }
         out.resize(self.capacity(), 0.0);
         if self.count * SPARSE > self.capacity() {
-            self.dots(Level::best(), query, 0, out);
+            return of_rows(0, asked, out);
+        }
+        let few: Vec<usize> = self.slots().collect();
+        self.cosines_at(asked, &few, |slot, cosine| out[slot] = cosine);
+    }
+
+    /// The cosines of these slots with the query, to 8 bits.
+    pub(crate) fn cosines_at(&self, asked: &Asked, slots: &[usize], mut then: impl FnMut(usize, f32)) {
+        if asked.dim != self.dim {
             return;
         }
-        let present = self.present.iter().enumerate().filter(|(_, is)| **is);
-        for (slot, _) in present {
-            self.dots(ONE_ROW.min(Level::best()), query, slot, &mut out[slot..=slot]);
+        for (i, slot) in slots.iter().enumerate() {
+            if let Some(next) = slots.get(i + AHEAD) {
+                self.ask_for(*next);
+            }
+            let mut cosine = [0.0];
+            self.cosines(Level::best(), asked, *slot, &mut cosine);
+            then(*slot, cosine[0]);
         }
+    }
+
+    /// The cosine of a slot with the query to all the bits that are kept; 0 where there is no vector, or one of another
+    /// dimension.
+    pub fn cosine(&self, query: &Quantized, slot: usize) -> f32 {
+        if query.dim != self.dim || !self.has(slot) {
+            return 0.0;
+        }
+        self.fine_cosine(Level::best(), &Asked::new(query), slot, f32::NEG_INFINITY)
     }
 
     /// The `k` nearest slots by exact scan, best first, ties by slot.
@@ -244,59 +252,144 @@ impl Vectors {
     /// The same with the kernel of a given level, to compare kernels; a level that this processor lacks
     /// falls back to the portable one.
     pub fn nearest_at(&self, level: Level, query: &Quantized, k: usize) -> Vec<Found> {
-        if query.dim != self.dim {
+        if query.dim != self.dim || k == 0 {
             return Vec::new();
         }
+        let asked = Asked::new(query);
         let mut best = Best::new(k);
-        let mut scores = [0.0; CHUNK];
-        let first = CHUNK.min(self.capacity());
-        self.dots(level, query, 0, &mut scores[..first]);
-        best.offer(0, &scores[..first], &self.present);
-        let probe = Probe::new(&query.row, query.scale);
-        let one_row = ONE_ROW.min(level);
-        for from in (first..self.capacity()).step_by(CHUNK) {
-            let bounds = &mut scores[..CHUNK.min(self.capacity() - from)];
-            self.halves
-                .bounds(level, &probe, from, &self.scales[from..], bounds);
-            best.offer_at_most(from, bounds, &self.present, |slot| {
-                let mut score = [0.0];
-                self.dots(one_row, query, slot, &mut score);
-                score[0]
-            });
+        let mut bounds = vec![0.0; CHUNK.min(self.capacity())];
+        let mut places = Vec::new();
+        for from in (0..self.capacity()).step_by(CHUNK) {
+            let bounds = &mut bounds[..CHUNK.min(self.capacity() - from)];
+            self.bounds(level, &asked, from, bounds);
+            if from == 0 {
+                self.begin(level, &asked, bounds, &mut best);
+            }
+            places.clear();
+            at_least(bounds, best.bar(), &mut places);
+            for (i, place) in places.iter().enumerate() {
+                if let Some(next) = places.get(i + AHEAD) {
+                    self.ask_for(from + *next as usize);
+                }
+                if bounds[*place as usize] >= best.bar() {
+                    self.offer(level, &asked, from + *place as usize, &mut best);
+                }
+            }
         }
         best.into_sorted()
+    }
+
+    /// The rows that look best among the first ones set a high bar for all others; their bounds are spent.
+    fn begin(&self, level: Level, asked: &Asked, bounds: &mut [f32], best: &mut Best) {
+        let mut first = Best::new(best.wanted());
+        first.offer(0, bounds, &self.present);
+        for found in first.into_sorted() {
+            self.offer(level, asked, found.slot, best);
+            bounds[found.slot] = f32::NAN;
+        }
+        best.raise();
+    }
+
+    fn offer(&self, level: Level, asked: &Asked, slot: usize, best: &mut Best) {
+        if self.present[slot] {
+            let score = self.fine_cosine(level, asked, slot, best.bar());
+            best.push(Found { slot, score });
+        }
     }
 
     /// The `k` nearest of the `candidates` whose signs agree most with those of the query: faster than the
     /// exact scan, and not exact.
     pub fn nearest_by_signs(&self, query: &Quantized, k: usize, candidates: usize) -> Vec<Found> {
-        if query.dim != self.dim {
+        if query.dim != self.dim || k == 0 {
             return Vec::new();
         }
+        let level = Level::best();
         let bits: Vec<u64> = query.row.chunks(64).map(sign_bits).collect();
         let mut coarse = Best::new(candidates.max(k));
-        let mut scores = [0.0; CHUNK];
+        let mut scores = vec![0.0; CHUNK.min(self.capacity())];
         for from in (0..self.capacity()).step_by(CHUNK) {
             let n = CHUNK.min(self.capacity() - from);
             let signs = &self.signs[from * bits.len()..][..n * bits.len()];
-            kernel::agreements(Level::best(), signs, &bits, &mut scores[..n]);
+            kernel::agreements(level, signs, &bits, &mut scores[..n]);
             coarse.offer(from, &scores[..n], &self.present);
         }
+        let (asked, coarse) = (Asked::new(query), coarse.into_sorted());
         let mut best = Best::new(k);
-        for found in coarse.into_sorted() {
-            let mut score = [0.0];
-            self.dots(ONE_ROW.min(Level::best()), query, found.slot, &mut score);
-            best.offer(found.slot, &score, &self.present);
+        for (i, found) in coarse.iter().enumerate() {
+            if let Some(next) = coarse.get(i + AHEAD) {
+                self.ask_for(next.slot);
+            }
+            self.offer(level, &asked, found.slot, &mut best);
         }
         best.into_sorted()
     }
 
-    fn dots(&self, level: Level, query: &Quantized, from: usize, out: &mut [f32]) {
+    fn cosines(&self, level: Level, asked: &Asked, from: usize, out: &mut [f32]) {
         let rows = &self.rows[from * self.stride..][..out.len() * self.stride];
-        kernel::dots(level, rows, &self.sums[from..][..out.len()], &query.row, out);
+        kernel::dots(level, rows, &self.sums[from..][..out.len()], asked.bytes(self.stride), out);
         for (score, scale) in out.iter_mut().zip(&self.scales[from..]) {
-            *score *= scale * query.scale;
+            *score *= scale * asked.scale;
         }
+    }
+
+    /// The cosine of a row to all the bits that are kept; to fewer where it is below the bar in any case.
+    fn fine_cosine(&self, level: Level, asked: &Asked, slot: usize, bar: f32) -> f32 {
+        let mut cosine = [0.0];
+        self.cosines(level, asked, slot, &mut cosine);
+        let Some(below_row) = self.below_row.get(slot) else {
+            return cosine[0];
+        };
+        if cosine[0] + (below_row * asked.length + ROUNDING) < bar {
+            return cosine[0];
+        }
+        let mut fine = [0];
+        self.fine.dots(level, asked, slot, &mut fine);
+        cosine[0] + fine[0] as f32 / quantized::FINE * (self.scales[slot] * asked.scale)
+    }
+
+    fn upper_cosines(&self, level: Level, asked: &Asked, from: usize, out: &mut [f32]) {
+        self.by_upper(level, asked, from, out, |out, dots, scales, _| {
+            for ((out, dot), scale) in out.iter_mut().zip(dots).zip(scales) {
+                *out = *dot as f32 * (16.0 * asked.scale * scale);
+            }
+        });
+    }
+
+    /// What the cosine of the query with each row from `from` on is at most.
+    ///
+    /// A number `x` of a row is `16 h + l` with `h` in `[-8, 7]`: the product `x . q` is at most `16 h . q + |l| |q|`
+    /// (Cauchy and Schwarz). So what is found by the `h` first is what a scan of all bits finds.
+    fn bounds(&self, level: Level, asked: &Asked, from: usize, out: &mut [f32]) {
+        let query = (16.0 * asked.scale, asked.length);
+        self.by_upper(level, asked, from, out, |out, dots, scales, below| {
+            greatest_cosines(dots, scales, below, query, out);
+        });
+    }
+
+    /// Passes over the upper halves of the rows from `from` on, so many that they stay near; `then` makes of their
+    /// products, scales, and what they leave out what belongs there.
+    fn by_upper(
+        &self,
+        level: Level,
+        asked: &Asked,
+        from: usize,
+        out: &mut [f32],
+        then: impl Fn(&mut [f32], &[i32], &[f32], &[f32]),
+    ) {
+        const NEAR: usize = 1_024;
+        let mut dots = [0; NEAR];
+        for (block, out) in out.chunks_mut(NEAR).enumerate() {
+            let from = from + block * NEAR;
+            let dots = &mut dots[..out.len()];
+            self.upper.dots(level, asked, from, dots);
+            let (scales, below) = (&self.scales[from..][..out.len()], &self.below_upper[from..][..out.len()]);
+            then(out, dots, scales, below);
+        }
+    }
+
+    /// Asks for a row before it is read.
+    fn ask_for(&self, slot: usize) {
+        kernel::ask_for(&self.rows[slot * self.stride..][..self.stride]);
     }
 }
 

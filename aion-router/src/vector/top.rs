@@ -2,6 +2,11 @@
 
 use std::cmp::Ordering;
 
+use crate::sweep::at_least;
+
+/// Scores that are compared to the same bar.
+const BLOCK: usize = 256;
+
 /// A slot with its score.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Found {
@@ -34,64 +39,55 @@ impl Best {
         }
     }
 
+    /// How many are wanted.
+    pub(crate) const fn wanted(&self) -> usize {
+        self.k
+    }
+
+    /// What a score must reach to matter; it rises.
+    pub(crate) const fn bar(&self) -> f32 {
+        self.bar
+    }
+
+    /// Raises the bar to the `k`-th best score now.
+    pub(crate) fn raise(&mut self) {
+        if self.k > 0 && self.found.len() >= self.k {
+            self.cut();
+        }
+    }
+
     /// Looks at the scores of the slots from `from` on that are present.
     pub(crate) fn offer(&mut self, from: usize, scores: &[f32], present: &[bool]) {
-        if self.k > 0 {
-            self.offer_where(from, scores, |slot| present[slot], |_, score| score);
-        }
-    }
-
-    /// Looks at the slots from `from` on that are present by what their score is at most, and at its `score` where
-    /// that matters.
-    pub(crate) fn offer_at_most(
-        &mut self,
-        from: usize,
-        bounds: &[f32],
-        present: &[bool],
-        score: impl Fn(usize) -> f32,
-    ) {
-        if self.k > 0 {
-            self.offer_where(from, bounds, |slot| present[slot], |slot, _| score(slot));
-        }
-    }
-
-    fn offer_where(
-        &mut self,
-        from: usize,
-        scores: &[f32],
-        is_wanted: impl Fn(usize) -> bool,
-        exact: impl Fn(usize, f32) -> f32,
-    ) {
-        for (block, chunk) in scores.chunks(16).enumerate() {
-            // One comparison for sixteen scores that are mostly too low.
-            let most = chunk.iter().fold(
-                f32::NEG_INFINITY,
-                |most, score| if *score > most { *score } else { most },
-            );
-            if most < self.bar {
-                continue;
-            }
-            for (i, score) in chunk.iter().enumerate() {
-                let slot = from + block * 16 + i;
-                if *score >= self.bar && is_wanted(slot) {
-                    let score = exact(slot, *score);
-                    if score >= self.bar {
-                        self.push(Found { slot, score });
-                    }
-                }
-            }
-        }
+        self.offer_where(from, scores, |slot| present[slot]);
     }
 
     /// Looks at the scores of all slots that have one above 0.
     pub(crate) fn offer_positive(&mut self, scores: &[f32]) {
         self.bar = f32::MIN_POSITIVE;
-        if self.k > 0 {
-            self.offer_where(0, scores, |_| true, |_, score| score);
+        self.offer_where(0, scores, |_| true);
+    }
+
+    fn offer_where(&mut self, from: usize, scores: &[f32], is_wanted: impl Fn(usize) -> bool) {
+        if self.k == 0 {
+            return;
+        }
+        let mut places = Vec::new();
+        for (block, scores) in scores.chunks(BLOCK).enumerate() {
+            places.clear();
+            at_least(scores, self.bar, &mut places);
+            for place in &places {
+                let (slot, score) = (from + block * BLOCK + *place as usize, scores[*place as usize]);
+                if score >= self.bar && is_wanted(slot) {
+                    self.push(Found { slot, score });
+                }
+            }
         }
     }
 
     pub(crate) fn push(&mut self, found: Found) {
+        if found.score < self.bar {
+            return;
+        }
         self.found.push(found);
         if self.found.len() >= 2 * self.k {
             self.cut();

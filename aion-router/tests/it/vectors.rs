@@ -49,8 +49,7 @@ proptest! {
         for level in [Level::Avx2, Level::Avx512] {
             prop_assert_eq!(&vectors.nearest_at(level, &query, k), &portable);
         }
-        let mut all = Vec::new();
-        vectors.cosines_into(&query, &mut all);
+        let all: Vec<f32> = (0..n).map(|slot| vectors.cosine(&query, slot)).collect();
         let there = (0..n).filter(|slot| !gone.contains(slot));
         let mut wanted: Vec<(f32, usize)> = there.map(|slot| (all[slot], slot)).collect();
         wanted.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
@@ -63,7 +62,7 @@ proptest! {
     /// also among rows that are nearly the same, equal, zero, or have one number that dwarfs the others.
     #[test]
     fn reading_half_first_loses_nothing(
-        n in 1_025_usize..2_600, dim in 1_usize..300, k in 1_usize..40, centres in 1_u64..40, noise in 0_usize..4, seed: u64,
+        n in 1_025_usize..6_000, dim in 1_usize..300, k in 1_usize..40, centres in 1_u64..40, noise in 0_usize..4, seed: u64,
     ) {
         let noise = [0.0, 0.01, 0.2, 1.0][noise];
         let centre = |i: u64| row(seed ^ (i % centres), dim);
@@ -81,8 +80,7 @@ proptest! {
         }
         (0..n).step_by(97).for_each(|slot| vectors.clear(slot));
         let query = Quantized::new(&centre(seed % 97)).unwrap();
-        let mut all = Vec::new();
-        vectors.cosines_into(&query, &mut all);
+        let all: Vec<f32> = (0..n).map(|slot| vectors.cosine(&query, slot)).collect();
         let mut wanted: Vec<(f32, usize)> = all.iter().enumerate().map(|(slot, score)| (*score, slot)).collect();
         wanted.retain(|(_, slot)| vectors.has(*slot));
         wanted.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
@@ -105,10 +103,14 @@ proptest! {
         let got = f64::from(vectors.nearest(&query, 1)[0].score);
         let half = (dim as f64).sqrt() / 2.0;
         let (p, q) = (half * f64::from(vectors.get(0).unwrap().scale()), half * f64::from(query.scale()));
-        prop_assert!((got - cosine(&x, &y)).abs() <= p + q + p * q + 1e-5);
+        prop_assert!((got - cosine(&x, &y)).abs() <= p / 8.0 + q + p * q + 1e-5);
+        let mut bytes = Vec::new();
+        vectors.cosines_into(&query, &mut bytes);
+        prop_assert!((f64::from(bytes[0]) - cosine(&x, &y)).abs() <= p + q + p * q + 1e-5);
     }
 }
 
+/// Rows of 8 bits alone find 195 of the 200 here.
 #[test]
 fn the_ten_nearest_are_nearly_those_of_full_precision() {
     let (n, dim) = (2_000, 384);
@@ -126,7 +128,7 @@ fn the_ten_nearest_are_nearly_those_of_full_precision() {
             .filter(|found| naive[..10].iter().any(|(_, slot)| *slot == found.slot))
             .count();
     }
-    assert!(overlap >= 190, "{overlap} of 200");
+    assert!(overlap >= 199, "{overlap} of 200");
 }
 
 #[test]
