@@ -83,7 +83,7 @@ pub(crate) fn choose(ranked: &[Option<Ranked<'_>>], query: &Query, arm: Option<P
             let fullest = ranked
                 .candidates
                 .iter()
-                .map(|c| Some(c.item.renderings().len() - 1));
+                .map(|c| Some(c.costs.len() - 1));
             fullest.collect()
         };
         return (
@@ -116,17 +116,17 @@ pub(crate) fn choose(ranked: &[Option<Ranked<'_>>], query: &Query, arm: Option<P
     (slate.collect(), false)
 }
 
-fn choice(candidate: &Candidate<'_>, bin: usize, group: Option<usize>, arm: Option<Profile>) -> Choice {
+fn choice<'a>(
+    candidate: &Candidate<'a>,
+    bin: usize,
+    group: Option<usize>,
+    arm: Option<Profile>,
+) -> Choice<&'a [u32]> {
     Choice {
         bin,
         group,
         value: arm.map_or(candidate.q, |arm| candidate.p[arm.index()]),
-        costs: candidate
-            .item
-            .renderings()
-            .iter()
-            .map(|rendering| rendering.tokens)
-            .collect(),
+        costs: candidate.costs,
         must: candidate.must(),
     }
 }
@@ -142,21 +142,20 @@ fn bin_of(budget: &SurfaceBudget) -> Bin {
 
 impl Candidate<'_> {
     pub(crate) fn must(&self) -> bool {
-        self.item.is_pinned() || self.named || self.rule.is_some()
+        self.pinned || self.named || self.rule.is_some()
     }
 
     fn why(&self, weights: &Weights) -> Why {
         let parts = Feature::ALL.into_iter().zip(weights.values()).zip(self.row);
         let parts = parts.map(|((feature, weight), x)| (feature, weight * x));
-        let mut terms: Vec<(Feature, f64)> = parts
-            .filter(|(feature, part)| *feature == Feature::Bias || *part != 0.0)
-            .collect();
+        let mut terms: Vec<(Feature, f64)> = Vec::with_capacity(Feature::ALL.len() + 1);
+        terms.extend(parts.filter(|(feature, part)| *feature == Feature::Bias || *part != 0.0));
         if self.mixture != 0.0 {
             terms.push((Feature::Mixture, self.mixture));
         }
         Why {
             terms,
-            pinned: self.item.is_pinned(),
+            pinned: self.pinned,
             named: self.named,
             rule: self.rule.map(str::to_owned),
             nearest_past: self.nearest.map(|(task, cosine)| NearestPast { task, cosine }),
@@ -178,7 +177,7 @@ pub(crate) fn picks(ranked: &[Option<Ranked<'_>>], query: &Query, slate: &Slate)
                 rank: rank + 1,
                 p: candidate.q,
                 rendering,
-                tokens: candidate.item.renderings()[rendering].tokens,
+                tokens: candidate.costs[rendering],
                 why: candidate.why(&ranked.weights),
             });
         }

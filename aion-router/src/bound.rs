@@ -1,5 +1,7 @@
 //! What was used, by the places of the catalog.
 
+use std::sync::OnceLock;
+
 use crate::vector::Vectors;
 
 /// Fewer uses than this are seldom.
@@ -12,6 +14,18 @@ pub(crate) struct Bound {
     pub(crate) usage: Vectors,
     uses: Vec<u32>,
     total: u64,
+    /// What follows from the uses alone, made when it is first asked for.
+    counted: OnceLock<Counted>,
+}
+
+/// Columns by slot.
+#[derive(Debug, Clone)]
+pub(crate) struct Counted {
+    /// `1 / (1 + uses)` for items that somebody vouches for, else 0.
+    pub(crate) newness: Vec<f32>,
+    /// `log2(1 + uses)`; an item that somebody vouches for begins as often used as the mean of the used ones, and
+    /// that weighs less with every use.
+    pub(crate) popularity: Vec<f32>,
 }
 
 impl Bound {
@@ -21,6 +35,7 @@ impl Bound {
     }
 
     pub(crate) fn set_uses(&mut self, slot: usize, uses: u32) {
+        self.counted.take();
         if self.uses.len() <= slot {
             self.uses.resize(slot + 1, 0);
         }
@@ -35,8 +50,15 @@ impl Bound {
         }
     }
 
-    /// `1 / (1 + uses)` for items that somebody vouches for, else 0.
-    pub(crate) fn newness_into(&self, unverified: &[bool], column: &mut Vec<f32>) {
+    /// What follows from the uses, given for whom nobody vouches. Whoever changes that sets the uses again.
+    pub(crate) fn counted(&self, unverified: &[bool]) -> &Counted {
+        self.counted.get_or_init(|| Counted {
+            newness: self.newness(unverified),
+            popularity: self.popularity(unverified),
+        })
+    }
+
+    fn newness(&self, unverified: &[bool]) -> Vec<f32> {
         let newness = |(unverified, uses): (&bool, u32)| {
             if *unverified {
                 0.0
@@ -44,8 +66,7 @@ impl Bound {
                 1.0 / (1.0 + uses as f32)
             }
         };
-        column.clear();
-        column.extend(unverified.iter().zip(self.all_uses()).map(newness));
+        unverified.iter().zip(self.all_uses()).map(newness).collect()
     }
 
     /// How often the item of each slot was used, without end.
@@ -53,9 +74,7 @@ impl Bound {
         self.uses.iter().copied().chain(std::iter::repeat(0))
     }
 
-    /// `log2(1 + uses)`; an item that somebody vouches for begins as often used as the mean of the used ones, and
-    /// that weighs less with every use.
-    pub(crate) fn popularity_into(&self, unverified: &[bool], column: &mut Vec<f32>) {
+    fn popularity(&self, unverified: &[bool]) -> Vec<f32> {
         let used = self.uses.iter().filter(|uses| **uses > 0).count().max(1);
         let mean = self.total as f32 / used as f32;
         let popularity = |unverified: bool, uses: u32| {
@@ -66,12 +85,12 @@ impl Bound {
         // Most were used never or seldom.
         let seldom: [[f32; 2]; SELDOM] =
             std::array::from_fn(|uses| [false, true].map(|unverified| popularity(unverified, uses as u32)));
-        column.clear();
         let items = unverified.iter().zip(self.all_uses());
-        column.extend(items.map(|(unverified, uses)| match seldom.get(uses as usize) {
+        let of = |(unverified, uses): (&bool, u32)| match seldom.get(uses as usize) {
             Some(known) => known[usize::from(*unverified)],
             None => popularity(*unverified, uses),
-        }));
+        };
+        items.map(of).collect()
     }
 }
 
@@ -86,8 +105,7 @@ mod tests {
             bound.set_uses(slot, uses);
         }
         // The mean of 16, 8 and 1 is 25/3; nobody vouches for the last item.
-        let mut column = Vec::new();
-        bound.popularity_into(&[false, false, false, false, true], &mut column);
+        let column = bound.counted(&[false, false, false, false, true]).popularity.clone();
         let mean = 25.0_f32 / 3.0;
         let wanted = [
             17.0 + mean / 17.0,
@@ -98,5 +116,8 @@ mod tests {
         ];
         assert_eq!(column, wanted.map(f32::log2));
         assert!(column[2] > column[3] && column[3] > column[4]);
+        assert_eq!(bound.counted(&[false; 5]).newness[3], 0.5);
+        bound.set_uses(3, 3);
+        assert_eq!(bound.counted(&[false; 5]).newness[3], 0.25, "a use is counted anew");
     }
 }

@@ -8,11 +8,9 @@
 //! H. Kellerer, U. Pferschy, D. Pisinger, Knapsack Problems, 2004, section 2.5 (greedy with the
 //! largest item) and chapter 11 (multiple choice).
 
-use std::cmp::Ordering;
-
 /// Something to be shown.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Candidate {
+pub struct Candidate<C = Vec<u32>> {
     /// Which of the bins it belongs to.
     pub bin: usize,
     /// Which group of its bin it counts against, if that is limited.
@@ -20,7 +18,7 @@ pub struct Candidate {
     /// What it is worth in full, at least 0.
     pub value: f64,
     /// The costs of its renderings, rising.
-    pub costs: Vec<u32>,
+    pub costs: C,
     /// Whether it goes in before all others.
     pub must: bool,
 }
@@ -61,9 +59,9 @@ pub fn share(i: usize, n: usize) -> f64 {
 /// // The dearest is the best single one, but the two cheap ones together are worth more.
 /// assert_eq!(fill(&[item(0.5, 100), item(0.4, 50), item(0.4, 50)], &bins, 100), [None, Some(0), Some(0)]);
 /// ```
-pub fn fill(candidates: &[Candidate], bins: &[Bin], total: u32) -> Vec<Option<usize>> {
-    let by_density = greedy(candidates, bins, total, |a, b| density(b).total_cmp(&density(a)));
-    let by_value = greedy(candidates, bins, total, |a, b| b.value.total_cmp(&a.value));
+pub fn fill<C: AsRef<[u32]>>(candidates: &[Candidate<C>], bins: &[Bin], total: u32) -> Vec<Option<usize>> {
+    let by_density = greedy(candidates, bins, total, density);
+    let by_value = greedy(candidates, bins, total, |candidate| candidate.value);
     if by_value.worth(candidates) > by_density.worth(candidates) {
         by_value.chosen
     } else {
@@ -71,23 +69,23 @@ pub fn fill(candidates: &[Candidate], bins: &[Bin], total: u32) -> Vec<Option<us
     }
 }
 
-fn density(candidate: &Candidate) -> f64 {
-    let (n, cheapest) = (
-        candidate.costs.len(),
-        candidate.costs.first().copied().unwrap_or(1),
-    );
-    candidate.value * share(0, n) / f64::from(cheapest.max(1))
+fn density<C: AsRef<[u32]>>(candidate: &Candidate<C>) -> f64 {
+    let costs = candidate.costs.as_ref();
+    let cheapest = costs.first().copied().unwrap_or(1);
+    candidate.value * share(0, costs.len()) / f64::from(cheapest.max(1))
 }
 
-fn greedy(
-    candidates: &[Candidate],
+/// Takes those first for which `of` is greatest.
+fn greedy<C: AsRef<[u32]>>(
+    candidates: &[Candidate<C>],
     bins: &[Bin],
     total: u32,
-    order: impl Fn(&Candidate, &Candidate) -> Ordering,
+    of: impl Fn(&Candidate<C>) -> f64,
 ) -> Filling {
+    let mut ordered: Vec<(f64, usize)> = candidates.iter().map(of).zip(0..).collect();
+    ordered.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    let ordered: Vec<usize> = ordered.into_iter().map(|(_, i)| i).collect();
     let mut filling = Filling::new(candidates, bins, total);
-    let mut ordered: Vec<usize> = (0..candidates.len()).collect();
-    ordered.sort_by(|a, b| order(&candidates[*a], &candidates[*b]).then(a.cmp(b)));
     for i in (0..candidates.len()).filter(|i| candidates[*i].must) {
         filling.put(i, &candidates[i], bins);
     }
@@ -118,7 +116,7 @@ struct Filling {
 }
 
 impl Filling {
-    fn new(candidates: &[Candidate], bins: &[Bin], total: u32) -> Self {
+    fn new<C>(candidates: &[Candidate<C>], bins: &[Bin], total: u32) -> Self {
         Self {
             chosen: vec![None; candidates.len()],
             cost: vec![0; bins.len()],
@@ -155,9 +153,9 @@ impl Filling {
     }
 
     /// Puts a candidate in with its cheapest rendering, if it fits.
-    fn put(&mut self, i: usize, candidate: &Candidate, bins: &[Bin]) {
+    fn put<C: AsRef<[u32]>>(&mut self, i: usize, candidate: &Candidate<C>, bins: &[Bin]) {
         let (bin, limits) = (candidate.bin, &bins[candidate.bin]);
-        let Some(cost) = candidate.costs.first().copied() else {
+        let Some(cost) = candidate.costs.as_ref().first().copied() else {
             return;
         };
         let group = candidate.group.map(|group| (bin, group));
@@ -176,20 +174,21 @@ impl Filling {
     }
 
     /// Shows a chosen candidate as fully as fits.
-    fn enlarge(&mut self, i: usize, candidate: &Candidate, bins: &[Bin]) {
+    fn enlarge<C: AsRef<[u32]>>(&mut self, i: usize, candidate: &Candidate<C>, bins: &[Bin]) {
         let Some(now) = self.chosen[i] else { return };
-        let fuller = (now + 1..candidate.costs.len()).rev();
-        let fits = |to: &usize| candidate.costs[*to] - candidate.costs[now] <= self.left(candidate.bin, bins);
+        let costs = candidate.costs.as_ref();
+        let fuller = (now + 1..costs.len()).rev();
+        let fits = |to: &usize| costs[*to] - costs[now] <= self.left(candidate.bin, bins);
         if let Some(to) = fuller.into_iter().find(fits) {
-            self.pay(candidate.bin, candidate.costs[to] - candidate.costs[now]);
+            self.pay(candidate.bin, costs[to] - costs[now]);
             self.chosen[i] = Some(to);
         }
     }
 
-    fn worth(&self, candidates: &[Candidate]) -> f64 {
+    fn worth<C: AsRef<[u32]>>(&self, candidates: &[Candidate<C>]) -> f64 {
         let chosen = self.chosen.iter().zip(candidates);
         chosen
-            .filter_map(|(chosen, c)| chosen.map(|i| c.value * share(i, c.costs.len())))
+            .filter_map(|(chosen, c)| chosen.map(|i| c.value * share(i, c.costs.as_ref().len())))
             .sum()
     }
 }

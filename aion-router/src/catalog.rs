@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::index::Index;
-use crate::item::{ContentHash, Item, ItemId, Provenance, Surface};
-use crate::text::{signature, terms};
+use crate::item::{ContentHash, Item, ItemId, MAX_RENDERINGS, Provenance, Surface};
+use crate::text::signature;
 use crate::vector::Vectors;
+use crate::words::{QueryWords, key_of};
 
 /// The most items of one catalog.
 pub const MAX_ITEMS: usize = 1_000_000;
@@ -85,6 +86,8 @@ pub struct CatalogChange {
 pub struct Catalog {
     version: CatalogVersion,
     items: BTreeMap<ItemId, Entry>,
+    /// The surface of each item, and its place there.
+    places: HashMap<ItemId, (Surface, usize)>,
     surfaces: BTreeMap<Surface, Shelf>,
     approved: BTreeMap<ItemId, ContentHash>,
     changes: VecDeque<CatalogChange>,
@@ -108,16 +111,31 @@ pub(crate) struct Shelf {
     pub(crate) unverified: Vec<bool>,
     pub(crate) pinned: BTreeSet<usize>,
     pub(crate) signatures: Vec<u64>,
+    /// What the renderings cost, by slot.
+    costs: Vec<Costs>,
     pub(crate) full_tokens: u64,
     pub(crate) strangers: usize,
-    /// Slots by the first words of names and ids.
-    by_name: HashMap<String, Vec<usize>>,
+    /// Slots by the keys of names and ids.
+    by_name: HashMap<u64, Vec<usize>>,
 }
 
-/// Words by which a name is looked up.
-const NAME_WORDS: usize = 8;
-/// Words of a text in which names are looked for.
-const MAX_TEXT_WORDS: usize = 4_096;
+/// The tokens of an item's renderings.
+#[derive(Debug, Clone, Copy, Default)]
+struct Costs {
+    tokens: [u32; MAX_RENDERINGS],
+    count: usize,
+}
+
+impl Costs {
+    fn of(item: &Item) -> Self {
+        let mut costs = Self::default();
+        for (to, rendering) in costs.tokens.iter_mut().zip(item.renderings()) {
+            *to = rendering.tokens;
+            costs.count += 1;
+        }
+        costs
+    }
+}
 
 impl Catalog {
     /// An empty catalog.
@@ -291,9 +309,8 @@ impl Catalog {
 
     /// The surface of an item, and its place there.
     pub(crate) fn place(&self, id: &ItemId) -> Option<(&Surface, usize)> {
-        let surface = self.get(id)?.surface();
-        let slot = self.shelf(surface)?.words.slots().get(id)?;
-        Some((surface, slot))
+        let (surface, slot) = self.places.get(id)?;
+        Some((surface, *slot))
     }
 
     /// Gives an item the embedding of [`Item::embedded_text`]; whether the item is there.
@@ -347,6 +364,8 @@ impl Catalog {
         shelf.words.insert(item.id(), item.fields(), entry.provenance);
         if let Some(slot) = shelf.words.slots().get(item.id()) {
             shelf.put(slot, item, entry.provenance);
+            self.places
+                .insert(item.id().clone(), (item.surface().clone(), slot));
         }
         self.items.insert(item.id().clone(), entry);
     }
@@ -355,6 +374,7 @@ impl Catalog {
         let Some(entry) = self.items.remove(id) else {
             return false;
         };
+        self.places.remove(id);
         if let Some(shelf) = self.surfaces.get_mut(entry.item.surface()) {
             if let Some(slot) = shelf.words.slots().get(id) {
                 shelf.take(slot, &entry.item);
@@ -384,12 +404,14 @@ impl Shelf {
             self.is_here.resize(slot + 1, false);
             self.unverified.resize(slot + 1, false);
             self.signatures.resize(slot + 1, 0);
+            self.costs.resize(slot + 1, Costs::default());
         }
         self.is_here[slot] = true;
         self.items[slot] = Some(item.clone());
         self.unverified[slot] = provenance == Provenance::Unverified;
         self.strangers += usize::from(self.unverified[slot]);
         self.signatures[slot] = signature(&item.fields().text);
+        self.costs[slot] = Costs::of(item);
         self.full_tokens += u64::from(item.full_tokens());
         if item.is_pinned() {
             self.pinned.insert(slot);
@@ -417,27 +439,23 @@ impl Shelf {
         }
     }
 
+    /// What the renderings of an item cost.
+    pub(crate) fn costs(&self, slot: usize) -> &[u32] {
+        let costs = &self.costs[slot];
+        &costs.tokens[..costs.count]
+    }
+
     /// The slots of the items whose name or id could stand in the text: all that do, and some that do not.
-    pub(crate) fn nameable(&self, text: &str) -> Vec<usize> {
-        let words: Vec<String> = terms(text).take(MAX_TEXT_WORDS).collect();
-        let mut found: Vec<usize> = self.by_name.get("").cloned().unwrap_or_default();
-        for start in 0..words.len() {
-            let mut key = String::new();
-            for word in words[start..].iter().take(NAME_WORDS) {
-                key.push_str(word);
-                key.push(' ');
-                found.extend(self.by_name.get(&key).into_iter().flatten());
-            }
-        }
-        found
+    pub(crate) fn nameable(&self, words: &QueryWords) -> Vec<usize> {
+        let found = words.names.iter().filter_map(|key| self.by_name.get(key));
+        found.flatten().copied().collect()
     }
 }
 
-/// The keys by which an item is looked up: the first words of its name and of its id.
-fn keys_of(item: &Item) -> BTreeSet<String> {
-    let key = |name: &str| terms(name).take(NAME_WORDS).map(|word| word + " ").collect();
+/// The keys by which an item is looked up: those of its name and of its id.
+fn keys_of(item: &Item) -> BTreeSet<u64> {
     [&*item.fields().name, item.id().as_str()]
         .into_iter()
-        .map(key)
+        .map(key_of)
         .collect()
 }

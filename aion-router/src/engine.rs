@@ -18,7 +18,8 @@ use crate::query::{Query, Shortlist};
 use crate::rank::{Learned, Ranked, Sources, Votes};
 use crate::router::Router;
 use crate::rules::Rules;
-use crate::vector::Quantized;
+use crate::vector::{Asked, Quantized};
+use crate::words::QueryWords;
 
 /// Decisions that wait for their outcome.
 const MAX_PENDING: usize = 65_536;
@@ -307,7 +308,8 @@ impl Engine {
         Sources {
             catalog: &self.catalog,
             query,
-            vector,
+            words: QueryWords::new(&query.text),
+            asked: vector.map(Asked::new),
             bm25: self.options.router.bm25(),
             fixed: self.options.router.weights(),
             learned: Some(Learned {
@@ -322,10 +324,9 @@ impl Engine {
     /// What past queries say of the items that are there.
     fn votes(&self, vector: &Quantized) -> Votes<'_> {
         let mut votes = Votes::new();
-        for (id, vote) in self.history.past().votes(vector) {
-            if let Some((surface, slot)) = self.catalog.place(id) {
-                votes.entry(surface).or_default().insert(slot, vote);
-            }
+        let by_place = self.history.past().votes(vector, |id| self.catalog.place(id));
+        for ((surface, slot), vote) in by_place {
+            votes.entry(surface).or_default().insert(slot, vote);
         }
         votes
     }

@@ -31,15 +31,14 @@ pub(crate) fn exp(x: f32) -> f32 {
 }
 
 for_each_level! {
-    /// `out[i] = e^(logits[i] - most)` for logits up to `most`, and their sum in [`WHOLE`]ths.
-    fn exponentials(logits: &[f32], most: f32, out: &mut [f32]) -> u64 {
-        assert_eq!(logits.len(), out.len());
+    /// Makes `e^(logit - most)` of logits up to `most`; their sum in [`WHOLE`]ths.
+    fn exponentials(logits: &mut [f32], most: f32) -> u64 {
         let mut sum = 0;
-        for (logits, out) in logits.chunks(256).zip(out.chunks_mut(256)) {
-            for (logit, out) in logits.iter().zip(out.iter_mut()) {
-                *out = exp(*logit - most);
+        for logits in logits.chunks_mut(256) {
+            for x in logits.iter_mut() {
+                *x = exp(*x - most);
             }
-            sum += out.iter().map(|x| u64::from(wholes(*x))).sum::<u64>();
+            sum += logits.iter().map(|x| u64::from(wholes(*x))).sum::<u64>();
         }
         sum
     }
@@ -68,12 +67,11 @@ mod tests {
     #[test]
     fn sums_do_not_depend_on_order_or_processor() {
         let mut logits: Vec<f32> = (0..1_000).map(|i| -((i * 37 % 1_000) as f32) / 50.0).collect();
-        let mut out = vec![0.0; logits.len()];
-        let sum = exponentials(&logits, 0.0, &mut out);
+        let sum = exponentials(&mut logits.clone(), 0.0);
         let one_by_one = logits.iter().map(|x| u64::from(wholes(exp(*x))));
         assert_eq!(sum, one_by_one.sum::<u64>());
         logits.reverse();
-        assert_eq!(sum, exponentials(&logits, 0.0, &mut out));
+        assert_eq!(sum, exponentials(&mut logits.clone(), 0.0));
         let wanted: f64 = logits.iter().map(|x| f64::from(*x).exp()).sum();
         assert!((sum as f64 / f64::from(WHOLE) - wanted).abs() < 1e-5 * wanted);
     }

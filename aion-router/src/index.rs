@@ -7,18 +7,17 @@
 //! # Sources
 //! S. Robertson, H. Zaragoza, The probabilistic relevance framework: BM25 and beyond, 2009, section 3.6.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::OnceLock;
 
 use crate::item::{Fields, ItemId, Provenance, UNVERIFIED_WORDS};
 use crate::slots::Slots;
 use crate::text::terms;
 use crate::vector::Best;
+use crate::words::query_terms;
 
 /// Fields of an item that are searched: name, text, parameters, tags.
 pub const FIELDS: usize = 4;
-/// Terms of a query that are looked at.
-const MAX_QUERY_TERMS: usize = 512;
 
 /// The parameters of BM25.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -183,7 +182,7 @@ impl Index {
     /// one, in `[0, 1)`.
     pub fn scores(&self, text: &str, bm25: &Bm25) -> BTreeMap<ItemId, f64> {
         let mut column = Vec::new();
-        self.scores_into(text, bm25, &mut column);
+        self.scores_into(&query_terms(terms(text)), bm25, &mut column);
         let found = self.slots.by_slot().filter(|(slot, _)| column[*slot] > 0.0);
         found
             .map(|(slot, id)| (id.clone(), f64::from(column[slot])))
@@ -207,7 +206,7 @@ impl Index {
     /// ```
     pub fn best(&self, text: &str, bm25: &Bm25, k: usize) -> Vec<(&ItemId, f32)> {
         let mut column = Vec::new();
-        self.scores_into(text, bm25, &mut column);
+        self.scores_into(&query_terms(terms(text)), bm25, &mut column);
         let mut best = Best::new(k);
         best.offer_positive(&column);
         let found = best.into_sorted().into_iter();
@@ -216,19 +215,8 @@ impl Index {
             .collect()
     }
 
-    /// The scores by slot: 0 for items that share no word.
-    pub(crate) fn scores_into(&self, text: &str, bm25: &Bm25, out: &mut Vec<f32>) {
-        let wanted: BTreeSet<String> = terms(text).take(MAX_QUERY_TERMS).collect();
-        self.scores_of_terms(wanted.iter().map(|term| (term.as_str(), 1.0)), bm25, out);
-    }
-
-    /// The scores for terms with weights.
-    fn scores_of_terms<'a>(
-        &self,
-        wanted: impl Iterator<Item = (&'a str, f64)>,
-        bm25: &Bm25,
-        out: &mut Vec<f32>,
-    ) {
+    /// The scores by slot for these terms: 0 for items that have none of them.
+    pub(crate) fn scores_into(&self, terms: &[String], bm25: &Bm25, out: &mut Vec<f32>) {
         out.clear();
         out.resize(self.slots.capacity(), 0.0);
         let own;
@@ -239,21 +227,14 @@ impl Index {
             own = self.scales(bm25);
             &own
         };
-        let mut best = 0.0;
-        for (term, weight) in wanted {
-            let Some(list) = self.postings.get(term) else {
-                continue;
-            };
-            let idf = weight * self.idf(list.postings.len());
-            best += idf;
-            let idf = idf as f32;
+        let lists = terms.iter().filter_map(|term| self.postings.get(term.as_str()));
+        let lists: Vec<(&List, f64)> = lists.map(|list| (list, self.idf(list.postings.len()))).collect();
+        let best: f64 = lists.iter().map(|(_, idf)| idf).sum();
+        for (list, idf) in lists {
+            let share = (idf / best) as f32;
             for impact in scales.impacts(list) {
-                out[impact.slot as usize] += idf * impact.worth;
+                out[impact.slot as usize] += share * impact.worth;
             }
-        }
-        if best > 0.0 {
-            let share = (1.0 / best) as f32;
-            out.iter_mut().for_each(|score| *score *= share);
         }
     }
 

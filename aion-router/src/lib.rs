@@ -57,6 +57,7 @@ mod error;
 mod exp;
 mod explore;
 mod feature;
+mod floats;
 mod history;
 pub mod import;
 pub mod index;
@@ -85,6 +86,7 @@ pub mod text;
 mod tokens;
 pub mod vector;
 mod veto;
+mod words;
 
 pub use catalog::{Catalog, CatalogChange, CatalogVersion, ChangeKind, MAX_ITEMS};
 pub use decision::{

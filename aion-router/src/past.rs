@@ -131,17 +131,21 @@ impl Past {
         Ok(past)
     }
 
-    /// What the past queries nearest to this one say, by item.
-    pub(crate) fn votes(&self, query: &Quantized) -> BTreeMap<&ItemId, Vote> {
+    /// What the past queries nearest to this one say, by the place of each item that has one.
+    pub(crate) fn votes<P: Ord>(
+        &self,
+        query: &Quantized,
+        place: impl Fn(&ItemId) -> Option<P>,
+    ) -> BTreeMap<P, Vote> {
         let near = self.vectors.nearest(query, NEIGHBOURS);
         let say = |found: &Found| (SHARPNESS * (found.score.min(1.0) - 1.0)).exp();
         let doubt = (SHARPNESS * (DOUBT_AT - 1.0)).exp();
         let all = doubt + near.iter().map(say).sum::<f32>();
-        let mut votes: BTreeMap<&ItemId, Vote> = BTreeMap::new();
+        let mut votes: BTreeMap<P, Vote> = BTreeMap::new();
         for found in &near {
-            for item in &self.used[found.slot] {
+            for place in self.used[found.slot].iter().filter_map(&place) {
                 let nearest = (self.tasks[found.slot], found.score);
-                let vote = votes.entry(item).or_insert(Vote { share: 0.0, nearest });
+                let vote = votes.entry(place).or_insert(Vote { share: 0.0, nearest });
                 vote.share += say(found) / all;
             }
         }

@@ -8,16 +8,19 @@ use rayon::prelude::*;
 
 use crate::bound::Bound;
 use crate::catalog::{Catalog, Shelf};
-use crate::columns::{Columns, Distribution, Split};
+use crate::columns::{Columns, Distribution, Here, Split};
 use crate::feature::{FEATURES, Feature, Weights};
+use crate::floats::Floats;
 use crate::history::History;
 use crate::index::Bm25;
 use crate::item::{Item, ItemId, Surface};
 use crate::past::Vote;
 use crate::profile::{PROFILES, Profile};
 use crate::query::{Query, SurfaceBudget};
+use crate::sweep::at_least;
 use crate::text::names;
-use crate::vector::Quantized;
+use crate::vector::{Asked, Best, Sight};
+use crate::words::QueryWords;
 
 /// Recent items that count.
 const MAX_RECENT: usize = 64;
@@ -33,7 +36,10 @@ const NEAR_BITS: u32 = 3;
 pub(crate) struct Sources<'a> {
     pub(crate) catalog: &'a Catalog,
     pub(crate) query: &'a Query,
-    pub(crate) vector: Option<&'a Quantized>,
+    /// The words of its text.
+    pub(crate) words: QueryWords,
+    /// Its embedding.
+    pub(crate) asked: Option<Asked>,
     pub(crate) bm25: &'a Bm25,
     /// The weights without learning.
     pub(crate) fixed: &'a Weights,
@@ -57,6 +63,8 @@ pub(crate) type Votes<'a> = BTreeMap<&'a Surface, BTreeMap<usize, Vote>>;
 #[derive(Debug)]
 pub(crate) struct Candidate<'a> {
     pub(crate) item: &'a Item,
+    /// What its renderings cost.
+    pub(crate) costs: &'a [u32],
     pub(crate) row: [f64; FEATURES],
     pub(crate) p: [f64; PROFILES],
     /// The probability that it is the one needed.
@@ -64,6 +72,7 @@ pub(crate) struct Candidate<'a> {
     /// What the mixture adds to the learned logit.
     pub(crate) mixture: f64,
     pub(crate) unverified: bool,
+    pub(crate) pinned: bool,
     pub(crate) named: bool,
     pub(crate) rule: Option<&'a str>,
     pub(crate) nearest: Option<(Option<TaskId>, f32)>,
@@ -107,44 +116,65 @@ impl<'a> Sources<'a> {
             .learned
             .as_ref()
             .and_then(|learned| learned.votes.get(surface));
-        let columns = self.columns(surface, shelf, &named, votes);
+        let wanted = MIN_CANDIDATES.max(2 * max_items);
+        let sight = if slots.len() <= wanted {
+            Sight::Close
+        } else {
+            Sight::Rough
+        };
+        let mut columns = self.columns(surface, shelf, &named, votes, sight);
         let (weights, mixture) = self.weights(surface);
+        let here = Here {
+            is_here: &shelf.is_here,
+            count: slots.len(),
+        };
         let distributions: Vec<Distribution> = Profile::ALL
             .iter()
             .zip(mixture)
             .filter(|(_, weight)| *weight > 0.0)
-            .map(|(profile, _)| columns.softmax(&profile.weights(self.fixed, &weights), &shelf.is_here))
+            .map(|(profile, _)| columns.softmax(&profile.weights(self.fixed, &weights), here))
             .collect();
-        let mut q = vec![0.0; columns.len()];
+        let mut q = Floats::new();
+        q.resize(columns.len(), 0.0);
         let used = mixture.iter().filter(|weight| **weight > 0.0);
         for (distribution, weight) in distributions.iter().zip(used) {
             distribution.add_to(*weight, &mut q);
         }
         let musts = named.iter().chain(&shelf.pinned).copied();
         let musts = musts.chain(self.ruled.keys().filter_map(|id| slots.get(id)));
-        let wanted = MIN_CANDIDATES.max(2 * max_items);
         let chosen = closest(shelf, &q, wanted, musts);
+        let expected = columns.mean(&distributions[0]);
+        if sight == Sight::Rough {
+            self.look_closely(surface, shelf, &chosen, &mut columns);
+        }
         let rows: Vec<[f64; FEATURES]> = chosen.iter().map(|slot| columns.row(*slot)).collect();
         let splits = Splits::new(&distributions, &mixture, &chosen, &rows);
-        let expected = columns.mean(&distributions[0]);
+        let mut order: Vec<(f64, usize)> =
+            (0..chosen.len()).map(|i| (splits.q(i, &mixture), i)).collect();
+        order.sort_unstable_by(|a, b| {
+            let ids = || slots.id(chosen[a.1]).cmp(&slots.id(chosen[b.1]));
+            b.0.total_cmp(&a.0).then_with(ids)
+        });
         let mut candidates: Vec<Candidate<'a>> = Vec::with_capacity(chosen.len());
-        for (i, slot) in chosen.iter().enumerate() {
-            let Some(item) = shelf.items[*slot].as_deref() else {
+        for (q, i) in order {
+            let slot = chosen[i];
+            let Some(item) = shelf.items[slot].as_deref() else {
                 continue;
             };
             candidates.push(Candidate {
                 item,
+                costs: shelf.costs(slot),
                 row: rows[i],
                 p: splits.p(i),
-                q: splits.q(i, &mixture),
+                q,
                 mixture: splits.mixture_term(i, &mixture),
-                unverified: shelf.unverified[*slot],
-                named: named.contains(slot),
-                rule: self.ruled.get(item.id()).copied(),
-                nearest: votes.and_then(|votes| votes.get(slot)).map(|vote| vote.nearest),
+                unverified: shelf.unverified[slot],
+                pinned: shelf.pinned.contains(&slot),
+                named: named.contains(&slot),
+                rule: self.rule_for(item),
+                nearest: votes.and_then(|votes| votes.get(&slot)).map(|vote| vote.nearest),
             });
         }
-        candidates.sort_by(|a, b| b.q.total_cmp(&a.q).then_with(|| a.item.id().cmp(b.item.id())));
         collapse(shelf, &mut candidates);
         Some(Ranked {
             weights,
@@ -168,9 +198,17 @@ impl<'a> Sources<'a> {
         }
     }
 
+    fn rule_for(&self, item: &Item) -> Option<&'a str> {
+        // Without rules the item need not be read.
+        if self.ruled.is_empty() {
+            return None;
+        }
+        self.ruled.get(item.id()).copied()
+    }
+
     /// The slots of items that the query names.
     fn named(&self, shelf: &Shelf) -> Vec<usize> {
-        let mut found: Vec<usize> = shelf.nameable(&self.query.text);
+        let mut found: Vec<usize> = shelf.nameable(&self.words);
         found.retain(|slot| {
             let item = shelf.items[*slot].as_deref();
             item.is_some_and(|item| {
@@ -185,104 +223,124 @@ impl<'a> Sources<'a> {
     fn columns(
         &self,
         surface: &Surface,
-        shelf: &Shelf,
+        shelf: &'a Shelf,
         named: &[usize],
         votes: Option<&BTreeMap<usize, Vote>>,
-    ) -> Columns {
+        sight: Sight,
+    ) -> Columns<'a> {
         let slots = shelf.words.slots();
         let mut columns = Columns::new(slots.capacity());
         columns.fill(Feature::Lexical, |column| {
-            shelf.words.scores_into(&self.query.text, self.bm25, column);
+            shelf.words.scores_into(&self.words.terms, self.bm25, column);
         });
-        if let Some(vector) = self.vector {
+        if let Some(asked) = &self.asked {
             columns.fill(Feature::Semantic, |column| {
-                shelf.vectors.cosines_into(vector, column);
+                shelf.vectors.seen_into(asked, sight, column);
             });
         }
-        named
-            .iter()
-            .for_each(|slot| columns.set(Feature::Named, *slot, 1.0));
-        for (place, id) in self.query.recent.iter().take(MAX_RECENT).enumerate().rev() {
-            if let Some(slot) = slots.get(id) {
-                columns.set(Feature::Recent, slot, 1.0 / (place + 1) as f32);
-            }
-        }
+        columns.few(Feature::Named, named.iter().map(|slot| (*slot, 1.0)).collect());
+        let recent = self.query.recent.iter().take(MAX_RECENT).enumerate().rev();
+        let recent = recent.filter_map(|(place, id)| Some((slots.get(id)?, 1.0 / (place + 1) as f32)));
+        columns.few(Feature::Recent, recent.collect());
         if shelf.strangers > 0 {
-            for (slot, unverified) in shelf.unverified.iter().enumerate().filter(|(_, is)| **is) {
-                columns.set(Feature::Unverified, slot, f32::from(u8::from(*unverified)));
-            }
+            columns.fill(Feature::Unverified, |column| {
+                column.extend(shelf.unverified.iter().map(|is| f32::from(u8::from(*is))));
+            });
         }
-        for (slot, vote) in votes.into_iter().flatten() {
-            columns.set(Feature::Past, *slot, vote.strength());
-        }
-        match &self.learned {
-            Some(learned) => self.history_columns(learned, surface, shelf, &mut columns),
-            // Without history the usage of an item is that of its description.
-            None => {
-                let semantic = columns.column(Feature::Semantic).to_vec();
-                columns.fill(Feature::Usage, |column| *column = semantic);
-            }
+        let past = votes.into_iter().flatten();
+        columns.few(
+            Feature::Past,
+            past.map(|(slot, vote)| (*slot, vote.strength())).collect(),
+        );
+        self.usage_column(surface, shelf, sight, &mut columns);
+        if let Some(learned) = &self.learned {
+            self.history_columns(learned, surface, shelf, &mut columns);
         }
         columns
     }
 
+    /// The similarity to what used an item; for one that nothing used, that to its description, raised as usage raises
+    /// it elsewhere if somebody vouches for it. Without history the usage of an item is that of its description.
+    fn usage_column(&self, surface: &Surface, shelf: &Shelf, sight: Sight, columns: &mut Columns<'a>) {
+        let Some(asked) = &self.asked else { return };
+        let (mut used, mut usage) = (Floats::new(), Floats::new());
+        let (bound, lift) = self.usage_of(surface);
+        usage.extend_from_slice(columns.column(Feature::Semantic));
+        if shelf.strangers == 0 {
+            usage.iter_mut().for_each(|x| *x += lift);
+        } else {
+            let vouched = usage.iter_mut().zip(&shelf.unverified).filter(|(_, is)| !**is);
+            vouched.for_each(|(x, _)| *x += lift);
+        }
+        if let Some(bound) = bound {
+            bound.usage.seen_into(asked, sight, &mut used);
+            let warm = bound.usage.slots().take_while(|slot| *slot < usage.len());
+            for slot in warm.filter(|slot| *slot < used.len()).collect::<Vec<usize>>() {
+                usage[slot] = used[slot];
+            }
+        }
+        columns.keep(Feature::Usage, usage);
+    }
+
+    /// The usage vectors of a surface, and by how much usage raises similarity.
+    fn usage_of(&self, surface: &Surface) -> (Option<&'a Bound>, f32) {
+        self.learned.as_ref().map_or((None, 0.0), |learned| {
+            (learned.bound.get(surface), learned.history.lift(surface) as f32)
+        })
+    }
+
+    /// Sees the similarities of these slots to 8 bits where they were seen roughly.
+    fn look_closely(&self, surface: &Surface, shelf: &Shelf, chosen: &[usize], columns: &mut Columns<'_>) {
+        let Some(asked) = &self.asked else { return };
+        let (bound, lift) = self.usage_of(surface);
+        let usage = bound.map(|bound| &bound.usage);
+        let is_warm = |slot: usize| usage.is_some_and(|usage| usage.has(slot));
+        if !shelf.vectors.are_few() {
+            let seen: Vec<usize> = chosen
+                .iter()
+                .copied()
+                .filter(|slot| shelf.vectors.has(*slot))
+                .collect();
+            shelf.vectors.cosines_at(asked, &seen, |slot, cosine| {
+                columns.correct(Feature::Semantic, slot, cosine);
+                if !is_warm(slot) {
+                    let lifted = if shelf.unverified[slot] { 0.0 } else { lift };
+                    columns.correct(Feature::Usage, slot, cosine + lifted);
+                }
+            });
+        }
+        if let Some(usage) = usage.filter(|usage| !usage.are_few()) {
+            let warm: Vec<usize> = chosen.iter().copied().filter(|slot| usage.has(*slot)).collect();
+            usage.cosines_at(asked, &warm, |slot, cosine| {
+                columns.correct(Feature::Usage, slot, cosine);
+            });
+        }
+    }
+
     fn history_columns(
         &self,
-        learned: &Learned<'_>,
+        learned: &Learned<'a>,
         surface: &Surface,
         shelf: &Shelf,
-        columns: &mut Columns,
+        columns: &mut Columns<'a>,
     ) {
         let slots = shelf.words.slots();
-        let bound = learned.bound.get(surface);
-        if let Some(vector) = self.vector {
-            let semantic = columns.column(Feature::Semantic).to_vec();
-            let lift = learned.history.lift(surface) as f32;
-            columns.fill(Feature::Usage, |column| {
-                usage_into(bound, vector, &semantic, &shelf.unverified, lift, column);
-            });
+        if let Some(bound) = learned.bound.get(surface).filter(|bound| bound.is_used()) {
+            let counted = bound.counted(&shelf.unverified);
+            columns.lend(Feature::New, &counted.newness);
+            columns.lend(Feature::Popular, &counted.popularity);
         }
-        if let Some(bound) = bound.filter(|bound| bound.is_used()) {
-            columns.fill(Feature::New, |column| {
-                bound.newness_into(&shelf.unverified, column);
-            });
-            columns.fill(Feature::Popular, |column| {
-                bound.popularity_into(&shelf.unverified, column);
-            });
-        }
+        let mut followers: BTreeMap<usize, f32> = BTreeMap::new();
         for (place, leader) in self.query.recent.iter().take(3).enumerate().rev() {
             for (id, share) in learned.history.followers(leader) {
                 if let Some(slot) = slots.get(id) {
-                    let before = columns.column(Feature::CoUsed).get(slot).copied().unwrap_or(0.0);
                     let share = share as f32 / (place + 1) as f32;
-                    columns.set(Feature::CoUsed, slot, before.max(share));
+                    let most = followers.entry(slot).or_default();
+                    *most = most.max(share);
                 }
             }
         }
-    }
-}
-
-/// The similarity to what used an item; for one that nothing used, that to its description, raised as usage
-/// raises it elsewhere if somebody vouches for it.
-fn usage_into(
-    bound: Option<&Bound>,
-    vector: &Quantized,
-    semantic: &[f32],
-    unverified: &[bool],
-    lift: f32,
-    column: &mut Vec<f32>,
-) {
-    column.clear();
-    if let Some(bound) = bound {
-        bound.usage.cosines_into(vector, column);
-    }
-    column.resize(semantic.len(), 0.0);
-    for (slot, x) in column.iter_mut().enumerate() {
-        let warm = bound.is_some_and(|bound| bound.usage.has(slot));
-        if !warm {
-            let lifted = if unverified[slot] { 0.0 } else { lift };
-            *x = semantic[slot] + lifted;
-        }
+        columns.few(Feature::CoUsed, followers);
     }
 }
 
@@ -292,17 +350,7 @@ fn closest(shelf: &Shelf, q: &[f32], wanted: usize, musts: impl Iterator<Item = 
     let mut chosen: Vec<usize> = if slots.len() <= wanted {
         slots.iter().map(|(_, slot)| slot).collect()
     } else {
-        let bar = nth_largest(q, &shelf.is_here, wanted);
-        let above = slots.by_slot().filter(|(slot, _)| q[*slot] > bar);
-        let mut chosen: Vec<usize> = above.map(|(slot, _)| slot).collect();
-        let left = wanted - chosen.len();
-        let ties = slots.by_slot().filter(|(slot, _)| q[*slot] == bar);
-        let mut ties: Vec<usize> = ties.map(|(slot, _)| slot).collect();
-        if ties.len() > left {
-            ties.sort_unstable_by_key(|slot| slots.id(*slot));
-        }
-        chosen.extend(ties.into_iter().take(left));
-        chosen
+        likeliest(shelf, q, wanted)
     };
     chosen.extend(musts);
     // Ids are texts: they are compared only where the numbers are equal.
@@ -315,15 +363,25 @@ fn closest(shelf: &Shelf, q: &[f32], wanted: usize, musts: impl Iterator<Item = 
     chosen
 }
 
-fn nth_largest(q: &[f32], is_here: &[bool], n: usize) -> f32 {
-    let mut here: Vec<f32> = q
-        .iter()
-        .zip(is_here)
-        .filter(|(_, here)| **here)
-        .map(|(q, _)| *q)
-        .collect();
-    let (_, bar, _) = here.select_nth_unstable_by(n - 1, |a, b| b.total_cmp(a));
-    *bar
+fn likeliest(shelf: &Shelf, q: &[f32], wanted: usize) -> Vec<usize> {
+    let slots = shelf.words.slots();
+    let mut best = Best::new(wanted);
+    best.offer(0, q, &shelf.is_here);
+    best.raise();
+    let bar = best.bar();
+    let mut places = Vec::new();
+    at_least(q, bar, &mut places);
+    let here = places
+        .into_iter()
+        .map(|slot| slot as usize)
+        .filter(|slot| shelf.is_here[*slot]);
+    let (mut chosen, mut ties): (Vec<usize>, Vec<usize>) = here.partition(|slot| q[*slot] > bar);
+    let left = wanted - chosen.len();
+    if ties.len() > left {
+        ties.sort_unstable_by_key(|slot| slots.id(*slot));
+    }
+    chosen.extend(ties.into_iter().take(left));
+    chosen
 }
 
 /// Takes out what nobody vouches for and says nearly the same as something better placed or vouched for.

@@ -9,7 +9,8 @@ use crate::feature::Weights;
 use crate::index::Bm25;
 use crate::query::{Query, Shortlist};
 use crate::rank::{Ranked, Sources};
-use crate::vector::Quantized;
+use crate::vector::{Asked, Quantized};
+use crate::words::QueryWords;
 
 /// Ranks catalogs. It holds weights and nothing else, so equal inputs give equal answers.
 ///
@@ -73,7 +74,8 @@ impl Router {
         let sources = Sources {
             catalog,
             query,
-            vector,
+            words: QueryWords::new(&query.text),
+            asked: vector.map(Asked::new),
             bm25: &self.bm25,
             fixed: &self.weights,
             learned: None,

@@ -33,6 +33,15 @@ const SPARSE: usize = 4;
 /// Rows that are asked for before they are read.
 const AHEAD: usize = 4;
 
+/// How closely many vectors are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sight {
+    /// To 8 bits.
+    Close,
+    /// By the upper half of each number, for half as much to read: cosines are off by some .005.
+    Rough,
+}
+
 /// Vectors by slot.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Vectors {
@@ -189,35 +198,29 @@ impl Vectors {
 
     /// The cosine of every slot with the query to 8 bits, 0 where there is no vector; empty if the dimensions differ.
     pub fn cosines_into(&self, query: &Quantized, out: &mut Vec<f32>) {
-        self.each_cosine_into(&Asked::new(query), out, |from, asked, out| {
-            self.cosines(Level::best(), asked, from, out);
-        });
+        self.seen_into(&Asked::new(query), Sight::Close, out);
     }
 
-    /// The same by the upper half of each number of a row, for half as much to read: off by some .005.
-    pub(crate) fn rough_cosines_into(&self, asked: &Asked, out: &mut Vec<f32>) {
-        self.each_cosine_into(asked, out, |from, asked, out| {
-            self.upper_cosines(Level::best(), asked, from, out);
-        });
-    }
-
-    /// All by `of_rows`, or those of the few slots that have a vector to 8 bits.
-    fn each_cosine_into(
-        &self,
-        asked: &Asked,
-        out: &mut Vec<f32>,
-        of_rows: impl Fn(usize, &Asked, &mut [f32]),
-    ) {
+    /// The same, or all of them roughly.
+    pub(crate) fn seen_into(&self, asked: &Asked, sight: Sight, out: &mut Vec<f32>) {
         out.clear();
         if asked.dim != self.dim {
             return;
         }
         out.resize(self.capacity(), 0.0);
-        if self.count * SPARSE > self.capacity() {
-            return of_rows(0, asked, out);
+        match sight {
+            _ if self.are_few() => {
+                let few: Vec<usize> = self.slots().collect();
+                self.cosines_at(asked, &few, |slot, cosine| out[slot] = cosine);
+            }
+            Sight::Close => self.cosines(Level::best(), asked, 0, out),
+            Sight::Rough => self.upper_cosines(Level::best(), asked, 0, out),
         }
-        let few: Vec<usize> = self.slots().collect();
-        self.cosines_at(asked, &few, |slot, cosine| out[slot] = cosine);
+    }
+
+    /// Whether few slots have a vector, which are seen closely in any case.
+    pub(crate) const fn are_few(&self) -> bool {
+        self.count * SPARSE <= self.scales.len()
     }
 
     /// The cosines of these slots with the query, to 8 bits.
