@@ -80,10 +80,7 @@ fn everything_fits(ranked: &[Option<Ranked<'_>>], query: &Query) -> bool {
 pub(crate) fn choose(ranked: &[Option<Ranked<'_>>], query: &Query, arm: Option<Profile>) -> (Slate, bool) {
     if everything_fits(ranked, query) {
         let all = |ranked: &Ranked<'_>| {
-            let fullest = ranked
-                .candidates
-                .iter()
-                .map(|c| Some(c.costs.len() - 1));
+            let fullest = ranked.candidates.iter().map(|c| Some(c.costs.len() - 1));
             fullest.collect()
         };
         return (

@@ -105,7 +105,10 @@ mod tests {
             bound.set_uses(slot, uses);
         }
         // The mean of 16, 8 and 1 is 25/3; nobody vouches for the last item.
-        let column = bound.counted(&[false, false, false, false, true]).popularity.clone();
+        let column = bound
+            .counted(&[false, false, false, false, true])
+            .popularity
+            .clone();
         let mean = 25.0_f32 / 3.0;
         let wanted = [
             17.0 + mean / 17.0,
@@ -118,6 +121,10 @@ mod tests {
         assert!(column[2] > column[3] && column[3] > column[4]);
         assert_eq!(bound.counted(&[false; 5]).newness[3], 0.5);
         bound.set_uses(3, 3);
-        assert_eq!(bound.counted(&[false; 5]).newness[3], 0.25, "a use is counted anew");
+        assert_eq!(
+            bound.counted(&[false; 5]).newness[3],
+            0.25,
+            "a use is counted anew"
+        );
     }
 }

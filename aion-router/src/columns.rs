@@ -156,7 +156,12 @@ impl<'a> Columns<'a> {
     fn logits_into(&self, weights: &[f64; FEATURES], here: Here<'_>, logits: &mut Vec<f32>) {
         logits.clear();
         logits.resize(self.len, weights[Feature::Bias.index()] as f32);
-        let weighted = || self.columns.iter().zip(weights).filter(|(_, weight)| **weight != 0.0);
+        let weighted = || {
+            self.columns
+                .iter()
+                .zip(weights)
+                .filter(|(_, weight)| **weight != 0.0)
+        };
         for (at, block) in logits.chunks_mut(BLOCK).enumerate() {
             for (column, weight) in weighted() {
                 let all = column.all();

@@ -18,7 +18,7 @@ use crate::query::{Query, Shortlist};
 use crate::rank::{Learned, Ranked, Sources, Votes};
 use crate::router::Router;
 use crate::rules::Rules;
-use crate::vector::{Asked, Quantized};
+use crate::vector::{Asked, Quantized, Vectors};
 use crate::words::QueryWords;
 
 /// Decisions that wait for their outcome.
@@ -293,7 +293,7 @@ impl Engine {
             .iter()
             .filter_map(|budget| self.catalog.vectors(&budget.surface));
         let other = dims
-            .map(crate::vector::Vectors::dim)
+            .map(Vectors::dim)
             .find(|dim| *dim != 0 && *dim != quantized.dim());
         let lost = other.map(|dim| {
             format!(
@@ -503,7 +503,7 @@ impl Engine {
         bound.set_uses(slot, uses);
         match self.history.usage_vector(id, description.as_ref()) {
             // A vector of another model's dimension cannot be bound; the description alone counts then.
-            Some(vector) if bound.usage.set(slot, &vector).is_ok() => {}
+            Some(vector) if set_usage(&mut bound.usage, slot, &vector).is_ok() => {}
             _ => bound.usage.clear(slot),
         }
     }
@@ -515,4 +515,9 @@ impl Engine {
             bound.clear(slot);
         }
     }
+}
+
+/// To 8 bits: rankings read no more.
+fn set_usage(usage: &mut Vectors, slot: usize, vector: &[f32]) -> Result<()> {
+    usage.set_quantized(slot, &Quantized::new(vector)?.rounded())
 }

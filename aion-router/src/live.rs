@@ -1,5 +1,6 @@
 //! [`LiveRouter`]: an engine with a store, an embedder and a ladder. Cheap to clone; ranks in parallel.
 
+use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use aion_types::DecisionId;
@@ -279,6 +280,50 @@ impl LiveRouter {
             self.embed_batch(batch).await?;
         }
         Ok(missing.len())
+    }
+
+    /// Takes vectors of texts that no item has any more out of the store, all but `spare` of them; how many went.
+    ///
+    /// # Errors
+    /// [`LiveError::Store`].
+    pub async fn forget_embeddings(&self, spare: usize) -> Result<u64, LiveError> {
+        let needed = self.needed_embeddings();
+        let (mut after, mut spared, mut gone) = (None, 0, 0);
+        loop {
+            let page = self.0.store.embedding_keys(after, MAX_PAGE).await?;
+            let Some(last) = page.last() else { return Ok(gone) };
+            after = Some(*last);
+            let mut going = page;
+            going.retain(|key| {
+                let is_spare = !needed.contains(key);
+                spared += usize::from(is_spare);
+                is_spare && spared > spare
+            });
+            if !going.is_empty() {
+                gone += self.0.store.remove_embeddings(&going).await?;
+            }
+        }
+    }
+
+    /// The digests of what the items say, read in parts, so that nobody waits long.
+    fn needed_embeddings(&self) -> HashSet<[u8; 32]> {
+        let model = self.0.embedder.model_id();
+        let mut needed = HashSet::new();
+        let mut after: Option<ItemId> = None;
+        loop {
+            let last = self.read(|engine| {
+                let mut last = None;
+                for item in engine.catalog().after(after.as_ref()).take(MAX_PAGE) {
+                    needed.insert(EmbeddingCache::key(model, &item.embedded_text()));
+                    last = Some(item.id().clone());
+                }
+                last
+            });
+            if last.is_none() {
+                return needed;
+            }
+            after = last;
+        }
     }
 
     /// Gives an item its vector, unless it says something else by now.

@@ -83,7 +83,7 @@ impl Past {
         }
         let at = self.next % self.room;
         // To 8 bits, as it is stored: what is read again is the same.
-        if self.vectors.set_quantized(at, &vector.rounded()).is_err() {
+        if self.vectors.set_quantized(at, &vector.clone().rounded()).is_err() {
             return;
         }
         if at == self.used.len() {

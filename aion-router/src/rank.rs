@@ -149,8 +149,7 @@ impl<'a> Sources<'a> {
         }
         let rows: Vec<[f64; FEATURES]> = chosen.iter().map(|slot| columns.row(*slot)).collect();
         let splits = Splits::new(&distributions, &mixture, &chosen, &rows);
-        let mut order: Vec<(f64, usize)> =
-            (0..chosen.len()).map(|i| (splits.q(i, &mixture), i)).collect();
+        let mut order: Vec<(f64, usize)> = (0..chosen.len()).map(|i| (splits.q(i, &mixture), i)).collect();
         order.sort_unstable_by(|a, b| {
             let ids = || slots.id(chosen[a.1]).cmp(&slots.id(chosen[b.1]));
             b.0.total_cmp(&a.0).then_with(ids)

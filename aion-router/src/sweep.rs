@@ -1,7 +1,7 @@
 //! Passes over whole columns: one body each, compiled for every level of the processor, the same bits on all.
 #![allow(
     unsafe_code,
-    reason = "the same body is compiled for each level of the processor, called behind a check"
+    reason = "the same body is compiled for each level of the processor, or written by intrinsics, called behind a check"
 )]
 
 /// A function whose body is compiled for each level of the processor; the best one that is here runs.
@@ -31,6 +31,8 @@ macro_rules! for_each_level {
 }
 pub(crate) use for_each_level;
 
+use crate::vector::Level;
+
 /// Numbers that are summed side by side.
 const LANES: usize = 16;
 
@@ -59,18 +61,42 @@ for_each_level! {
     }
 }
 
-for_each_level! {
-    /// The places of the numbers that are at least `bar`, appended rising; what is no number is not.
-    fn at_least(numbers: &[f32], bar: f32, places: &mut Vec<u32>) {
-        for (block, numbers) in numbers.chunks(4 * LANES).enumerate() {
-            // Most blocks have none.
-            if numbers.iter().fold(0, |n, x| n + u32::from(*x >= bar)) == 0 {
-                continue;
-            }
-            let there = numbers.iter().enumerate().filter(|(_, x)| **x >= bar);
-            places.extend(there.map(|(i, _)| (block * 4 * LANES + i) as u32));
-        }
+/// The places of the numbers that are at least `bar`, appended rising; what is no number is not.
+pub(crate) fn at_least(numbers: &[f32], bar: f32, places: &mut Vec<u32>) {
+    let mut done = 0;
+    #[cfg(target_arch = "x86_64")]
+    if Level::best() == Level::Avx512 {
+        // SAFETY: the processor has the instructions.
+        done = unsafe { at_least_avx512(numbers, bar, places) };
     }
+    let rest = numbers.iter().enumerate().skip(done).filter(|(_, x)| **x >= bar);
+    places.extend(rest.map(|(place, _)| place as u32));
+}
+
+/// The same for whole vectors of numbers, without a branch for each; how many numbers those were.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+unsafe fn at_least_avx512(numbers: &[f32], bar: f32, places: &mut Vec<u32>) -> usize {
+    use std::arch::x86_64::*;
+    let (whole, _) = numbers.as_chunks::<LANES>();
+    places.reserve(numbers.len() + LANES);
+    let bar = _mm512_set1_ps(bar);
+    let mut here = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    let mut len = places.len();
+    for chunk in whole {
+        // SAFETY: a chunk has sixteen numbers; there is room for all numbers and sixteen more, and no more places are
+        // kept than numbers were seen.
+        unsafe {
+            let found = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(_mm512_loadu_ps(chunk.as_ptr()), bar);
+            let to = places.as_mut_ptr().add(len).cast();
+            _mm512_storeu_si512(to, _mm512_maskz_compress_epi32(found, here));
+            len += found.count_ones() as usize;
+        }
+        here = _mm512_add_epi32(here, _mm512_set1_epi32(LANES as i32));
+    }
+    // SAFETY: so many places were written.
+    unsafe { places.set_len(len) };
+    whole.len() * LANES
 }
 
 for_each_level! {
@@ -103,6 +129,36 @@ for_each_level! {
     }
 }
 
+/// The nearest whole number of one that is small, the even one of two; written so that loops of it become vectors.
+#[inline(always)]
+fn nearest(x: f32) -> f32 {
+    // 1.5 * 2^23 has no bits behind the point.
+    (x + 12_582_912.0) - 12_582_912.0
+}
+
+for_each_level! {
+    /// Numbers up to `largest` as integers up to 127, and what rounding leaves of them in sixteenths from -8 to 7.
+    fn quantise(numbers: &[f32], largest: f32, whole: &mut [i8], fine: &mut [i8]) {
+        for ((whole, fine), x) in whole.iter_mut().zip(fine).zip(numbers) {
+            let x = x / largest * 127.0;
+            let rounded = nearest(x);
+            *whole = rounded as i32 as i8;
+            *fine = nearest((x - rounded) * 16.0).clamp(-8.0, 7.0) as i32 as i8;
+        }
+    }
+}
+
+for_each_level! {
+    /// Numbers in steps from -8 to 7, and what those leave out.
+    fn count_steps(numbers: &[f32], step: f32, steps: &mut [i8], left_out: &mut [f32]) {
+        for ((steps, left_out), x) in steps.iter_mut().zip(left_out).zip(numbers) {
+            let count = nearest(x / step).clamp(-8.0, 7.0);
+            *steps = count as i32 as i8;
+            *left_out = x - step * count;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,6 +182,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_rounded_and_what_is_left_give_the_number_back() {
+        let numbers: Vec<f32> = (0..150).map(|i| (i * 37 % 151) as f32 / 75.0 - 1.0).collect();
+        let (mut whole, mut fine) = (vec![0; 150], vec![0; 150]);
+        quantise(&numbers, 1.0, &mut whole, &mut fine);
+        for (i, x) in numbers.iter().enumerate() {
+            let back = f32::from(whole[i]) + f32::from(fine[i]) / 16.0;
+            assert!((back - x * 127.0).abs() <= 1.0 / 16.0, "{x}: {back}");
+        }
+        let (mut steps, mut left) = (vec![0; 150], vec![0.0; 150]);
+        count_steps(&numbers, 0.1, &mut steps, &mut left);
+        for (i, x) in numbers.iter().enumerate() {
+            assert!((f32::from(steps[i]) * 0.1 + left[i] - x).abs() < 1e-6);
+            assert!((-8..=7).contains(&steps[i]) && (left[i].abs() <= 0.051 || x.abs() > 0.7));
+        }
+    }
+
+    #[test]
     fn places_are_those_that_reach_the_bar() {
         let numbers: Vec<f32> = (0..300).map(|i| (i * 37 % 101) as f32).collect();
         for bar in [0.0, 50.0, 99.5, 100.0, 101.0] {
@@ -135,7 +208,11 @@ mod tests {
             assert_eq!(places, [7].into_iter().chain(wanted).collect::<Vec<_>>());
         }
         let mut places = Vec::new();
-        at_least(&[f32::NAN, f32::NEG_INFINITY, -1.0], f32::NEG_INFINITY, &mut places);
+        at_least(
+            &[f32::NAN, f32::NEG_INFINITY, -1.0],
+            f32::NEG_INFINITY,
+            &mut places,
+        );
         assert_eq!(places, [1, 2]);
     }
 }

@@ -30,6 +30,7 @@ macro_rules! router_store_tests {
             items_are_paged_by_id
             approvals_and_embeddings_are_kept
             every_vector_is_kept
+            embeddings_are_paged_and_removed
             a_decision_comes_once_and_its_outcome_once
             the_log_is_paged_in_order
             replay_gives_the_live_state
@@ -131,6 +132,33 @@ pub async fn approvals_and_embeddings_are_kept(store: Arc<dyn RouterStore>) {
             .unwrap(),
         None
     );
+}
+
+/// Digests come page by page, rising, and those that are taken out are gone.
+pub async fn embeddings_are_paged_and_removed(store: Arc<dyn RouterStore>) {
+    let mut keys: Vec<[u8; 32]> = (0..7)
+        .map(|n| EmbeddingCache::key("model", &n.to_string()))
+        .collect();
+    keys.push([0; 32]);
+    keys.push([255; 32]);
+    for key in &keys {
+        store.put_embedding(*key, &[1.0]).await.unwrap();
+    }
+    keys.sort_unstable();
+    let first = store.embedding_keys(None, 4).await.unwrap();
+    assert_eq!(first, keys[..4]);
+    let rest = store.embedding_keys(first.last().copied(), 1_000).await.unwrap();
+    assert_eq!(rest, keys[4..]);
+    let unknown = EmbeddingCache::key("model", "never put");
+    let gone = store
+        .remove_embeddings(&[keys[1], unknown, keys[8]])
+        .await
+        .unwrap();
+    assert_eq!(gone, 2);
+    assert_eq!(store.remove_embeddings(&[]).await.unwrap(), 0);
+    assert_eq!(store.embedding(keys[1]).await.unwrap(), None);
+    let left = store.embedding_keys(None, 1_000).await.unwrap();
+    assert_eq!(left, [&keys[..1], &keys[2..8]].concat());
 }
 
 /// Vectors of no numbers, of very many, and of numbers that are none come back as well: a cache judges nobody.

@@ -77,6 +77,9 @@ mod tests {
         for name in ["file read", "readfile", "read_files now"] {
             assert!(!words.names.contains(&key_of(name)), "{name}");
         }
-        assert_eq!(words.terms, ["call", "file", "other", "please", "read", "the", "then", "tool"]);
+        assert_eq!(
+            words.terms,
+            ["call", "file", "other", "please", "read", "the", "then", "tool"]
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! Everything in memory: for tests, examples and programs that keep nothing.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -19,7 +19,7 @@ pub struct MemoryRouterStore(Mutex<Tables>);
 struct Tables {
     items: BTreeMap<ItemId, Item>,
     approved: BTreeMap<ItemId, ContentHash>,
-    embeddings: HashMap<[u8; 32], Vec<f32>>,
+    embeddings: BTreeMap<[u8; 32], Vec<f32>>,
     log: VecDeque<LogEntry>,
     /// How many entries were taken out before those.
     cut: u64,
@@ -83,6 +83,23 @@ impl RouterStore for MemoryRouterStore {
 
     async fn embedding(&self, key: [u8; 32]) -> Result<Option<Vec<f32>>, StoreError> {
         Ok(self.tables().embeddings.get(&key).cloned())
+    }
+
+    async fn embedding_keys(
+        &self,
+        after: Option<[u8; 32]>,
+        limit: usize,
+    ) -> Result<Vec<[u8; 32]>, StoreError> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let tables = self.tables();
+        let found = tables.embeddings.range((from, Bound::Unbounded));
+        Ok(found.take(limit.min(MAX_PAGE)).map(|(key, _)| *key).collect())
+    }
+
+    async fn remove_embeddings(&self, keys: &[[u8; 32]]) -> Result<u64, StoreError> {
+        let mut tables = self.tables();
+        let gone = keys.iter().filter(|key| tables.embeddings.remove(*key).is_some());
+        Ok(gone.count() as u64)
     }
 
     async fn append(&self, entry: &LogEntry) -> Result<u64, StoreError> {

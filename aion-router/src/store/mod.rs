@@ -83,6 +83,16 @@ pub trait RouterStore: Debug + Send + Sync + 'static {
     /// The vector under a digest.
     async fn embedding(&self, key: [u8; 32]) -> Result<Option<Vec<f32>>, StoreError>;
 
+    /// Digests after one, rising, at most `limit` and [`MAX_PAGE`].
+    async fn embedding_keys(
+        &self,
+        after: Option<[u8; 32]>,
+        limit: usize,
+    ) -> Result<Vec<[u8; 32]>, StoreError>;
+
+    /// Takes out the vectors under these digests; how many there were.
+    async fn remove_embeddings(&self, keys: &[[u8; 32]]) -> Result<u64, StoreError>;
+
     /// Appends to the log; the number of the entry, one more than that of the last one.
     ///
     /// A decision or an outcome comes once ([`StoreError::Twice`]), an outcome after its decision

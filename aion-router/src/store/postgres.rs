@@ -9,7 +9,7 @@ use sqlx::postgres::{PgConnection, PgPool, PgRow};
 use sqlx::{AssertSqlSafe, Connection, Row};
 
 use super::sql::{
-    DECIDED, RECORDED, SCHEMA, after_first, approved, backend, columns, entry, from_json, key_of,
+    DECIDED, RECORDED, SCHEMA, after_first, approved, backend, columns, digest, entry, from_json, key_of,
     not_appended, opened, page, place, to_json,
 };
 use super::{LogPage, RouterStore, StoreError};
@@ -190,6 +190,26 @@ impl RouterStore for PostgresRouterStore {
         let query = sqlx::query(AssertSqlSafe(sql)).bind(key.to_vec());
         let row = query.fetch_optional(&self.pool).await.map_err(backend)?;
         row.map_or(Ok(None), |row| read_embedding(&row))
+    }
+
+    async fn embedding_keys(
+        &self,
+        after: Option<[u8; 32]>,
+        limit: usize,
+    ) -> Result<Vec<[u8; 32]>, StoreError> {
+        let sql = "SELECT key FROM embedding WHERE key > $1 ORDER BY key LIMIT $2";
+        let query = sqlx::query_scalar(sql)
+            .bind(after.map_or_else(Vec::new, Vec::from))
+            .bind(page(limit));
+        let keys: Vec<Vec<u8>> = query.fetch_all(&self.pool).await.map_err(backend)?;
+        keys.iter().map(|key| digest(key)).collect()
+    }
+
+    async fn remove_embeddings(&self, keys: &[[u8; 32]]) -> Result<u64, StoreError> {
+        let keys: Vec<Vec<u8>> = keys.iter().map(|key| key.to_vec()).collect();
+        let query = sqlx::query("DELETE FROM embedding WHERE key = ANY($1)").bind(keys);
+        let done = query.execute(&self.pool).await.map_err(backend)?;
+        Ok(done.rows_affected())
     }
 
     async fn append(&self, entry: &LogEntry) -> Result<u64, StoreError> {

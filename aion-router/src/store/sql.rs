@@ -84,6 +84,10 @@ pub(super) fn entry(n: i64, body: &str) -> Result<(u64, LogEntry), StoreError> {
 
 pub(super) fn approved(id: String, hash: &[u8]) -> Result<(ItemId, ContentHash), StoreError> {
     let id = ItemId::new(id).map_err(|error| corrupt("item id")(error.into()))?;
-    let hash = <[u8; 32]>::try_from(hash).map_err(|error| corrupt("digest")(error.into()))?;
-    Ok((id, ContentHash::from_bytes(hash)))
+    Ok((id, ContentHash::from_bytes(digest(hash)?)))
+}
+
+/// The digest that a column holds.
+pub(super) fn digest(bytes: &[u8]) -> Result<[u8; 32], StoreError> {
+    <[u8; 32]>::try_from(bytes).map_err(|error| corrupt("digest")(error.into()))
 }

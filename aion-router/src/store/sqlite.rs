@@ -9,7 +9,7 @@ use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{Row, SqliteConnection};
 
 use super::sql::{
-    DECIDED, RECORDED, SCHEMA, after_first, approved, backend, columns, entry, from_json, key_of,
+    DECIDED, RECORDED, SCHEMA, after_first, approved, backend, columns, digest, entry, from_json, key_of,
     not_appended, opened, page, place, to_json,
 };
 use super::{LogPage, RouterStore, StoreError};
@@ -109,6 +109,31 @@ impl RouterStore for SqliteRouterStore {
         let query = sqlx::query_scalar("SELECT vector FROM embedding WHERE key = ?").bind(key.as_slice());
         let bytes: Option<Vec<u8>> = query.fetch_optional(&self.pool).await.map_err(backend)?;
         Ok(bytes.as_deref().map(floats_of_bytes))
+    }
+
+    async fn embedding_keys(
+        &self,
+        after: Option<[u8; 32]>,
+        limit: usize,
+    ) -> Result<Vec<[u8; 32]>, StoreError> {
+        let sql = "SELECT key FROM embedding WHERE key > ? ORDER BY key LIMIT ?";
+        let query = sqlx::query_scalar(sql)
+            .bind(after.map_or_else(Vec::new, Vec::from))
+            .bind(page(limit));
+        let keys: Vec<Vec<u8>> = query.fetch_all(&self.pool).await.map_err(backend)?;
+        keys.iter().map(|key| digest(key)).collect()
+    }
+
+    async fn remove_embeddings(&self, keys: &[[u8; 32]]) -> Result<u64, StoreError> {
+        let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(backend)?;
+        let mut gone = 0;
+        for key in keys {
+            let query = sqlx::query("DELETE FROM embedding WHERE key = ?").bind(key.as_slice());
+            let done = query.execute(&mut *tx).await.map_err(backend)?;
+            gone += done.rows_affected();
+        }
+        tx.commit().await.map_err(backend)?;
+        Ok(gone)
     }
 
     async fn append(&self, entry: &LogEntry) -> Result<u64, StoreError> {

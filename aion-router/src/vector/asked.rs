@@ -26,7 +26,7 @@ impl Asked {
             dim: query.dim,
             moved: row.iter().map(|x| x.cast_unsigned() ^ 0x80).collect(),
             too_much: MOVED * row.iter().map(|x| i32::from(*x)).sum::<i32>(),
-            length: length(row.iter().map(|x| f32::from(*x))) * query.scale,
+            length: length(&row.iter().map(|x| f32::from(*x)).collect::<Vec<f32>>()) * query.scale,
             row,
             scale: query.scale,
         }

@@ -58,13 +58,7 @@ impl Level {
 
 /// `out[i] = rows[i] . query` over rows of the length of the query, a multiple of 64; `sums[i]` is the sum
 /// of `rows[i]`. `moved` is the query, each number greater by 128.
-pub(super) fn dots(
-    level: Level,
-    rows: &[i8],
-    sums: &[i32],
-    (query, moved): (&[i8], &[u8]),
-    out: &mut [f32],
-) {
+pub(super) fn dots(level: Level, rows: &[i8], sums: &[i32], (query, moved): (&[i8], &[u8]), out: &mut [f32]) {
     assert!(
         query.len().is_multiple_of(64) && rows.len() == query.len() * out.len() && sums.len() == out.len()
     );
@@ -211,21 +205,24 @@ mod x86 {
         let fours = out.len() / 4;
         for four in 0..fours {
             let base = unsafe { rows.as_ptr().add(four * 4 * stride) };
-            let mut acc = [_mm512_setzero_si512(); 4];
+            let (mut acc, mut upper) = ([_mm512_setzero_si512(); 4], [_mm512_setzero_si512(); 4]);
             for at in (0..stride).step_by(64) {
                 // SAFETY: `at + 64 <= stride`, four rows are left from `base` on, and the query is twice as long.
                 unsafe {
                     let first = _mm512_loadu_si512(query.as_ptr().add(2 * at).cast());
                     let second = _mm512_loadu_si512(query.as_ptr().add(2 * at + 64).cast());
-                    for (row, acc) in acc.iter_mut().enumerate() {
+                    for (row, (acc, upper)) in acc.iter_mut().zip(&mut upper).enumerate() {
                         let from = base.add(row * stride + at);
                         _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(AHEAD).cast());
                         let halves = _mm512_loadu_si512(from.cast());
-                        let upper = _mm512_and_si512(_mm512_srli_epi16::<4>(halves), lower);
                         *acc = _mm512_dpbusd_epi32(*acc, _mm512_and_si512(halves, lower), first);
-                        *acc = _mm512_dpbusd_epi32(*acc, upper, second);
+                        // Sixteen times as much as it should be.
+                        *upper = _mm512_dpbusd_epi32(*upper, _mm512_andnot_si512(lower, halves), second);
                     }
                 }
+            }
+            for (acc, upper) in acc.iter_mut().zip(upper) {
+                *acc = _mm512_add_epi32(*acc, _mm512_srai_epi32::<4>(upper));
             }
             // SAFETY: four places are left.
             unsafe { _mm_storeu_si128(out.as_mut_ptr().add(4 * four).cast(), sum_of_four(acc)) };
@@ -274,16 +271,13 @@ mod x86 {
     /// The sums of four vectors of sixteen integers.
     #[target_feature(enable = "avx512f,avx2")]
     fn sum_of_four(acc: [__m512i; 4]) -> __m128i {
-        let halves =
-            acc.map(|v| _mm256_add_epi32(_mm512_castsi512_si256(v), _mm512_extracti64x4_epi64::<1>(v)));
-        let pairs = _mm256_hadd_epi32(
-            _mm256_hadd_epi32(halves[0], halves[1]),
-            _mm256_hadd_epi32(halves[2], halves[3]),
-        );
-        _mm_add_epi32(
-            _mm256_castsi256_si128(pairs),
-            _mm256_extracti128_si256::<1>(pairs),
-        )
+        let [a, b, c, d] = acc;
+        let ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+        let cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+        // Each quarter has a part of all four sums.
+        let all = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+        let two = _mm256_add_epi32(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64::<1>(all));
+        _mm_add_epi32(_mm256_castsi256_si128(two), _mm256_extracti128_si256::<1>(two))
     }
 
     #[target_feature(enable = "avx2,fma")]

@@ -2,8 +2,8 @@
 //!
 //! A vector is scaled to length 1 and each of its numbers to an integer in `[-127, 127]`, with one scale
 //! for the vector; a query likewise. Dot products are sums of integers, so every processor gives the same
-//! ones. There is no approximate index: a scan finds what is there, whatever is filtered. It reads the upper
-//! half of each byte first and the whole of a row only where a bound says that it may matter. What rounding to 8 bits
+//! ones. There is no approximate index: a scan finds what is there, whatever is filtered. It reads half
+//! of the bits first and the whole of a row only where a bound says that it may matter. What rounding to 8 bits
 //! left of a vector is kept in 4 further ones, which are read for the last few rows alone.
 
 mod asked;
@@ -38,7 +38,7 @@ const AHEAD: usize = 4;
 pub(crate) enum Sight {
     /// To 8 bits.
     Close,
-    /// By the upper half of each number, for half as much to read: cosines are off by some .005.
+    /// By 4 bits of each number, for half as much to read: cosines are off by some .005.
     Rough,
 }
 
@@ -52,9 +52,11 @@ pub struct Vectors {
     scales: Vec<f32>,
     /// The sum of each row, which the kernels of some processors need.
     sums: Vec<i32>,
-    /// The upper half of each number of a row.
+    /// Each number of a row in steps, from -8 to 7 of them.
     upper: Halves,
-    /// The length of what those leave out, times the scale of the row.
+    /// The step, times the scale of the row.
+    upper_scales: Vec<f32>,
+    /// The length of what the steps leave out, times the scale of the row.
     below_upper: Vec<f32>,
     /// What rounding left of each number, in sixteenths; empty until there is a row that knows it.
     fine: Halves,
@@ -148,12 +150,15 @@ impl Vectors {
 
     fn set_halves(&mut self, slot: usize, vector: &Quantized) {
         let fine = |i: usize| vector.fine.get(i).copied().unwrap_or(0);
-        let upper: Vec<i8> = vector.row.iter().map(|x| halves::upper(*x)).collect();
-        let rows = vector.row.iter().zip(&upper).enumerate();
-        let left = rows.map(|(i, (x, upper))| {
-            f32::from(*x) + f32::from(fine(i)) / quantized::FINE - 16.0 * f32::from(*upper)
-        });
-        self.below_upper[slot] = length(left) * vector.scale;
+        let exact: Vec<f32> = vector
+            .row
+            .iter()
+            .enumerate()
+            .map(|(i, x)| f32::from(*x) + f32::from(fine(i)) / quantized::FINE)
+            .collect();
+        let (step, upper, left) = halves::in_steps(&exact);
+        self.upper_scales[slot] = step * vector.scale;
+        self.below_upper[slot] = left * vector.scale;
         self.upper.set(slot, &upper);
         if self.fine.is_empty() && !vector.fine.is_empty() {
             self.fine.grow(self.capacity(), self.stride);
@@ -161,8 +166,8 @@ impl Vectors {
         }
         if !self.fine.is_empty() {
             let fine: Vec<i8> = (0..self.stride).map(fine).collect();
-            self.below_row[slot] =
-                length(fine.iter().map(|x| f32::from(*x) / quantized::FINE)) * vector.scale;
+            let shares: Vec<f32> = fine.iter().map(|x| f32::from(*x) / quantized::FINE).collect();
+            self.below_row[slot] = length(&shares) * vector.scale;
             self.fine.set(slot, &fine);
         }
     }
@@ -172,6 +177,7 @@ impl Vectors {
         self.scales.resize(slots, 0.0);
         self.sums.resize(slots, 0);
         self.upper.grow(slots, self.stride);
+        self.upper_scales.resize(slots, 0.0);
         self.below_upper.resize(slots, 0.0);
         if !self.fine.is_empty() {
             self.fine.grow(slots, self.stride);
@@ -186,7 +192,7 @@ impl Vectors {
         if self.has(slot) {
             self.rows[slot * self.stride..][..self.stride].fill(0);
             self.upper.clear(slot);
-            self.below_upper[slot] = 0.0;
+            (self.upper_scales[slot], self.below_upper[slot]) = (0.0, 0.0);
             if !self.fine.is_empty() {
                 self.fine.clear(slot);
                 self.below_row[slot] = 0.0;
@@ -329,7 +335,13 @@ impl Vectors {
 
     fn cosines(&self, level: Level, asked: &Asked, from: usize, out: &mut [f32]) {
         let rows = &self.rows[from * self.stride..][..out.len() * self.stride];
-        kernel::dots(level, rows, &self.sums[from..][..out.len()], asked.bytes(self.stride), out);
+        kernel::dots(
+            level,
+            rows,
+            &self.sums[from..][..out.len()],
+            asked.bytes(self.stride),
+            out,
+        );
         for (score, scale) in out.iter_mut().zip(&self.scales[from..]) {
             *score *= scale * asked.scale;
         }
@@ -353,23 +365,23 @@ impl Vectors {
     fn upper_cosines(&self, level: Level, asked: &Asked, from: usize, out: &mut [f32]) {
         self.by_upper(level, asked, from, out, |out, dots, scales, _| {
             for ((out, dot), scale) in out.iter_mut().zip(dots).zip(scales) {
-                *out = *dot as f32 * (16.0 * asked.scale * scale);
+                *out = *dot as f32 * (asked.scale * scale);
             }
         });
     }
 
     /// What the cosine of the query with each row from `from` on is at most.
     ///
-    /// A number `x` of a row is `16 h + l` with `h` in `[-8, 7]`: the product `x . q` is at most `16 h . q + |l| |q|`
+    /// A number `x` of a row is `s h + l` with `h` in `[-8, 7]`: the product `x . q` is at most `s h . q + |l| |q|`
     /// (Cauchy and Schwarz). So what is found by the `h` first is what a scan of all bits finds.
     fn bounds(&self, level: Level, asked: &Asked, from: usize, out: &mut [f32]) {
-        let query = (16.0 * asked.scale, asked.length);
+        let query = (asked.scale, asked.length);
         self.by_upper(level, asked, from, out, |out, dots, scales, below| {
             greatest_cosines(dots, scales, below, query, out);
         });
     }
 
-    /// Passes over the upper halves of the rows from `from` on, so many that they stay near; `then` makes of their
+    /// Passes over the steps of the rows from `from` on, so many that they stay near; `then` makes of their
     /// products, scales, and what they leave out what belongs there.
     fn by_upper(
         &self,
@@ -385,7 +397,8 @@ impl Vectors {
             let from = from + block * NEAR;
             let dots = &mut dots[..out.len()];
             self.upper.dots(level, asked, from, dots);
-            let (scales, below) = (&self.scales[from..][..out.len()], &self.below_upper[from..][..out.len()]);
+            let scales = &self.upper_scales[from..][..out.len()];
+            let below = &self.below_upper[from..][..out.len()];
             then(out, dots, scales, below);
         }
     }

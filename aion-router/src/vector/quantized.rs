@@ -2,6 +2,7 @@
 
 use super::{LANES, MAX_DIM};
 use crate::error::{Error, Result};
+use crate::sweep::quantise;
 
 /// Steps of the fine part in one of the 8-bit numbers.
 pub(super) const FINE: f32 = 16.0;
@@ -33,11 +34,8 @@ impl Quantized {
     /// [`Error::BadVector`] if it is empty, too long, or not finite.
     pub fn new(vector: &[f32]) -> Result<Self> {
         let dim = vector.len();
-        let length = vector
-            .iter()
-            .map(|x| f64::from(*x) * f64::from(*x))
-            .sum::<f64>()
-            .sqrt();
+        let squares = vector.iter().map(|x| f64::from(*x) * f64::from(*x));
+        let length = squares.sum::<f64>().sqrt();
         if dim == 0 || dim > MAX_DIM || !length.is_finite() {
             return Err(Error::BadVector {
                 dim: dim.clamp(1, MAX_DIM),
@@ -47,16 +45,22 @@ impl Quantized {
         let mut row = vec![0; dim.next_multiple_of(LANES)];
         if largest == 0.0 || length == 0.0 {
             let fine = Vec::new();
-            return Ok(Self { row, fine, scale: 0.0, dim });
+            return Ok(Self {
+                row,
+                fine,
+                scale: 0.0,
+                dim,
+            });
         }
         let mut fine = vec![0; row.len()];
-        for ((to, fine), x) in row.iter_mut().zip(&mut fine).zip(vector) {
-            let x = x / largest * 127.0;
-            *to = x.round() as i8;
-            *fine = ((x - x.round()) * FINE).round().clamp(-8.0, 7.0) as i8;
-        }
+        quantise(vector, largest, &mut row, &mut fine);
         let scale = (f64::from(largest) / 127.0 / length) as f32;
-        Ok(Self { row, fine, scale, dim })
+        Ok(Self {
+            row,
+            fine,
+            scale,
+            dim,
+        })
     }
 
     /// A vector as it was taken apart; `None` if the numbers cannot be one.
@@ -80,12 +84,9 @@ impl Quantized {
     }
 
     /// The same to 8 bits.
-    pub(crate) fn rounded(&self) -> Self {
-        Self {
-            row: self.row.clone(),
-            fine: Vec::new(),
-            ..*self
-        }
+    pub(crate) fn rounded(mut self) -> Self {
+        self.fine = Vec::new();
+        self
     }
 
     /// Its integers, without padding.

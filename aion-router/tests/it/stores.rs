@@ -300,6 +300,18 @@ impl RouterStore for Slow {
         self.0.embedding(key).await
     }
 
+    async fn embedding_keys(
+        &self,
+        after: Option<[u8; 32]>,
+        limit: usize,
+    ) -> Result<Vec<[u8; 32]>, StoreError> {
+        self.0.embedding_keys(after, limit).await
+    }
+
+    async fn remove_embeddings(&self, keys: &[[u8; 32]]) -> Result<u64, StoreError> {
+        self.0.remove_embeddings(keys).await
+    }
+
     async fn append(&self, entry: &LogEntry) -> Result<u64, StoreError> {
         let done = self.0.append(entry).await?;
         if done.is_multiple_of(3) {
@@ -428,4 +440,29 @@ async fn learned_bytes_are_read_or_refused() {
     }
     store.keep_learned(1_000, b"nothing of ours", 1).await.unwrap();
     assert!(open().await.is_err());
+}
+
+/// Vectors of texts that no item has go, but for as many as may stay; those of items never do.
+#[tokio::test]
+async fn the_cache_of_embeddings_is_bounded() {
+    let store = Arc::new(MemoryRouterStore::new());
+    let router = live(store.clone(), Arc::new(HashingEmbedder)).await;
+    let item = |text: &str| Item::new(Surface::Tool, "changing", text).unwrap();
+    for n in 0..9 {
+        router
+            .upsert(item(&format!("what it says now: {n}")))
+            .await
+            .unwrap();
+    }
+    let count = async || store.embedding_keys(None, 1_000).await.unwrap().len();
+    let items = router.read(|engine| engine.catalog().len());
+    let before = count().await;
+    assert_eq!(before, items + 8, "each text that it ever said");
+    assert_eq!(router.forget_embeddings(3).await.unwrap(), 5);
+    assert_eq!(count().await, items + 3);
+    assert_eq!(router.forget_embeddings(3).await.unwrap(), 0);
+    assert_eq!(router.forget_embeddings(0).await.unwrap(), 3);
+    let now = item("what it says now: 8").embedded_text();
+    let key = aion_router::EmbeddingCache::key(router.embedder().model_id(), &now);
+    assert!(store.embedding(key).await.unwrap().is_some());
 }

@@ -33,7 +33,7 @@ use std::sync::Arc;
 use aion_router::{ByteTokens, EngineOptions, LiveRouter};
 
 pub use service::service;
-pub use setup::{EmbedderArgs, Store, StoreArgs, keep_embedded};
+pub use setup::{EmbedderArgs, Store, StoreArgs, keep_embedded, keep_spare};
 
 /// The port of the router.
 pub const DEFAULT_PORT: u16 = 9210;

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aion_router::{ByteTokens, EngineOptions, Exploration, LiveRouter, ModelTokens, TokenCounter};
-use aion_router_server::{DEFAULT_PORT, EmbedderArgs, StoreArgs, keep_embedded, service};
+use aion_router_server::{DEFAULT_PORT, EmbedderArgs, StoreArgs, keep_embedded, keep_spare, service};
 use aion_service::ServeArgs;
 use clap::Parser;
 
 /// How often items without an embedding are looked for.
 const EMBED_EVERY: Duration = Duration::from_secs(30);
+/// How often embeddings that no item needs are taken out.
+const CUT_EVERY: Duration = Duration::from_secs(3_600);
 
 /// Catalogs over HTTP: which tools, files, docs and handlers belong in the next step, learned from use.
 #[derive(Debug, Parser)]
@@ -66,8 +68,11 @@ async fn run(cli: Cli) -> Result<(), Failure> {
     let embedder = cli.embedder.embedder()?;
     let router = LiveRouter::open(store.shared(), embedder, options).await?;
     let embedding = tokio::spawn(keep_embedded(router.clone(), EMBED_EVERY));
+    let spare = keep_spare(router.clone(), cli.store.spare_embeddings as usize, CUT_EVERY);
+    let cutting = tokio::spawn(spare);
     let served = aion_service::run(service(router, counter), serving).await;
     embedding.abort();
+    cutting.abort();
     store.close().await;
     Ok(served?)
 }

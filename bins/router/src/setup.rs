@@ -45,6 +45,15 @@ pub struct StoreArgs {
         value_parser = clap::value_parser!(u32).range(100..)
     )]
     pub log_decisions: u32,
+    /// How many embeddings of texts that no item has any more are kept, for when one comes back; those of items always
+    /// are
+    #[arg(
+        long,
+        value_name = "N",
+        env = "AION_ROUTER_SPARE_EMBEDDINGS",
+        default_value_t = 65_536
+    )]
+    pub spare_embeddings: u32,
 }
 
 /// An open store.
@@ -155,6 +164,21 @@ pub async fn keep_embedded(router: LiveRouter, every: Duration) {
                 tracing::warn!(error = aion_service::chain(&error), "items have no embedding");
             }
             Err(error) => tracing::error!(%error, "embedding items ended"),
+        }
+    }
+}
+
+/// Takes out of the store, again and again, the embeddings of texts that no item has any more, all but `spare` of them.
+/// It never ends.
+pub async fn keep_spare(router: LiveRouter, spare: usize, every: Duration) {
+    loop {
+        tokio::time::sleep(every).await;
+        match router.forget_embeddings(spare).await {
+            Ok(0) => {}
+            Ok(gone) => tracing::info!(gone, "embeddings that no item needs are gone"),
+            Err(error) => {
+                tracing::warn!(error = aion_service::chain(&error), "embeddings are not cut");
+            }
         }
     }
 }
