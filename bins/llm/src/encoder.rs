@@ -1,12 +1,13 @@
 //! A sentence encoder beside the chat model, for `/v1/embeddings`.
 
 use std::fmt::Debug;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use aion_llm::FairQueue;
 use aion_service::Problem;
 use aion_types::{Clock as _, SystemClock};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
 use crate::error::{ApiError, ApiResult};
@@ -36,24 +37,49 @@ type Encoded = (Vec<Vec<f32>>, usize);
 #[derive(Debug, Clone)]
 pub(crate) struct EncoderQueue {
     encoder: Arc<dyn TextEncoder>,
-    /// One for each request that runs or waits.
-    places: Arc<Semaphore>,
-    /// One for each request that runs.
-    turns: Arc<Semaphore>,
+    turns: Arc<Mutex<Turns>>,
     at_once: usize,
     waiting: usize,
     /// How long a request took lately, in milliseconds.
     pace_ms: Arc<AtomicU64>,
 }
 
+/// Requests that run, and those that wait for their turn: clients get turns one after the other.
+#[derive(Debug, Default)]
+struct Turns {
+    running: usize,
+    waiting: FairQueue<oneshot::Sender<Turn>>,
+}
+
+/// The right to run; whoever has had it hands it on.
+#[derive(Debug)]
+struct Turn(Option<Arc<Mutex<Turns>>>);
+
+fn lock(turns: &Mutex<Turns>) -> MutexGuard<'_, Turns> {
+    turns.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let Some(turns) = self.0.take() else { return };
+        let mut now = lock(&turns);
+        while let Some(next) = now.waiting.pop() {
+            match next.send(Self(Some(Arc::clone(&turns)))) {
+                Ok(()) => return,
+                // It has gone, and its turn must not be handed on under the lock.
+                Err(mut turn) => turn.0 = None,
+            }
+        }
+        now.running -= 1;
+    }
+}
+
 impl EncoderQueue {
     /// So many requests run at once, and so many wait beside them.
     pub(crate) fn new(encoder: Arc<dyn TextEncoder>, at_once: usize, waiting: usize) -> Self {
-        let places = at_once.saturating_add(waiting).min(Semaphore::MAX_PERMITS);
         Self {
             encoder,
-            places: Arc::new(Semaphore::new(places)),
-            turns: Arc::new(Semaphore::new(at_once.min(Semaphore::MAX_PERMITS))),
+            turns: Arc::default(),
             at_once,
             waiting,
             pace_ms: Arc::default(),
@@ -65,12 +91,28 @@ impl EncoderQueue {
         &*self.encoder
     }
 
+    /// A turn, or the promise of one.
+    fn enter(&self, client: &str) -> ApiResult<Result<Turn, oneshot::Receiver<Turn>>> {
+        let mut now = lock(&self.turns);
+        if now.running < self.at_once {
+            now.running += 1;
+            return Ok(Ok(Turn(Some(Arc::clone(&self.turns)))));
+        }
+        now.waiting.take(oneshot::Sender::is_closed);
+        if now.waiting.len() >= self.waiting {
+            return Err(self.full());
+        }
+        let (sender, receiver) = oneshot::channel();
+        now.waiting.push(&Arc::from(client), sender);
+        Ok(Err(receiver))
+    }
+
     /// The vectors of the texts. Whoever stops waiting gives up the place, and the texts not yet looked at.
-    pub(crate) async fn encode(&self, texts: Vec<String>) -> ApiResult<Encoded> {
-        let place = Arc::clone(&self.places).try_acquire_owned();
-        let place = place.map_err(|_| self.full())?;
-        let turn = Arc::clone(&self.turns).acquire_owned().await;
-        let turn = turn.map_err(Problem::internal)?;
+    pub(crate) async fn encode(&self, client: &str, texts: Vec<String>) -> ApiResult<Encoded> {
+        let turn = match self.enter(client)? {
+            Ok(turn) => turn,
+            Err(promised) => promised.await.map_err(Problem::internal)?,
+        };
         let (sender, receiver) = oneshot::channel();
         let (encoder, pace_ms) = (Arc::clone(&self.encoder), Arc::clone(&self.pace_ms));
         spawn_blocking(move || {
@@ -82,7 +124,7 @@ impl EncoderQueue {
                 Ordering::Relaxed,
             );
             // Others come when the work has ended, not when its asker has gone.
-            drop((place, turn));
+            drop(turn);
             drop(sender.send(result));
         });
         let failed = |reason: String| ApiError(Problem::internal(reason));

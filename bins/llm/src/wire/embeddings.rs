@@ -98,21 +98,28 @@ fn input(wire: &Value) -> Option<Input> {
     }
 }
 
-/// The first numbers of a vector, scaled to length 1 again.
-fn shortened(mut vector: Vec<f32>, dimensions: Option<usize>) -> ApiResult<Vec<f32>> {
-    let Some(wanted) = dimensions else {
-        return Ok(vector);
-    };
-    if wanted == 0 || wanted > vector.len() {
-        let detail = format!("this model has 1 to {} dimensions", vector.len());
-        return Err(ApiError::bad_request("invalid_value", detail, "/dimensions"));
+/// Refuses, before any work is done, a length that the model's vectors do not have.
+fn check_dimensions(wanted: Option<usize>, most: usize) -> ApiResult<()> {
+    match wanted {
+        Some(wanted) if !(1..=most).contains(&wanted) => {
+            let detail = format!("this model has 1 to {most} dimensions");
+            Err(ApiError::bad_request("invalid_value", detail, "/dimensions"))
+        }
+        _ => Ok(()),
     }
+}
+
+/// The first numbers of a vector, scaled to length 1 again.
+fn shortened(mut vector: Vec<f32>, dimensions: Option<usize>) -> Vec<f32> {
+    let Some(wanted) = dimensions else {
+        return vector;
+    };
     vector.truncate(wanted);
     let norm = vector.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
     vector
         .iter_mut()
         .for_each(|x| *x = (f64::from(*x) / norm.max(f64::MIN_POSITIVE)) as f32);
-    Ok(vector)
+    vector
 }
 
 /// Embeds texts.
@@ -134,15 +141,21 @@ pub(crate) async fn embeddings(
     wire.rest.check(&[])?;
     let inputs = inputs(&wire.input, shared.options.max_inputs)?;
     let encoder = chosen(&shared, wire.model.as_deref())?;
+    let most = match encoder {
+        Some(encoder) => encoder.encoder().dimensions(),
+        None => shared.model.engine()?.info().config.n_embd,
+    };
+    check_dimensions(wire.dimensions, most)?;
+    let client = wire.rest.client();
     let (vectors, tokens, name) = match encoder {
-        Some(encoder) => by_encoder(encoder, inputs).await?,
-        None => by_model(&shared, inputs)
+        Some(encoder) => by_encoder(encoder, client, inputs).await?,
+        None => by_model(&shared, client, inputs)
             .await
             .map_err(|error| error.named(&NAMES))?,
     };
     let mut data = Vec::with_capacity(vectors.len());
     for (index, vector) in vectors.into_iter().enumerate() {
-        let vector = wire.encoding_format.write(&shortened(vector, wire.dimensions)?);
+        let vector = wire.encoding_format.write(&shortened(vector, wire.dimensions));
         data.push(json!({"object": "embedding", "index": index, "embedding": vector}));
     }
     let usage = json!({"prompt_tokens": tokens, "total_tokens": tokens});
@@ -170,25 +183,37 @@ fn chosen<'a>(shared: &'a Shared, model: Option<&str>) -> ApiResult<Option<&'a E
 
 type Vectors = (Vec<Vec<f32>>, usize, String);
 
-async fn by_model(shared: &Shared, inputs: Vec<Input>) -> ApiResult<Vectors> {
+/// As many texts as run at once are asked for together, so that they share the passes over the weights.
+async fn by_model(shared: &Shared, client: &str, inputs: Vec<Input>) -> ApiResult<Vectors> {
     let engine = shared.model.engine()?;
-    let (mut vectors, mut tokens) = (Vec::with_capacity(inputs.len()), 0);
-    for input in inputs {
-        let ids = match input {
-            Input::Text(text) => {
-                let work = move |engine: &Engine| Ok(engine.tokenizer().encode(&text, Specials::AsText)?);
-                shared.model.call(work).await?
-            }
-            Input::Tokens(ids) => ids,
-        };
-        tokens += ids.len();
-        let asked = shared.model.ask(move |engine| engine.start_embed_tokens(&ids));
-        vectors.push(asked.await?);
+    let texts = shared
+        .model
+        .call(move |engine| all_tokens(engine, inputs))
+        .await?;
+    let tokens = texts.iter().map(Vec::len).sum();
+    let mut vectors = Vec::with_capacity(texts.len());
+    for together in texts.chunks(engine.sequences().max(1)) {
+        let (client, together) = (client.to_owned(), together.to_vec());
+        let start = move |engine: &Engine| Ok(engine.start_embed_all(&client, &together)?);
+        for ticket in shared.model.call(start).await? {
+            vectors.push(ticket.finish().await?);
+        }
     }
     Ok((vectors, tokens, engine.info().name.clone()))
 }
 
-async fn by_encoder(encoder: &EncoderQueue, inputs: Vec<Input>) -> ApiResult<Vectors> {
+/// The tokens of all texts, each of them one that can be read.
+fn all_tokens(engine: &Engine, inputs: Vec<Input>) -> ApiResult<Vec<Vec<u32>>> {
+    let tokens = |input| match input {
+        Input::Text(text) => engine.tokenizer().encode(&text, Specials::AsText),
+        Input::Tokens(ids) => Ok(ids),
+    };
+    let texts = inputs.into_iter().map(tokens).collect::<Result<Vec<_>, _>>()?;
+    texts.iter().try_for_each(|tokens| engine.check_text(tokens))?;
+    Ok(texts)
+}
+
+async fn by_encoder(encoder: &EncoderQueue, client: &str, inputs: Vec<Input>) -> ApiResult<Vectors> {
     let texts = inputs.into_iter().map(|input| match input {
         Input::Text(text) => Ok(text),
         Input::Tokens(_) => {
@@ -197,6 +222,6 @@ async fn by_encoder(encoder: &EncoderQueue, inputs: Vec<Input>) -> ApiResult<Vec
         }
     });
     let texts = texts.collect::<ApiResult<Vec<_>>>()?;
-    let (vectors, tokens) = encoder.encode(texts).await?;
+    let (vectors, tokens) = encoder.encode(client, texts).await?;
     Ok((vectors, tokens, encoder.encoder().name().to_owned()))
 }

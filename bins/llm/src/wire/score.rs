@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::ApiJson;
+use super::fields::Rest;
 use crate::error::ApiResult;
 use crate::service::Shared;
 
@@ -15,6 +16,9 @@ use crate::service::Shared;
 pub(crate) struct ScoreRequest {
     /// The text.
     input: String,
+    #[serde(flatten)]
+    #[schema(ignore)]
+    rest: Rest,
 }
 
 /// The scores of all tokens but the first.
@@ -59,7 +63,9 @@ pub(crate) async fn score_text(
     State(shared): State<Shared>,
     ApiJson(wire): ApiJson<ScoreRequest>,
 ) -> ApiResult<axum::Json<ScoreReply>> {
-    let start = move |engine: &Engine| engine.start_score(&engine.text_tokens(&wire.input)?, 0);
+    wire.rest.check(&[])?;
+    let client = wire.rest.client().to_owned();
+    let start = move |engine: &Engine| engine.start_score_for(&client, &engine.text_tokens(&wire.input)?, 0);
     let scores = shared.model.ask(start).await?;
     let engine = shared.model.engine()?;
     let ratios: Vec<f64> = scores.iter().map(|score| score.persistence).collect();

@@ -113,6 +113,53 @@ async fn those_that_find_no_place_are_told_when_to_come_back() {
     ok(&router, EMBEDDINGS, &json!({"input": "fifth"})).await;
 }
 
+fn asked_by(router: &Router, user: &'static str, input: &'static str) -> tokio::task::JoinHandle<StatusCode> {
+    let router = router.clone();
+    let body = json!({"input": input, "user": user});
+    tokio::spawn(async move { post(&router, EMBEDDINGS, &body).await.0 })
+}
+
+/// Clients that wait get turns one after the other, and who goes away loses its own alone.
+#[tokio::test]
+async fn one_client_with_many_texts_keeps_nobody_out() {
+    let slow = Arc::new(Slow::default());
+    let options = LlmOptions::default().with_encodings(1).with_queue(4);
+    let service = service_with_encoder(|| Ok(engine()), options, Some(slow.clone()));
+    let router = service.into_router(&Limits::default());
+    wait_until_ready(&router).await;
+    let mut asked = vec![asked_by(&router, "greedy", "first")];
+    slow.until(|state| state.calls == 1).await;
+    for (user, input) in [
+        ("greedy", "a"),
+        ("greedy", "gone"),
+        ("greedy", "b"),
+        ("modest", "c"),
+    ] {
+        asked.push(asked_by(&router, user, input));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let gone = asked.remove(2);
+    gone.abort();
+    assert!(gone.await.unwrap_err().is_cancelled());
+    slow.allow(usize::MAX);
+    for reply in asked {
+        assert_eq!(reply.await.unwrap(), StatusCode::OK);
+    }
+    assert_eq!(slow.texts(), ["first", "a", "c", "b"]);
+}
+
+#[tokio::test]
+async fn a_length_that_no_vector_has_is_refused_before_the_work() {
+    let (router, slow) = narrow().await;
+    let body = json!({"input": "x", "dimensions": 2});
+    let (status, problem) = post(&router, EMBEDDINGS, &body).await;
+    assert_eq!(
+        (status, &problem["error"]["param"]),
+        (StatusCode::BAD_REQUEST, &json!("dimensions"))
+    );
+    assert!(slow.texts().is_empty());
+}
+
 #[tokio::test]
 async fn what_nobody_waits_for_is_not_encoded() {
     let (router, slow) = narrow().await;
