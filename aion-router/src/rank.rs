@@ -28,6 +28,8 @@ const MAX_RECENT: usize = 64;
 const MIN_CANDIDATES: usize = 128;
 /// Fewer items than this are ranked faster than a second thread wakes up.
 const PARALLEL_FROM: usize = 4_096;
+/// The vectors of fewer items than this are near in any case, so all of them are looked at closely.
+const ROUGH_FROM: usize = 4_096;
 /// Bits of two signatures that may differ between near duplicates.
 const NEAR_BITS: u32 = 3;
 
@@ -117,7 +119,7 @@ impl<'a> Sources<'a> {
             .as_ref()
             .and_then(|learned| learned.votes.get(surface));
         let wanted = MIN_CANDIDATES.max(2 * max_items);
-        let sight = if slots.len() <= wanted {
+        let sight = if slots.len() <= wanted.max(ROUGH_FROM) {
             Sight::Close
         } else {
             Sight::Rough

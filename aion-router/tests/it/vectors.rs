@@ -2,7 +2,10 @@
 
 use aion_router::embed::embed_one;
 use aion_router::vector::{Level, Quantized, Vectors};
-use aion_router::{Embedder, EmbeddingCache, Error, HashingEmbedder};
+use aion_router::{
+    Embedder, EmbeddingCache, Engine, EngineOptions, Error, Feature, HashingEmbedder, Item, Query, Surface,
+    SurfaceBudget,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -214,4 +217,39 @@ fn a_few_vectors_in_many_slots_have_the_cosines_of_full_ones() {
     few.set(7, &of(7)).unwrap();
     few.cosines_into(&query, &mut sparse);
     assert_eq!((sparse[41], sparse[7]), (dense[3], dense[7]));
+}
+
+/// Among many items those that matter are looked at closely: their features are those of all 8 bits.
+#[test]
+fn the_likely_of_many_items_are_seen_closely() {
+    let mut engine = Engine::new(EngineOptions::default()).unwrap();
+    for slot in 0..4_300 {
+        let item = Item::new(Surface::Tool, &format!("tool_{slot}"), "does something").unwrap();
+        let id = item.id().clone();
+        engine.upsert(item).unwrap();
+        engine.set_vector(&id, &row(slot + 1, 64)).unwrap();
+    }
+    let asked = row(1_234, 64);
+    let query = Query::new("nothing in words", 100).with_surface(SurfaceBudget::new(Surface::Tool));
+    let (shortlist, decision) = engine.rank(&query, Some(&asked)).unwrap();
+    assert_eq!(shortlist.picks[0].item.as_str(), "tool:tool_1233");
+    let vectors = engine.catalog().vectors(&Surface::Tool).unwrap();
+    let mut cosines = Vec::new();
+    vectors.cosines_into(&Quantized::new(&asked).unwrap(), &mut cosines);
+    assert!(decision.surfaces[0].candidates.len() >= 64);
+    for candidate in &decision.surfaces[0].candidates {
+        let name = candidate.item.as_str().trim_start_matches("tool:tool_");
+        let seen = candidate.features[Feature::Semantic.index()];
+        assert_eq!(seen, cosines[name.parse::<usize>().unwrap()], "{name}");
+        assert_eq!(candidate.features[Feature::Usage.index()], seen);
+    }
+    let mut nearest: Vec<f32> = cosines.clone();
+    nearest.sort_by(|a, b| b.total_cmp(a));
+    let found = decision.surfaces[0].candidates.iter().take(10);
+    let found: Vec<f32> = found.map(|c| c.features[Feature::Semantic.index()]).collect();
+    assert_eq!(
+        found,
+        nearest[..10],
+        "what is seen roughly leaves nothing near out"
+    );
 }
