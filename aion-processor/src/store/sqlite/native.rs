@@ -2,16 +2,17 @@
 //!
 //! sqlx hands each statement to a thread of its own and waits for the answer, which costs many times what our statements
 //! cost. So the writer locks the connection that sqlx has opened, and runs its statements where it stands.
-#![allow(unsafe_code)] // a borrowed handle, in `Native::over`; statements that go along with it, `Session`
+#![allow(unsafe_code)] // a borrowed handle, in `Native::over` and `keep_memory`; statements that go along with it, `Session`
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::ffi::{c_int, c_void};
 use std::sync::Arc;
 
-use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{Connection, ffi};
 use sqlx::sqlite::LockedSqliteHandle;
 
 use super::codec::failure;
@@ -19,6 +20,10 @@ use crate::{Error, Result};
 
 /// Room for the values of a statement: few have more.
 const VALUES: usize = 24;
+
+/// Memory that the writer's connection keeps for itself: half a mebibyte, in slots that hold a row with its body in line.
+const SLOT_BYTES: c_int = 2_048;
+const SLOTS: c_int = 256;
 
 /// A connection of sqlx that nobody else uses meanwhile.
 pub(super) struct Native<'h> {
@@ -45,6 +50,23 @@ impl<'h> Native<'h> {
         let stable = DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG;
         self.conn.set_db_config(stable, true).map_err(failed)?;
         Ok(self)
+    }
+
+    /// Gives the connection small memory of its own, so that rows, cursors and values of a few kilobytes need no lock of the
+    /// allocator. Where some of what it has now is in use, that stays as it is.
+    pub(super) fn keep_memory(self) -> Self {
+        let (none, bytes, count) = (std::ptr::null_mut::<c_void>(), SLOT_BYTES, SLOTS);
+        // SAFETY: the handle is open; this verb takes a pointer, null for memory that SQLite gets by itself, and two ints.
+        let _in_use = unsafe {
+            ffi::sqlite3_db_config(
+                self.conn.handle(),
+                ffi::SQLITE_DBCONFIG_LOOKASIDE,
+                none,
+                bytes,
+                count,
+            )
+        };
+        self
     }
 
     pub(super) fn session(&mut self) -> Session<'_> {

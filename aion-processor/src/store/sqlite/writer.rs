@@ -94,8 +94,17 @@ impl Writer {
     }
 
     fn run(mut self, runtime: &Handle, mut conn: SqliteConnection, inbox: mpsc::Receiver<Job>) {
-        let locked = runtime.block_on(conn.lock_handle()).map_err(storage);
-        let closing = match locked.and_then(Native::over).and_then(Native::keep_plans) {
+        let locked = runtime.block_on(async {
+            // Statements that sqlx keeps are in the memory that is about to be changed.
+            conn.clear_cached_statements().await?;
+            conn.lock_handle().await
+        });
+        let locked = locked.map_err(storage);
+        let closing = match locked
+            .and_then(Native::over)
+            .map(Native::keep_memory)
+            .and_then(Native::keep_plans)
+        {
             Ok(mut native) => self.serve(&mut native.session(), runtime, inbox),
             Err(error) => {
                 tracing::error!(%error, "the database cannot be written");
