@@ -189,7 +189,7 @@ impl Replay {
             EventKind::Released => task.attempt = task.attempt.saturating_sub(1),
             EventKind::LeaseExpired => {
                 task.attempt = task.attempt.saturating_sub(1);
-                task.crash_count += 1;
+                task.crash_count = task.crash_count.saturating_add(1);
             }
             EventKind::CancelRequested => task.cancel_requested = true,
             _ => {}
@@ -224,7 +224,7 @@ impl Replay {
         task.finished_at = Some(event.at);
         task.waiting_on = 0;
         if crashed {
-            task.crash_count += 1;
+            task.crash_count = task.crash_count.saturating_add(1);
             task.attempt = task.attempt.saturating_sub(1);
         }
         if status == Status::Cancelled {

@@ -56,11 +56,18 @@ impl<R: Rows> Engine<'_, R> {
     }
 
     pub(super) async fn complete(&mut self, fence: Fence, result: &Json) -> Result<Done> {
+        match self.to_complete(fence, result).await? {
+            Last::Row(row) => self.completed(*row, result).await,
+            Last::Before(done) => Ok(done),
+        }
+    }
+
+    async fn to_complete(&mut self, fence: Fence, result: &Json) -> Result<Last> {
         check::json("result", result, self.limits.max_payload_bytes)?;
-        let row = match self.held_unless(fence, Status::Completed).await? {
-            Last::Row(row) => *row,
-            Last::Before(done) => return Ok(done),
-        };
+        self.held_unless(fence, Status::Completed).await
+    }
+
+    async fn completed(&mut self, row: Row, result: &Json) -> Result<Done> {
         let outcome = Some(Outcome::Result(result.clone()));
         self.end(row, Input::Complete, outcome, Json::Null).await
     }
@@ -72,9 +79,13 @@ impl<R: Rows> Engine<'_, R> {
         req: &ClaimReq,
     ) -> Result<Done> {
         check::claim(req, self.limits)?;
-        match self.complete(fence, result).await? {
-            Done::Head(head) => Ok(Done::Next(head, self.take(req).await?)),
-            other => Ok(other),
+        match self.to_complete(fence, result).await? {
+            Last::Row(row) => match self.completed(*row, result).await? {
+                Done::Head(head) => Ok(Done::Next(head, self.take(req).await?)),
+                other => Ok(other),
+            },
+            Last::Before(Done::Head(head)) => Ok(Done::Next(head, Vec::new())),
+            Last::Before(other) => Ok(other),
         }
     }
 
@@ -168,8 +179,9 @@ impl<R: Rows> Engine<'_, R> {
             self.end(row, Input::Cancel, None, Json::Null).await?;
             return Ok(Status::Cancelled);
         }
-        if row.crash_count + 1 >= self.limits.poison_limit {
-            let error = format!("{} holders in a row vanished", row.crash_count + 1);
+        let vanished = row.crash_count.saturating_add(1);
+        if vanished >= self.limits.poison_limit {
+            let error = format!("{vanished} holders vanished");
             let outcome = Some(Outcome::Error(error.clone()));
             self.end(row, Input::Poison, outcome, error.into()).await?;
             return Ok(Status::Failed);

@@ -153,7 +153,7 @@ impl Row {
                 self.lease_until = None;
             }
             Effect::GiveBackAttempt => self.attempt = self.attempt.saturating_sub(1),
-            Effect::CountCrash => self.crash_count += 1,
+            Effect::CountCrash => self.crash_count = self.crash_count.saturating_add(1),
             Effect::FlagCancel => self.cancel_requested = true,
             Effect::GiveBackGrants => {}
             Effect::NotifyTerminal => {

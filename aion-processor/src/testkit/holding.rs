@@ -217,7 +217,7 @@ pub async fn poison_is_limited(bench: Bench) {
     }
     let task = bench.get(id).await;
     assert_eq!(task.status, Status::Failed);
-    assert_eq!(task.error.as_deref(), Some("3 holders in a row vanished"));
+    assert_eq!(task.error.as_deref(), Some("3 holders vanished"));
 }
 
 /// A failed attempt is followed by another after 1 s, then 2 s, and the error is kept.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aion_processor::{
-    ClaimReq, Error, NewTask, PostgresOptions, PostgresTaskStore, Processor, SqliteOptions, SqliteTaskStore,
+    ClaimReq, Error, NewTask, Op, PostgresOptions, PostgresTaskStore, Processor, SqliteOptions,
+    SqliteTaskStore, TaskStore,
 };
 use aion_sql::testkit::TestDatabase;
 use aion_types::{Clock, HandlerId, Json, Status, SystemClock, TaskId};
@@ -130,6 +131,25 @@ async fn a_commit_wakes_who_waits() {
     tx.commit().await.unwrap();
     let leases = waits.await.unwrap().unwrap();
     assert_eq!(leases[0].task.id, made.id);
+}
+
+/// A transaction that its owner forgets makes everybody wait once, not one after the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_forgotten_transaction_keeps_nobody_long() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, pool) = open(&directory.path().join("shop.db")).await;
+    let forgotten = pool.begin_with("BEGIN IMMEDIATE").await.unwrap();
+    let writes = (0..8).map(|_| Op::Create(Box::new(task())).into()).collect();
+    let began = std::time::Instant::now();
+    let refused = store.apply(writes).await.unwrap();
+    assert!(
+        refused.iter().all(|one| matches!(one, Err(Error::Busy { .. }))),
+        "{refused:?}"
+    );
+    // SQLite waits for five seconds, and would nine times.
+    assert!(began.elapsed() < std::time::Duration::from_secs(25));
+    forgotten.rollback().await.unwrap();
+    Processor::over(store).create(task()).await.unwrap();
 }
 
 /// Transactions and the store write at the same time: every task of a commit is there, once, none of a rollback,

@@ -4,9 +4,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aion_processor::Processor;
+use aion_processor::{EndedQuery, Processor};
 use aion_service::Problem;
-use aion_types::TaskId;
+use aion_types::{TaskId, TaskRecord};
 use futures::StreamExt;
 use http::StatusCode;
 use tokio::fs::File;
@@ -15,9 +15,10 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use crate::copies::lines_of;
 use crate::problem::in_body;
+use crate::trees::ended_roots;
 
-/// A folder where the exports of removed trees are kept: `ROOT.jsonl` each, as `export_tree` gives them. It belongs to
-/// one process.
+/// A folder where the exports of removed trees are kept: `ROOT.jsonl` each, as `export_tree` gives them. Servers that share
+/// a store may share it: a tree of which the removal has begun is written out by nobody.
 #[derive(Debug, Clone)]
 pub struct Archive {
     folder: PathBuf,
@@ -33,24 +34,54 @@ impl Archive {
         }
     }
 
-    /// Held while a tree is written out and removed, so that nobody else writes out what is half gone.
+    /// Held while a tree is written out and removed: one is enough for a process.
     pub(crate) async fn turn(&self) -> MutexGuard<'_, ()> {
         self.turn.lock().await
     }
 
-    /// Writes out a tree; when this returns, it survives a loss of power.
-    pub(crate) async fn keep(&self, processor: &Processor, root: TaskId) -> Result<(), Problem> {
-        let part = self.folder.join(format!("{root}.part"));
-        let written = write(processor, root, &part).await;
-        if written.is_err() {
+    /// Writes out a tree; when this returns true, it survives a loss of power. False if somebody else had begun to remove
+    /// it before it was written out: what there is then may be less than all of it, and is thrown away.
+    pub(crate) async fn keep(&self, processor: &Processor, root: &TaskRecord) -> Result<bool, Problem> {
+        let part = self
+            .folder
+            .join(format!("{}.{}.part", root.id, std::process::id()));
+        let written = match write(processor, root.id, &part).await {
+            Ok(()) => stands(processor, root).await,
+            Err(problem) => Err(problem),
+        };
+        if !matches!(written, Ok(true)) {
             // Another try writes it anew.
             let _ = tokio::fs::remove_file(&part).await;
+            return written;
         }
-        written?;
+        let root = root.id;
         let whole = self.folder.join(format!("{root}.jsonl"));
         tokio::fs::rename(&part, &whole).await.map_err(failed)?;
         let folder = File::open(&self.folder).await.map_err(failed)?;
-        folder.sync_all().await.map_err(failed)
+        folder.sync_all().await.map_err(failed)?;
+        Ok(true)
+    }
+}
+
+/// Whether a root that has ended is there and nobody has begun to remove it.
+async fn stands(processor: &Processor, root: &TaskRecord) -> Result<bool, Problem> {
+    let Some(at) = root.finished_at else {
+        return Ok(false);
+    };
+    let mut query = EndedQuery {
+        before: at.plus_ms(1),
+        after: Some((at.plus_ms(-1), root.id)),
+        limit: 0,
+    };
+    loop {
+        let page = ended_roots(processor, query.clone()).await?;
+        if page.iter().any(|found| found.id == root.id) {
+            return Ok(true);
+        }
+        let Some(last) = page.last() else {
+            return Ok(false);
+        };
+        query.after = last.finished_at.map(|at| (at, last.id));
     }
 }
 
@@ -78,4 +109,52 @@ fn failed(error: io::Error) -> Problem {
         "archive_unavailable",
         "the archive cannot be written: the tree was not removed",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use aion_processor::{CancelMode, Limits, MemTaskStore, NewTask, Op};
+    use aion_types::{ManualClock, Timestamp};
+
+    use super::*;
+
+    /// What is left of a tree would stand in the place of all of it.
+    #[tokio::test]
+    async fn half_a_tree_is_not_kept() {
+        let clock = ManualClock::at(Timestamp::from_ms(1_700_000_000_000));
+        let processor = Processor::new(MemTaskStore::new(clock.clone(), Limits::default()));
+        let id = |n| TaskId::from_parts(Timestamp::from_ms(1_700_000_000_000), [n; 10]);
+        let root = NewTask::new(id(1), "test", "root");
+        processor.create(root).await.unwrap();
+        let child = NewTask::new(id(2), "test", "child").with_parent(id(1));
+        processor.create(child).await.unwrap();
+        processor.cancel_tree(id(1), CancelMode::Force).await.unwrap();
+        let root = processor.get(id(1)).await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let archive = Archive::new(folder.path());
+        assert!(archive.keep(&processor, &root).await.unwrap());
+        let whole = folder.path().join(format!("{}.jsonl", root.id));
+        let kept = std::fs::read_to_string(&whole).unwrap();
+        assert_eq!(
+            kept.lines().filter(|line| line.contains("\"test\"")).count(),
+            2,
+            "{kept}"
+        );
+
+        let begun = Op::Purge {
+            root: root.id,
+            max: 1,
+        };
+        processor
+            .store()
+            .apply(vec![begun.into()])
+            .await
+            .unwrap()
+            .remove(0)
+            .unwrap();
+        // Another server that has listed the root before comes to it now.
+        assert!(!archive.keep(&processor, &root).await.unwrap());
+        assert_eq!(std::fs::read_to_string(&whole).unwrap(), kept);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
 }

@@ -47,7 +47,10 @@ pub(crate) async fn list_ended_roots(
     Ok(Json(TaskList { tasks, next }))
 }
 
-async fn ended_roots(processor: &Processor, query: EndedQuery) -> Result<Vec<TaskRecord>, Problem> {
+pub(crate) async fn ended_roots(
+    processor: &Processor,
+    query: EndedQuery,
+) -> Result<Vec<TaskRecord>, Problem> {
     match processor.store().read(Question::EndedRoots(query)).await {
         Ok(Page::Tasks(page)) => Ok(page.tasks),
         Ok(_) => Err(Problem::internal("the store answered another question")),
@@ -143,16 +146,20 @@ pub(crate) async fn remove_ended(
             if trees == u64::from(max) {
                 return Ok(Retired { trees, more: true });
             }
-            trees += u64::from(remove(processor, root.id, archive).await?);
+            trees += u64::from(remove(processor, root, archive).await?);
         }
     }
 }
 
 /// Whether the tree was over and is gone.
-async fn remove(processor: &Processor, root: TaskId, archive: Option<&Archive>) -> Result<bool, Problem> {
+async fn remove(
+    processor: &Processor,
+    root: &TaskRecord,
+    archive: Option<&Archive>,
+) -> Result<bool, Problem> {
     let open = Status::ALL.into_iter().filter(|status| !status.is_terminal());
     let open = TaskQuery::new()
-        .with_root(root)
+        .with_root(root.id)
         .with_statuses(open.collect::<Vec<_>>())
         .with_limit(1);
     if !processor.tasks(open).await.map_err(in_body)?.tasks.is_empty() {
@@ -161,15 +168,16 @@ async fn remove(processor: &Processor, root: TaskId, archive: Option<&Archive>) 
     let _turn = match archive {
         Some(archive) => {
             let turn = archive.turn().await;
-            if processor.find(root).await.map_err(in_body)?.is_none() {
+            if processor.find(root.id).await.map_err(in_body)?.is_none()
+                || !archive.keep(processor, root).await?
+            {
                 return Ok(false);
             }
-            archive.keep(processor, root).await?;
             Some(turn)
         }
         None => None,
     };
-    match processor.purge(root).await {
+    match processor.purge(root.id).await {
         // Somebody else removes it at the same time.
         Ok(_) | Err(Error::NotFound(_)) => Ok(true),
         Err(error) => Err(in_body(error)),

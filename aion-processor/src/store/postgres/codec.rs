@@ -48,8 +48,8 @@ pub(super) const TEXTS: usize = 5;
 /// the server itself is gone leaves a commit in doubt.
 ///
 /// # Sources
-/// PostgreSQL 15, appendix A: classes 08 (connection), 28 (authorization), 3D (no such database), 40 (rollback), 53 (resources), 57 (intervention),
-/// 58 (system), XX (internal).
+/// PostgreSQL 15, appendix A: classes 08 (connection), 25 (a server that only reads, a transaction that was ended), 28 (authorization), 3D (no such
+/// database), 40 (rollback), 53 (resources), 57 (intervention), 58 (system).
 pub(in crate::store) fn storage(error: sqlx::Error) -> Error {
     let code = error
         .as_database_error()
@@ -59,7 +59,7 @@ pub(in crate::store) fn storage(error: sqlx::Error) -> Error {
         (Some("53100"), _) => Error::Full,
         (Some("40001" | "40P01" | "55P03" | "53300"), _) => Error::Busy { retry_after_ms: 100 },
         (Some(code), _)
-            if ["08", "28", "3D", "53", "57", "58"]
+            if ["08", "25", "28", "3D", "53", "57", "58"]
                 .iter()
                 .any(|class| code.starts_with(class)) =>
         {

@@ -168,7 +168,10 @@ impl Writer {
         }
         let answers = match self.commit(session, &units) {
             Ok(answers) => answers,
-            Err(error) if units.len() == 1 => vec![Err(error)],
+            // One by one each would wait as long for another writer that does not come to an end.
+            Err(error) if units.len() == 1 || matches!(error, Error::Busy { .. }) => {
+                units.iter().map(|_| Err(error.clone())).collect()
+            }
             Err(error) => {
                 tracing::debug!(%error, operations = units.len(), "a group failed and is tried one by one");
                 self.one_by_one(session, &units)
