@@ -264,11 +264,10 @@ fn examples(root: &Path) -> Result<Note> {
 
 /// A stage that is a script of its own.
 fn script(root: &Path, name: &str) -> Result<Note> {
-    let script = root.join(name);
-    if !script.is_file() {
+    if !root.join(name).is_file() {
         return Err(Error::Missing(name.to_owned()));
     }
-    command::run(Command::new("bash").arg(script).current_dir(root)).map(|()| Note::new())
+    command::run(&mut command::script(root, name)).map(|()| Note::new())
 }
 
 fn name(stage: Stage) -> String {

@@ -53,7 +53,7 @@ pub fn run(root: &Path) -> Result<String> {
     let python = python::interpreter("openai-clients", &PYTHON)?;
     let (node, scripts) = (Node::of_wheel()?, javascript_dir()?);
     node.install(&scripts, &scripts.join("node_modules/typescript/bin/tsc"), &NODE)?;
-    let model = command::output(Command::new("bash").arg(root.join(".ci/model")).current_dir(root))?;
+    let model = command::output(&mut command::script(root, ".ci/model"))?;
     let built = build(root)?;
     let program = built
         .iter()

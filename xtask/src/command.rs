@@ -10,10 +10,12 @@ use tempfile::TempDir;
 
 use crate::{Error, Result};
 
-/// The root of the workspace.
+/// The root of the workspace: that of the cargo that runs us, else the one that we were built in. They differ where two
+/// copies of the workspace share a target directory.
 pub fn workspace_root() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().unwrap_or(here).to_owned()
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let here = here.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    here.parent().unwrap_or(&here).to_owned()
 }
 
 /// An empty directory for the files of a run, removed when the value goes.
@@ -33,8 +35,30 @@ pub fn scratch() -> Result<TempDir> {
 /// The cargo that runs us, or the one on the path.
 pub fn cargo(root: &Path) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(root);
+    as_by_hand(command.current_dir(root));
     command
+}
+
+/// A script of the repository.
+pub fn script(root: &Path, name: &str) -> Command {
+    let mut command = Command::new("bash");
+    as_by_hand(command.arg(root.join(name)).current_dir(root));
+    command
+}
+
+/// Takes out what `cargo run` says of this program. Build scripts that look for it would run anew, with all that depends
+/// on them, whenever a command by hand came between.
+fn as_by_hand(command: &mut Command) {
+    let said = |name: &str| {
+        ["CARGO_PKG_", "CARGO_MANIFEST_"]
+            .iter()
+            .any(|start| name.starts_with(start))
+    };
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(said) {
+            command.env_remove(name);
+        }
+    }
 }
 
 /// The command line as a person would type it.

@@ -77,7 +77,7 @@ fn settings(root: &Path, name: &str) -> Result<Vec<(&'static str, String)>> {
     if name != MODEL_SERVER {
         return Ok(Vec::new());
     }
-    let model = command::output(Command::new("bash").arg(root.join(".ci/model")).current_dir(root))?;
+    let model = command::output(&mut command::script(root, ".ci/model"))?;
     Ok(vec![
         ("AION_LLM_MODEL", model.trim().to_owned()),
         ("AION_LLM_CONTEXT", "96".to_owned()),

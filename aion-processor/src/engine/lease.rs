@@ -56,13 +56,13 @@ impl<R: Rows> Engine<'_, R> {
     }
 
     pub(super) async fn complete(&mut self, fence: Fence, result: &Json) -> Result<Done> {
-        match self.to_complete(fence, result).await? {
+        match self.unless_completed(fence, result).await? {
             Last::Row(row) => self.completed(*row, result).await,
             Last::Before(done) => Ok(done),
         }
     }
 
-    async fn to_complete(&mut self, fence: Fence, result: &Json) -> Result<Last> {
+    async fn unless_completed(&mut self, fence: Fence, result: &Json) -> Result<Last> {
         check::json("result", result, self.limits.max_payload_bytes)?;
         self.held_unless(fence, Status::Completed).await
     }
@@ -79,7 +79,7 @@ impl<R: Rows> Engine<'_, R> {
         req: &ClaimReq,
     ) -> Result<Done> {
         check::claim(req, self.limits)?;
-        match self.to_complete(fence, result).await? {
+        match self.unless_completed(fence, result).await? {
             Last::Row(row) => match self.completed(*row, result).await? {
                 Done::Head(head) => Ok(Done::Next(head, self.take(req).await?)),
                 other => Ok(other),
