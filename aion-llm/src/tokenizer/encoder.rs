@@ -49,7 +49,7 @@ impl Model for Words {
             start = end;
             token
         };
-        Ok(pairs.pieces(word)?.into_iter().map(token).collect())
+        Ok(pairs.pieces(word).into_iter().map(token).collect())
     }
 
     fn token_to_id(&self, token: &str) -> Option<u32> {

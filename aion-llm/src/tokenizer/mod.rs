@@ -218,10 +218,10 @@ impl Tokenizer {
         self.len() == 0
     }
 
-    /// The ids of a text; no token is added before or after.
+    /// The ids of a text; no token is added before or after, and a character without a token is left out.
     ///
     /// # Errors
-    /// [`Error::Request`] above [`MAX_TEXT_BYTES`], [`Error::Tokenizer`] when a character has no token.
+    /// [`Error::Request`] above [`MAX_TEXT_BYTES`], [`Error::Tokenizer`] when the library fails.
     pub fn encode(&self, text: &str, specials: Specials) -> Result<Vec<u32>> {
         self.encode_at(text, specials, Place::Start)
     }
