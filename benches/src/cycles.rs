@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use aion_processor::{
-    ClaimReq, Durability, Lease, NewTask, Op, PostgresOptions, PostgresTaskStore, Processor, Result,
-    SqliteOptions, SqliteTaskStore, Write,
+    ClaimReq, Done, Durability, Error, Lease, NewTask, Op, PostgresOptions, PostgresTaskStore, Processor,
+    Result, SqliteOptions, SqliteTaskStore, Write,
 };
 use aion_types::{Clock, HandlerId, Json, SystemClock, TaskId};
 use serde::Deserialize;
@@ -25,11 +25,24 @@ pub enum Medium {
     Postgres,
 }
 
+/// How a worker goes from one task to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// It completes what it has and takes the next in one operation, as the workers of the library do.
+    #[default]
+    Together,
+    /// It completes what it has, and then asks for the next.
+    Apart,
+}
+
 /// What a run of workers is.
 #[derive(Debug, Clone, Copy)]
 pub struct Crew {
     /// Workers, each with one task at a time.
     pub workers: usize,
+    /// How they go on.
+    pub step: Step,
     /// When they stop, whether or not tasks are left.
     pub most: Duration,
     /// How far each claim and each completion goes before it is acknowledged.
@@ -136,21 +149,45 @@ pub async fn work(processor: &Processor, crew: Crew) -> Result<Worked> {
 }
 
 async fn worker(processor: Processor, crew: Crew, at: usize, started: Instant) -> Result<Worked> {
-    let handler = HandlerId::new(format!("worker-{at}"))
-        .map_err(|error| aion_processor::Error::Corrupt(error.to_string()))?;
+    let handler =
+        HandlerId::new(format!("worker-{at}")).map_err(|error| Error::Corrupt(error.to_string()))?;
     let claim = ClaimReq::new(handler).with_durability(crew.durability);
     let mut worked = Worked::default();
-    while started.elapsed() < crew.most {
-        let began = Instant::now();
-        let Some(lease) = processor.claim(claim.clone()).await?.pop() else {
-            break;
-        };
+    let mut began = Instant::now();
+    let mut next = processor.claim(claim.clone()).await?.pop();
+    while let Some(lease) = next {
         worked.bytes += payload(&lease);
-        complete(&processor, &lease, crew.durability).await?;
-        worked.cycles.push(began.elapsed());
+        let goes_on = started.elapsed() < crew.most;
+        next = if goes_on && crew.step == Step::Together {
+            complete_and_claim(&processor, &lease, &claim).await?
+        } else {
+            complete(&processor, &lease, crew.durability).await?;
+            None
+        };
+        if goes_on && crew.step == Step::Apart {
+            next = processor.claim(claim.clone()).await?.pop();
+        }
         worked.done += 1;
+        let now = Instant::now();
+        worked.cycles.push(now.duration_since(began));
+        began = now;
     }
     Ok(worked)
+}
+
+/// Completes a task and takes the next, in one operation that is as durable as the claim asks for.
+async fn complete_and_claim(processor: &Processor, lease: &Lease, claim: &ClaimReq) -> Result<Option<Lease>> {
+    let op = Op::CompleteAndClaim {
+        fence: lease.fence(),
+        result: Json::Null,
+        claim: Box::new(claim.clone()),
+    };
+    let write = Write::from(op).with_durability(claim.durability);
+    match processor.store().apply(vec![write]).await?.pop() {
+        Some(Ok(Done::Next(_, mut leases))) => Ok(leases.pop()),
+        Some(Err(error)) => Err(error),
+        other => Err(Error::Corrupt(format!("answered with {other:?}"))),
+    }
 }
 
 fn payload(lease: &Lease) -> usize {

@@ -9,7 +9,7 @@ use aion_processor::{
 };
 use aion_types::{Clock, HandlerId, Role, SystemClock, TaskId};
 
-use crate::cycles::{Crew, apply, complete, fill, work};
+use crate::cycles::{Crew, Step, apply, complete, fill, work};
 
 /// How often each operation is timed: so many turns of so many.
 const TIMES: usize = 520;
@@ -235,6 +235,7 @@ pub async fn memory(dir: &Path, tasks: usize) -> Result<Memory> {
     for _ in 0..10 {
         let crew = Crew {
             workers: 64,
+            step: Step::Together,
             most: Duration::from_secs(600),
             durability: Durability::Process,
         };
@@ -298,6 +299,7 @@ pub async fn children(dir: &Path, count: usize) -> Result<Vec<Duration>> {
         let started = Instant::now();
         let crew = Crew {
             workers: 64,
+            step: Step::Together,
             most: Duration::from_secs(600),
             durability: Durability::Process,
         };
@@ -308,6 +310,7 @@ pub async fn children(dir: &Path, count: usize) -> Result<Vec<Duration>> {
         &processor,
         Crew {
             workers: 1,
+            step: Step::Together,
             most: Duration::from_secs(60),
             durability: Durability::Process,
         },

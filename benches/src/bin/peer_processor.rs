@@ -1,6 +1,6 @@
 //! Our task engine as a driver of `cargo xtask peers processor`.
 //!
-//! One JSON object a line. `{"cycles": medium, "durability", "dir", "url", "jobs", "payload", "workers", "most_s"}` is
+//! One JSON object a line. `{"cycles": medium, "durability", "step", "dir", "url", "jobs", "payload", "workers", "most_s"}` is
 //! answered with `{"label", "done", "seconds", "bytes", "p99_ms"}`; `{"costs": rows, "beside": rows, "dir"}` with
 //! `{"claim_us", "gather_us", "page_us"}`, each `[few, many]`, in files with so many tasks and messages that take turns; `{"memory": tasks, "dir"}` with the resident bytes by tenths;
 //! `{"children": count, "dir"}` with the seconds by tenths that the children of one parent took.
@@ -9,7 +9,7 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use aion_benches::cycles::{Crew, Medium, fill, open, work};
+use aion_benches::cycles::{Crew, Medium, Step, fill, open, work};
 use aion_benches::{driver, scale};
 use aion_processor::Durability;
 use aion_sql::testkit::{TestDatabase, VARIABLE};
@@ -24,6 +24,8 @@ enum Request {
     Cycles {
         cycles: Medium,
         durability: Durability,
+        #[serde(default)]
+        step: Step,
         dir: PathBuf,
         #[serde(default)]
         url: String,
@@ -91,6 +93,7 @@ fn answer(runtime: &Runtime, request: Request) -> Result<Value, Box<dyn Error>> 
         Request::Cycles {
             cycles,
             durability,
+            step,
             dir,
             url,
             jobs,
@@ -102,13 +105,14 @@ fn answer(runtime: &Runtime, request: Request) -> Result<Value, Box<dyn Error>> 
             fill(&processor, jobs, payload).await?;
             let crew = Crew {
                 workers,
+                step,
                 most: Duration::from_secs_f64(most_s),
                 durability,
             };
             let mut worked = work(&processor, crew).await?;
             let completed = processor.counts().await?.of(Status::Completed);
             Ok(json!({
-                "label": format!("aion-processor {}", env!("CARGO_PKG_VERSION")),
+                "label": label(cycles, step),
                 "done": completed,
                 "seconds": worked.took.as_secs_f64(),
                 "bytes": worked.bytes,
@@ -139,4 +143,16 @@ fn answer(runtime: &Runtime, request: Request) -> Result<Value, Box<dyn Error>> 
             Ok(json!({ "seconds": seconds }))
         }
     }
+}
+
+/// Ours, and how it worked if not as it comes.
+fn label(medium: Medium, step: Step) -> String {
+    let mut label = format!("aion-processor {}", env!("CARGO_PKG_VERSION"));
+    if medium == Medium::SqliteUnbatched {
+        label.push_str(", a commit for each operation");
+    }
+    if step == Step::Apart {
+        label.push_str(", claims and completions apart");
+    }
+    label
 }

@@ -59,14 +59,22 @@ impl Shelf {
         }
     }
 
-    /// The next tasks of a list that has enough of them.
+    /// The next tasks of a list that has enough of them; one that has not is forgotten.
     fn take(&mut self, filter: &Filter, max: u32) -> Option<Vec<(Row, Body)>> {
         let list = self.lists.get_mut(filter)?;
-        if !self.gone.is_empty() {
-            list.tasks.retain(|(row, _)| !self.gone.contains(&row.ord));
+        let mut found = Vec::new();
+        while found.len() < max as usize {
+            match list.tasks.pop_front() {
+                Some((row, _)) if self.gone.contains(&row.ord) => {}
+                Some(task) => found.push(task),
+                None if list.whole => break,
+                None => {
+                    self.lists.remove(filter);
+                    return None;
+                }
+            }
         }
-        let max = (max as usize).min(if list.whole { list.tasks.len() } else { usize::MAX });
-        (list.tasks.len() >= max).then(|| list.tasks.drain(..max).collect())
+        Some(found)
     }
 }
 

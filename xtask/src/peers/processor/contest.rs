@@ -43,12 +43,18 @@ struct Peer {
 pub(super) const CONTESTS: [Contest; 3] = [
     Contest {
         name: "sqlite-normal",
-        work: "SQLite NORMAL: claim + complete, 64 workers",
+        work: "SQLite NORMAL: complete and claim, 64 workers",
         ours: &[("cycles", "sqlite"), ("durability", "process")],
         workers: 64,
         floor: Some(20_000.0),
         on_postgres: Postgres::Unused,
         peers: &[
+            Peer {
+                program: Program::Ours,
+                ask: &[("cycles", "sqlite"), ("durability", "process"), ("step", "apart")],
+                workers: 64,
+                goal: 1.0,
+            },
             Peer {
                 program: Program::Queues,
                 ask: &[("peer", "apalis_sqlite")],
@@ -71,7 +77,7 @@ pub(super) const CONTESTS: [Contest; 3] = [
     },
     Contest {
         name: "sqlite-full",
-        work: "SQLite FULL: claim + complete, 64 workers",
+        work: "SQLite FULL: complete and claim, 64 workers",
         ours: &[("cycles", "sqlite"), ("durability", "power")],
         workers: 64,
         floor: None,
@@ -79,7 +85,17 @@ pub(super) const CONTESTS: [Contest; 3] = [
         peers: &[
             Peer {
                 program: Program::Ours,
-                ask: &[("cycles", "sqlite_unbatched"), ("durability", "power")],
+                ask: &[("cycles", "sqlite"), ("durability", "power"), ("step", "apart")],
+                workers: 64,
+                goal: 1.0,
+            },
+            Peer {
+                program: Program::Ours,
+                ask: &[
+                    ("cycles", "sqlite_unbatched"),
+                    ("durability", "power"),
+                    ("step", "apart"),
+                ],
                 workers: 64,
                 goal: 20.0,
             },
@@ -93,12 +109,18 @@ pub(super) const CONTESTS: [Contest; 3] = [
     },
     Contest {
         name: "postgres",
-        work: "Postgres, synchronous_commit on: claim + complete, 64 workers",
+        work: "Postgres, synchronous_commit on: complete and claim, 64 workers",
         ours: &[("cycles", "postgres"), ("durability", "power")],
         workers: 64,
         floor: None,
         on_postgres: Postgres::Needed,
         peers: &[
+            Peer {
+                program: Program::Ours,
+                ask: &[("cycles", "postgres"), ("durability", "power"), ("step", "apart")],
+                workers: 64,
+                goal: 1.0,
+            },
             Peer {
                 program: Program::Queues,
                 ask: &[("peer", "graphile")],
