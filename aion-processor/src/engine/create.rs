@@ -16,6 +16,9 @@ impl<R: Rows> Engine<'_, R> {
     }
 
     pub(super) async fn create_checked(&mut self, new: &NewTask) -> Result<Done> {
+        if let Some(fence) = new.fence {
+            self.held(fence).await?;
+        }
         if let Some(there) = self.already_there(new).await? {
             let body = self.rows.body(&there).await?;
             return Ok(Done::Record(Box::new(there.record(body))));

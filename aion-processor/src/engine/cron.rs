@@ -22,6 +22,9 @@ impl<R: Rows> Engine<'_, R> {
         if new.task.key.is_some() || new.task.start != Start::Now {
             return Err(Error::invalid("task", "it has a key or a start of its own"));
         }
+        if new.task.fence.is_some() {
+            return Err(Error::invalid("task", "it outlives every lease, and has a fence"));
+        }
         let next_at = next_after(new, self.now)?;
         if next_at.is_none() {
             return Err(Error::invalid("cron", "it never comes"));

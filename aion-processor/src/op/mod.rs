@@ -38,7 +38,7 @@ pub enum Durability {
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Op {
-    /// Creates a task; gives [`Done::Record`].
+    /// Creates a task, as a holder if it has a [fence](NewTask::fence); gives [`Done::Record`].
     Create(Box<NewTask>),
     /// Makes a held or delayed task ready now.
     Start(TaskId),

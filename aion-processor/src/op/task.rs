@@ -3,6 +3,8 @@
 use aion_types::{Json, TaskId, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::Fence;
+
 /// When a new task may start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -65,6 +67,10 @@ pub struct NewTask {
     pub key: Option<String>,
     /// How many like it may run at once; none for no bound.
     pub concurrency: Option<Concurrency>,
+    /// The holder's proof, if a task makes it: refused once that lease is lost, even if the new task is there already. It
+    /// need not be the parent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fence: Option<Fence>,
 }
 
 /// Tasks with the same key share a number of places; whoever finds none stays READY until it is its
@@ -102,6 +108,7 @@ impl NewTask {
             max_attempts: default_attempts(),
             key: None,
             concurrency: None,
+            fence: None,
         }
     }
 
@@ -172,6 +179,13 @@ impl NewTask {
     #[must_use]
     pub fn with_concurrency(mut self, key: impl Into<String>, max: u32) -> Self {
         self.concurrency = Some(Concurrency { key: key.into(), max });
+        self
+    }
+
+    /// Makes it as the holder of a task, whoever its parent is.
+    #[must_use]
+    pub fn with_fence(mut self, fence: Fence) -> Self {
+        self.fence = Some(fence);
         self
     }
 }

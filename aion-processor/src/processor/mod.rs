@@ -71,7 +71,8 @@ impl Processor {
     ///
     /// # Errors
     /// [`Error::Conflict`] if the id belongs to another task; [`Error::NotFound`] without the
-    /// parent; [`Error::IllegalTransition`] below a parent that has ended; a limit.
+    /// parent; [`Error::IllegalTransition`] below a parent that has ended;
+    /// [`Error::LeaseLost`] if it [has a fence](NewTask::with_fence); a limit.
     pub async fn create(&self, task: NewTask) -> Result<TaskRecord> {
         match self.one(Op::Create(Box::new(task))).await? {
             Done::Record(record) => Ok(*record),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use aion_types::{EventKind, Json, Role, Status, TaskId, Timestamp};
 
 use super::{Bench, wish};
-use crate::{CancelMode, Error, Fence, NewMessage, NewTask, Result, Retry, TaskHead};
+use crate::{CancelMode, Done, Error, Fence, NewMessage, NewTask, Op, Result, Retry, TaskHead};
 
 fn lost<T: std::fmt::Debug>(answer: &Result<T>) {
     assert!(matches!(answer, Err(Error::LeaseLost { .. })), "{answer:?}");
@@ -173,6 +173,43 @@ pub async fn zombies_are_refused(bench: Bench) {
         .await
         .expect("the holder completes");
     lost(&p.complete(old, Json::Null).await);
+}
+
+/// Whoever lost the lease makes no tasks either, also in the middle of a batch, and is not told of those that it made.
+pub async fn zombies_make_no_tasks(bench: Bench) {
+    let p = &bench.processor;
+    let id = bench.create(bench.task()).await.id;
+    let old = bench.claim().await.fence();
+    let child = || bench.task().with_parent(id).with_key("child");
+    let made = bench.create(child().with_fence(old)).await;
+    assert_eq!(made.parent_id, Some(id));
+    assert_eq!(bench.create(child().with_fence(old)).await.id, made.id);
+    bench.clock.advance_ms(60_000);
+    p.tick().await.expect("time is kept");
+    let stale = |task: NewTask| p.create(task.with_fence(old));
+    lost(&stale(bench.task().with_parent(id)).await);
+    let new = p.claim(wish("w").with_task(id)).await.expect("answered")[0].fence();
+    let before = (bench.get(id).await, p.counts().await.expect("counted"));
+    lost(&stale(bench.task().with_parent(id)).await);
+    lost(&stale(bench.task()).await);
+    lost(&stale(child()).await);
+    let zombie = bench.task().with_parent(id).with_fence(old);
+    let (first, last) = (bench.task(), bench.task().with_parent(id).with_fence(new));
+    let batch = [&first, &zombie, &last].map(|task| Op::Create(Box::new(task.clone())).into());
+    assert_eq!((bench.get(id).await, p.counts().await.expect("counted")), before);
+    let done = p.store().apply(batch.into()).await.expect("answered");
+    assert!(matches!(&done[0], Ok(Done::Record(task)) if task.id == first.id));
+    assert!(matches!(&done[1], Err(Error::LeaseLost { task, given }) if (*task, *given) == (id, old.epoch)));
+    assert!(matches!(&done[2], Ok(Done::Record(task)) if task.id == last.id));
+    assert_eq!(p.find(zombie.id).await.expect("read"), None);
+    assert_eq!(bench.get(id).await.open_children, 2);
+    p.complete(new, Json::Null).await.expect("completed");
+    lost(&p.create(bench.task().with_fence(new)).await);
+    let unknown = bench.task().with_fence(Fence {
+        task: bench.id(),
+        epoch: 1,
+    });
+    assert!(matches!(p.create(unknown).await, Err(Error::NotFound(_))));
 }
 
 /// A heartbeat moves the end of the lease, from now on.

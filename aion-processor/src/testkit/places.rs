@@ -5,8 +5,8 @@ use aion_types::{Json, Status, TaskId, Timestamp};
 
 use super::{Bench, wish};
 use crate::{
-    CancelMode, ClaimOrder, Concurrency, Error, Lease, NameQuery, NewSchedule, NewTask, Op, Overlap, Retry,
-    Start,
+    CancelMode, ClaimOrder, Concurrency, Error, Fence, Lease, NameQuery, NewSchedule, NewTask, Op, Overlap,
+    Retry, Start,
 };
 
 async fn claim(bench: &Bench, max: u32) -> Vec<Lease> {
@@ -287,6 +287,17 @@ pub async fn bad_schedules_are_refused(bench: Bench) {
             "task",
         ),
         (NewSchedule::new("s", "* * * * *", task().with_key("k")), "task"),
+        (
+            NewSchedule::new(
+                "s",
+                "* * * * *",
+                task().with_fence(Fence {
+                    task: bench.id(),
+                    epoch: 1,
+                }),
+            ),
+            "task",
+        ),
     ] {
         let refused = p.put_schedule(spec).await;
         assert!(

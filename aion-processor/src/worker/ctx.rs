@@ -177,11 +177,14 @@ impl Ctx {
     /// below this task.
     ///
     /// # Errors
-    /// A name that this run has used, or a limit.
+    /// A name that this run has used; a limit; a lost lease.
     pub async fn spawn_task(&self, name: impl Into<String>, task: NewTask) -> Result<TaskId, Failure> {
         let name = name.into();
         self.first_use(&format!("{OWN}spawn/{name}"))?;
-        let task = task.with_parent(self.task().id).with_key(name);
+        let task = task
+            .with_parent(self.task().id)
+            .with_key(name)
+            .with_fence(self.fence());
         Ok(self.processor().create(task).await?.id)
     }
 

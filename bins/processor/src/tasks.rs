@@ -25,7 +25,7 @@ use crate::wire::{
     responses(
         (status = 201, description = "The task, new or already there", body = Task),
         (status = 404, description = "There is no such parent", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "The id is taken, or the parent has ended", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The id is taken, the parent has ended, or the lease is lost", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "A text is too long", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "A value is not valid, or the key was used for another body", body = Problem, content_type = "application/problem+json"),
         (status = 507, description = "The storage is full", body = Problem, content_type = "application/problem+json"),

@@ -23,6 +23,7 @@ fn name(op: &Op, ids: &mut Vec<TaskId>) {
         Op::Create(new) => {
             ids.push(new.id);
             ids.extend(new.parent);
+            ids.extend(new.fence.map(|fence| fence.task));
         }
         Op::Start(task) | Op::Append { task, .. } | Op::Cancel { task, .. } | Op::CancelTree { task, .. } => {
             ids.push(*task);

@@ -34,6 +34,8 @@ enum Act {
     Claim(usize),
     Heartbeat(usize),
     Append(usize),
+    /// Makes a child, once.
+    Spawn(usize),
     Complete(usize),
     Fail(usize),
     Release(usize),
@@ -79,7 +81,7 @@ impl Leases {
     fn write(&self, state: &State<View>, next: &mut State<View>, worker: usize, op: Op) {
         let belief = state.view.workers[worker].unwrap();
         let (before, ends) = (&state.view.task, matches!(op, Op::Complete { .. }));
-        let drops = !matches!(op, Op::Heartbeat { .. } | Op::Append { .. });
+        let drops = !matches!(op, Op::Heartbeat { .. } | Op::Append { .. } | Op::Create(_));
         let holds = before.status == Status::Running && before.handler == Some(handler(worker));
         let holds = holds && before.epoch == belief.epoch;
         match next.world.apply(op) {
@@ -167,6 +169,7 @@ impl Model for Leases {
             let writes = [
                 Act::Heartbeat,
                 Act::Append,
+                Act::Spawn,
                 Act::Complete,
                 Act::Fail,
                 Act::Release,
@@ -202,6 +205,11 @@ impl Model for Leases {
                 let Fence { task, epoch } = fence(worker)?;
                 let epoch = Some(epoch);
                 self.write(state, &mut next, worker, Op::Append { task, epoch, message });
+            }
+            Act::Spawn(worker) => {
+                let child = NewTask::new(id(2), "test", "A child").with_parent(id(1));
+                let child = Box::new(child.with_fence(fence(worker)?));
+                self.write(state, &mut next, worker, Op::Create(child));
             }
             Act::Complete(worker) => {
                 let (fence, result) = (fence(worker)?, Json::Null);

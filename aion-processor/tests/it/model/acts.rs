@@ -65,6 +65,7 @@ pub(crate) enum Act {
         key: Option<u8>,
         attempts: u32,
         concurrency: Option<u8>,
+        by: Option<(u8, Age)>,
     },
     Start(u8),
     Heartbeat(u8, Age),
@@ -143,7 +144,7 @@ fn start() -> impl Strategy<Value = Start> {
 
 fn create() -> impl Strategy<Value = Act> {
     (
-        (slot(), option::of(slot())),
+        (slot(), option::of(slot()), option::weighted(0.3, (slot(), age()))),
         0..3_i32,
         0..3_u8,
         start(),
@@ -152,7 +153,7 @@ fn create() -> impl Strategy<Value = Act> {
         option::weighted(0.3, 0..2_u8),
     )
         .prop_map(
-            |((slot, parent), priority, queue, start, key, attempts, concurrency)| Act::Create {
+            |((slot, parent, by), priority, queue, start, key, attempts, concurrency)| Act::Create {
                 slot,
                 parent,
                 priority,
@@ -161,6 +162,7 @@ fn create() -> impl Strategy<Value = Act> {
                 key,
                 attempts,
                 concurrency,
+                by,
             },
         )
 }

@@ -146,6 +146,7 @@ impl Stores {
                 key,
                 attempts,
                 concurrency,
+                by,
             } => {
                 let mut new = NewTask::new(id(*slot), name("kind", slot % 2), name("title", *slot));
                 if let Some(parent) = parent {
@@ -159,6 +160,9 @@ impl Stores {
                 new.payload = Json::Int(i64::from(*slot));
                 if let Some(n) = concurrency {
                     new = new.with_concurrency(name("key", *n), u32::from(*n) + 1);
+                }
+                if let Some((slot, age)) = by {
+                    new = new.with_fence(self.fence(*slot, *age).await);
                 }
                 Op::Create(Box::new(new))
             }

@@ -160,6 +160,35 @@ async fn a_lost_lease_drops_the_function() {
     assert_eq!((runs.get(), dropped.get()), (2, 2));
 }
 
+/// What a function left behind makes no tasks in the name of one that somebody else has now.
+#[tokio::test]
+async fn a_lost_lease_spawns_nothing() {
+    let bench = Bench::new();
+    let left = std::sync::Arc::new(std::sync::Mutex::new(None));
+    let leaves = left.clone();
+    let worker = Worker::new(&bench.processor).handle("slow", move |ctx: Ctx, (): ()| {
+        leaves.lock().unwrap().get_or_insert(ctx);
+        std::future::pending::<Result<(), Failure>>()
+    });
+    let running = Running::start(worker);
+    let id = bench.create("slow", Json::Null).await;
+    bench.until(id, |task| task.status == Status::Running).await;
+    soon(async {
+        while left.lock().unwrap().is_none() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+    let ctx = left.lock().unwrap().clone().unwrap();
+    ctx.spawn("first", "other", ()).await.unwrap();
+    running.crash().await;
+    bench.advance(60_000).await;
+    let refused = ctx.spawn("second", "other", ()).await.unwrap_err();
+    assert!(refused.to_string().contains("lease"), "{refused}");
+    let counts = bench.processor.counts().await.unwrap();
+    assert_eq!(counts.0.iter().sum::<u64>(), 2);
+}
+
 /// Leases are extended for as long as a function works.
 #[tokio::test]
 async fn leases_are_extended() {

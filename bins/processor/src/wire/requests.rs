@@ -7,8 +7,8 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::{
-    CancelChoice, CancelScope, ClaimOrderName, ConcurrencyBody, GatherChoice, Held, RetryChoice, RoleName,
-    WireToolCall,
+    CancelChoice, CancelScope, ClaimOrderName, ConcurrencyBody, FenceBody, GatherChoice, Held, RetryChoice,
+    RoleName, WireToolCall,
 };
 
 /// A task to create.
@@ -62,6 +62,8 @@ pub struct CreateTask {
     /// The header `Idempotency-Key` does the same, but refuses another body.
     #[schema(min_length = 1, max_length = 128)]
     pub key: Option<String>,
+    /// Proof of the task that makes it, refused once that lease is lost; absent if somebody else does.
+    pub fence: Option<FenceBody>,
 }
 
 pub(super) fn default_queue() -> String {
@@ -91,6 +93,7 @@ impl CreateTask {
             max_attempts: self.max_attempts,
             concurrency: self.concurrency.map(Into::into),
             key: self.key.or(key),
+            fence: self.fence.map(Into::into),
             ..NewTask::new(self.id.unwrap_or(id), self.kind, self.title)
         }
     }

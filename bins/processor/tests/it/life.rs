@@ -103,6 +103,24 @@ async fn a_lost_lease_is_a_conflict() {
 }
 
 #[tokio::test]
+async fn a_holder_that_lost_its_lease_makes_no_tasks() {
+    for client in Client::each().await {
+        let (path, epoch) = client.claimed().await;
+        let id = path.rsplit('/').next().unwrap();
+        let child = |epoch: u64| json!({"kind": "k", "title": "t", "parent_id": id, "fence": {"task_id": id, "epoch": epoch}});
+        let made = client.ok("/v1/tasks", child(epoch)).await;
+        assert_eq!(made["parent_id"], id);
+        let (status, problem) = client.ask(post("/v1/tasks", &child(epoch + 1))).await;
+        assert_eq!(
+            (status, &problem["code"]),
+            (StatusCode::CONFLICT, &json!("lease_lost"))
+        );
+        let (_, children) = client.get(&format!("{path}/children")).await;
+        assert_eq!(children["tasks"].as_array().unwrap().len(), 1);
+    }
+}
+
+#[tokio::test]
 async fn a_parent_gathers_its_children() {
     let client = Client::new();
     let (path, epoch) = client.claimed().await;
