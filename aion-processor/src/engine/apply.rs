@@ -54,7 +54,7 @@ pub(crate) async fn apply<R: Rows>(rows: &mut R, limits: &Limits, now: Timestamp
         Op::Import(copy) => engine.import(copy).await,
         Op::ImportMessages(messages) => engine.import_messages(messages).await,
         Op::ImportSteps(steps) => engine.import_steps(steps).await,
-        Op::Purge { root, max } => engine.purge(*root, *max).await,
+        Op::Purge { root, max, version } => engine.purge(*root, *max, *version).await,
         Op::Webhook(op) => engine.webhook(op).await,
     }
 }

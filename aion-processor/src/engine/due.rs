@@ -24,7 +24,8 @@ pub(crate) async fn due<R: Rows>(
     report.scheduled = made;
     report.cancelled = engine.sweep(limit).await?;
     report.removed = engine.go_on_purging(limit).await?;
-    report.more |= [drained, times, report.cancelled, report.removed]
+    let forgotten = engine.forget_arrivals(limit).await?;
+    report.more |= [drained, times, report.cancelled, report.removed, forgotten]
         .iter()
         .any(|n| *n >= limit.max(1));
     Ok(report)

@@ -17,12 +17,16 @@ impl<R: Rows> Engine<'_, R> {
         };
         let before = self.object(&put.name).await?;
         expects(&put.name, before.as_ref(), put.expect)?;
-        let version = before.as_ref().map_or(1, |head| head.version + 1);
+        let version = 1 + match &before {
+            Some(head) => head.version,
+            None => self.largest_gone().await?,
+        };
+        let first = before.as_ref().map_or(version, |head| head.oldest);
         let kept = u64::from(self.limits.max_object_versions.max(1));
         let head = ObjectHead {
             name: put.name.clone(),
             version,
-            oldest: (version + 1).saturating_sub(kept).max(1),
+            oldest: (version + 1).saturating_sub(kept).max(first),
             by,
             created_at: before.as_ref().map_or(self.now, |head| head.created_at),
             updated_at: self.now,
@@ -38,6 +42,8 @@ impl<R: Rows> Engine<'_, R> {
     pub(super) async fn drop_object(&mut self, name: &str, expect: Expect) -> Result<Done> {
         let head = self.known_object(name).await?;
         expects(name, Some(&head), expect)?;
+        let gone = self.largest_gone().await?.max(head.version);
+        self.store(Space::Gone, "", None, &gone).await?;
         self.rows.drop_versions(name, u64::MAX).await?;
         self.rows.drop_named(Space::Object, name).await?;
         Ok(Done::Nothing)
@@ -95,6 +101,12 @@ impl<R: Rows> Engine<'_, R> {
             Some(Json::Int(version)) => u64::try_from(*version).ok(),
             _ => None,
         })
+    }
+
+    /// The largest version of an object that was removed: new ones begin above it, so that no version of a name ever
+    /// comes again. One number does for all names, however many come and go.
+    async fn largest_gone(&mut self) -> Result<u64> {
+        Ok(self.find(Space::Gone, "").await?.unwrap_or_default())
     }
 
     async fn object(&mut self, name: &str) -> Result<Option<ObjectHead>> {

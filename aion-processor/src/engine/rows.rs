@@ -112,6 +112,10 @@ pub(crate) enum Space {
     Webhook = 7,
     /// The keys of a webhook.
     WebhookKey = 8,
+    /// A task that came from another store: `Arrival`; due when it takes no more of its copy.
+    Arrival = 9,
+    /// The empty name: the largest version of an object that was removed.
+    Gone = 10,
 }
 
 /// Small things by name, each a JSON text that only the engine reads.

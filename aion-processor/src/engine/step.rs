@@ -53,9 +53,14 @@ impl<R: Rows> Engine<'_, R> {
             bytes = check::step(step, bytes, self.limits)?;
             totals.push(bytes);
         }
+        if new.is_empty() {
+            return Ok(Done::Head(row.head()));
+        }
+        self.still_arrives(&row).await?;
         for (step, bytes) in new.into_iter().zip(totals) {
             self.record(&row, step, bytes).await?;
         }
+        self.note_at_root(row.root_id).await?;
         Ok(Done::Head(row.head()))
     }
 

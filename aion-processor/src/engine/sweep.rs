@@ -38,6 +38,14 @@ impl<R: Rows> Engine<'_, R> {
         if self.rows.children(task, 0, 1).await?.is_empty() {
             return Ok(());
         }
+        // One that is under way by force is not made weaker.
+        let mode = match self.find(Space::Sweep, &task.to_string()).await? {
+            Some(Sweep {
+                mode: CancelMode::Force,
+                ..
+            }) => CancelMode::Force,
+            _ => mode,
+        };
         self.keep_sweep(Sweep { task, mode, after: 0 }).await
     }
 
@@ -82,11 +90,14 @@ impl<R: Rows> Engine<'_, R> {
     }
 
     /// Removes the newest tasks of a tree that has ended as a whole.
-    pub(super) async fn purge(&mut self, root: TaskId, max: u32) -> Result<Done> {
+    pub(super) async fn purge(&mut self, root: TaskId, max: u32, version: Option<u64>) -> Result<Done> {
         check::between("max", max.into(), self.limits.max_page.into())?;
         let mut row = self.load(root).await?;
         if row.parent_id.is_some() {
             return Err(Error::invalid("root", "the task is below another one"));
+        }
+        if version.is_some_and(|version| version != row.version) {
+            return Err(Error::Conflict(format!("the tree {root} has changed")));
         }
         if !row.purging {
             self.is_over(&row).await?;
@@ -113,7 +124,7 @@ impl<R: Rows> Engine<'_, R> {
         while removed < limit {
             let next = self.rows.due_named(Space::Purge, self.now, 1).await?.pop();
             let Some(text) = next else { break };
-            match self.purge(read(&text)?, limit - removed).await? {
+            match self.purge(read(&text)?, limit - removed, None).await? {
                 Done::Purged(purged) => removed += purged.removed.max(1),
                 _ => break,
             }

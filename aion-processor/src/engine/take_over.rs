@@ -1,13 +1,26 @@
 //! Tasks and messages of another store, taken over with their ids.
 
-use aion_types::{EventKind, Json, MessageRecord, Status, TaskRecord};
+use aion_types::{EventKind, Json, MessageRecord, Status, TaskId, TaskRecord, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use super::apply::Engine;
 use super::machine::Input;
+use super::named::read;
 use super::row::{Body, Row};
-use super::rows::Rows;
+use super::rows::{Rows, Space};
 use super::{check, log};
 use crate::{Done, Error, NewTask, Result, Start, TaskCopy};
+
+/// How long a task takes messages and steps of its copy.
+const ARRIVES_MS: i64 = 24 * 3_600_000;
+
+/// A task as it came: as long as it is still like that, nobody has worked on it here.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Arrival {
+    task: TaskId,
+    epoch: u64,
+    created_at: Timestamp,
+}
 
 impl<R: Rows> Engine<'_, R> {
     /// A task that ran or waited over there is ready here; its old holder's epoch is refused.
@@ -22,6 +35,9 @@ impl<R: Rows> Engine<'_, R> {
         };
         let depth = parent.as_ref().map_or(0, |parent| u64::from(parent.depth) + 1);
         check::at_most("depth", depth, self.limits.max_depth.into())?;
+        if let Some(parent) = &parent {
+            self.stays(parent.root_id).await?;
+        }
         if let Some(key) = &copy.key
             && self.rows.keyed(copy.task.parent_id, key).await?.is_some()
         {
@@ -38,7 +54,60 @@ impl<R: Rows> Engine<'_, R> {
         if let Some(parent) = parent.as_mut().filter(|_| !row.status.is_terminal()) {
             self.count_child(parent).await?;
         }
+        let arrival = Arrival {
+            task: row.id,
+            epoch: row.lease_epoch,
+            created_at: row.created_at,
+        };
+        let until = Some(self.now.plus_ms(ARRIVES_MS));
+        self.store(Space::Arrival, &row.id.to_string(), until, &arrival)
+            .await?;
+        self.note_at_root(row.root_id).await?;
         Ok(Done::Record(Box::new(row.record(body))))
+    }
+
+    /// Refuses what comes into a tree that is being removed.
+    async fn stays(&mut self, root: TaskId) -> Result<()> {
+        if self.load(root).await?.purging {
+            return Err(Error::Conflict(format!("the tree {root} is being removed")));
+        }
+        Ok(())
+    }
+
+    /// Something came into a tree: if its root has ended, whoever saw it before does not remove it as it is now.
+    pub(super) async fn note_at_root(&mut self, root: TaskId) -> Result<()> {
+        let mut root = self.load(root).await?;
+        if root.status.is_terminal() {
+            root.touch(self.now);
+            self.rows.put(&root, root.status).await?;
+        }
+        Ok(())
+    }
+
+    /// Refuses more of a copy for a task that was made here, came long ago, or was claimed here since: it has messages
+    /// and steps of its own, which only its holders write.
+    pub(super) async fn still_arrives(&mut self, row: &Row) -> Result<()> {
+        self.stays(row.root_id).await?;
+        let arrival: Option<Arrival> = self.find(Space::Arrival, &row.id.to_string()).await?;
+        let is_as_it_came =
+            |arrival: Arrival| (arrival.epoch, arrival.created_at) == (row.lease_epoch, row.created_at);
+        if arrival.is_some_and(is_as_it_came) {
+            return Ok(());
+        }
+        let id = row.id;
+        Err(Error::Conflict(format!(
+            "task {id} takes nothing of a copy: it was made here, or has gone on since it came"
+        )))
+    }
+
+    /// Forgets which tasks came long ago, so many at most; gives how many.
+    pub(super) async fn forget_arrivals(&mut self, limit: u32) -> Result<u32> {
+        let old = self.rows.due_named(Space::Arrival, self.now, limit).await?;
+        for text in &old {
+            let Arrival { task, .. } = read(text)?;
+            self.rows.drop_named(Space::Arrival, &task.to_string()).await?;
+        }
+        Ok(old.len() as u32)
     }
 
     async fn taken_over(&mut self, there: Row, copy: &TaskCopy) -> Result<Done> {
@@ -78,6 +147,10 @@ impl<R: Rows> Engine<'_, R> {
         };
         let mut row = self.load(first.task_id).await?;
         check::copied_messages(messages, row.messages, self.limits)?;
+        if messages.last().is_none_or(|last| last.seq <= row.messages) {
+            return Ok(Done::Head(row.head()));
+        }
+        self.still_arrives(&row).await?;
         for message in messages {
             if message.seq <= row.messages {
                 continue;
@@ -89,7 +162,9 @@ impl<R: Rows> Engine<'_, R> {
         }
         row.touch(self.now);
         self.rows.put(&row, row.status).await?;
-        Ok(Done::Head(row.head()))
+        let head = row.head();
+        self.note_at_root(row.root_id).await?;
+        Ok(Done::Head(head))
     }
 }
 

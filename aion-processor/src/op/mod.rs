@@ -176,10 +176,10 @@ pub enum Op {
     },
     /// Takes over a task of another store, with its id; gives [`Done::Record`].
     Import(Box<TaskCopy>),
-    /// Takes over the next messages of a task; those that are there already are passed over. Gives
-    /// [`Done::Head`].
+    /// Takes over the next messages of a task; those that are there already are passed over. The task came by
+    /// [`Import`](Self::Import) less than a day ago and nobody has claimed it here. Gives [`Done::Head`].
     ImportMessages(Vec<MessageRecord>),
-    /// Takes over the next steps of a task; those that are there already are passed over. Gives
+    /// Takes over the next steps of a task, as [`ImportMessages`](Self::ImportMessages) does messages. Gives
     /// [`Done::Head`].
     ImportSteps(Vec<StepRecord>),
     /// Removes tasks of a tree that has ended as a whole, the newest first, so many at most, with
@@ -190,6 +190,10 @@ pub enum Op {
         root: TaskId,
         /// How many at most.
         max: u32,
+        /// Only if the root is still at this version: nothing came into the tree since, and nobody has begun to remove
+        /// it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        version: Option<u64>,
     },
     /// Does something with a webhook.
     Webhook(Box<WebhookOp>),

@@ -64,7 +64,8 @@ impl PutObject {
 pub struct ObjectHead {
     /// Its name.
     pub name: String,
-    /// From 1, one more with every write.
+    /// One more with every write. A new object begins at 1, or above every version that an object had which was removed:
+    /// no version of a name comes twice.
     pub version: u64,
     /// The oldest version that is still kept.
     pub oldest: u64,

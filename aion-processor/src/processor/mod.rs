@@ -237,7 +237,8 @@ impl Processor {
     }
 
     /// Asks for the end of a task and of everything below it. A large tree is gone through by
-    /// [`tick`](Self::tick); tasks that a holder makes after it was asked are its own affair.
+    /// [`tick`](Self::tick); tasks that a holder makes after it was asked are its own affair. To ask while a tree is gone
+    /// through by force changes nothing about that.
     ///
     /// # Errors
     /// [`Error::NotFound`].

@@ -21,7 +21,7 @@ impl Processor {
         }
     }
 
-    /// Removes an object with all its versions.
+    /// Removes an object with all its versions, which do not come again if there is another one of this name later.
     ///
     /// # Errors
     /// [`Error::Unknown`](crate::Error::Unknown);

@@ -48,7 +48,9 @@ impl Processor {
     /// are ready here: stop their old holders first, whose epochs are refused here.
     ///
     /// # Errors
-    /// [`Error::Conflict`] if an id belongs to another task; a limit; whatever the stream gives.
+    /// [`Error::Conflict`] if an id belongs to another task, if a task that is here has gone on since it came (only what is
+    /// there already is passed over), or if the tree that it comes into is being removed; a limit; whatever the stream
+    /// gives.
     pub async fn import<S>(&self, pieces: S, under: Option<TaskId>) -> Result<u64>
     where
         S: Stream<Item = Result<Piece>> + Send,
@@ -79,9 +81,21 @@ impl Processor {
     /// [`Error::IllegalTransition`] while a task of it has not ended; [`Error::Invalid`] if `root` is
     /// no root; [`Error::NotFound`].
     pub async fn purge(&self, root: TaskId) -> Result<u64> {
+        self.purge_at(root, None).await
+    }
+
+    /// As [`purge`](Self::purge), but only a tree that is still as it was when `root` was read: it [stands](Self::stands).
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] if it does not; as [`purge`](Self::purge).
+    pub async fn purge_unchanged(&self, root: &TaskRecord) -> Result<u64> {
+        self.purge_at(root.id, Some(root.version)).await
+    }
+
+    async fn purge_at(&self, root: TaskId, mut version: Option<u64>) -> Result<u64> {
         let mut removed = 0;
         loop {
-            let step = match self.purge_step(root).await {
+            let step = match self.purge_step(root, version.take()).await {
                 // The clock's keeper has removed the rest.
                 Err(Error::NotFound(_)) if removed > 0 => return Ok(removed),
                 step => step?,
@@ -93,8 +107,9 @@ impl Processor {
         }
     }
 
-    async fn purge_step(&self, root: TaskId) -> Result<Purged> {
-        match self.one(Op::Purge { root, max: PURGE }).await? {
+    async fn purge_step(&self, root: TaskId, version: Option<u64>) -> Result<Purged> {
+        let max = PURGE;
+        match self.one(Op::Purge { root, max, version }).await? {
             Done::Purged(purged) => Ok(purged),
             other => Err(unexpected(&other)),
         }
@@ -103,6 +118,10 @@ impl Processor {
     /// Removes the trees whose roots ended before `before`, and of which no task is open; `archive` is
     /// asked for each of them first and keeps it, for instance by writing out its
     /// [`export`](Self::export). Gives how many trees are gone.
+    ///
+    /// A tree into which something comes meanwhile stays, and is archived again by the next call. If others may remove
+    /// trees at the same time, `archive` asks at its end whether the tree still [stands](Self::stands): if not, what it
+    /// wrote may be less than all of it, and is to be thrown away.
     ///
     /// # Errors
     /// Whatever `archive` gives, or a failure of the storage; the trees before that one are gone.
@@ -124,13 +143,27 @@ impl Processor {
             };
             query.after = last.finished_at.map(|at| (at, last.id));
             for root in &roots {
-                if self.is_over(root.id).await? {
-                    archive(root).await?;
-                    self.purge(root.id).await?;
-                    gone += 1;
+                if !self.is_over(root.id).await? || !self.stands(root).await? {
+                    continue;
+                }
+                archive(root).await?;
+                match self.purge_unchanged(root).await {
+                    Ok(_) => gone += 1,
+                    Err(Error::Conflict(_) | Error::NotFound(_)) => {}
+                    Err(error) => return Err(error.into()),
                 }
             }
         }
+    }
+
+    /// Whether a tree that has ended is still as it was when its `root` was read: nothing came into it, and nobody has begun
+    /// to remove it.
+    ///
+    /// # Errors
+    /// A failure of the storage.
+    pub async fn stands(&self, root: &TaskRecord) -> Result<bool> {
+        let found = self.find(root.id).await?;
+        Ok(found.is_some_and(|found| found.version == root.version))
     }
 
     /// Whether every task of the tree has ended.

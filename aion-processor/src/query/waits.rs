@@ -50,8 +50,8 @@ pub struct Waits {
 }
 
 impl Waits {
-    /// Deadlocks: tasks that wait for each other in a circle, whatever else happens. If some are
-    /// [left out](Self::cut), circles may be missing.
+    /// Deadlocks: tasks that wait for each other in a circle, whatever else happens; at most 100 of them. If some waits
+    /// are [left out](Self::cut), circles may be missing, but none is named that is not one.
     pub fn circles(&self) -> Vec<Circle> {
         deadlock::circles(self)
     }

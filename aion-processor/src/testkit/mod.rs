@@ -244,7 +244,7 @@ macro_rules! task_store_tests {
         );
         $crate::task_store_tests!(@in objects
             $make;
-            objects_compare_and_set, objects_are_bounded, calls_make_tasks, exclusive_calls_take_turns,
+            objects_compare_and_set, versions_never_repeat, objects_are_bounded, calls_make_tasks, exclusive_calls_take_turns,
         );
         $crate::task_store_tests!(@in clocks
             $make;
@@ -253,8 +253,9 @@ macro_rules! task_store_tests {
         );
         $crate::task_store_tests!(@in trees
             $make;
-            trees_are_cancelled, texts_and_times_are_searched, long_searches_go_on, trees_move_between_stores,
-            copies_are_checked, ended_trees_are_removed, removals_are_finished, old_trees_retire,
+            trees_are_cancelled, force_is_not_weakened, texts_and_times_are_searched, long_searches_go_on, trees_move_between_stores,
+            copies_are_checked, copies_stop_at_the_first_claim, ended_trees_are_removed, removals_are_finished, old_trees_retire,
+            what_changes_does_not_retire,
         );
     };
     (@in $group:ident $make:expr; $($case:ident),* $(,)?) => {

@@ -37,6 +37,40 @@ pub async fn objects_compare_and_set(bench: Bench) {
     assert!(matches!(unknown, Err(Error::Unknown { what: "object", .. })));
 }
 
+/// No version of a name comes twice, also if the object is removed and made again.
+pub async fn versions_never_repeat(bench: Bench) {
+    let p = &bench.processor;
+    let put = |n, expect| PutObject::new("plan", body(n)).with_expect(expect);
+    for n in 1..=3 {
+        p.put_object(put(n, Expect::Any)).await.expect("put");
+    }
+    p.drop_object("plan", Expect::Version(3)).await.expect("dropped");
+    let again = p.put_object(put(4, Expect::Absent)).await.expect("put");
+    assert_eq!((again.version, again.oldest), (4, 4));
+    assert!(p.object("plan", Some(3)).await.expect("read").is_none());
+    for seen in 1..=3 {
+        let stale = p.put_object(put(5, Expect::Version(seen))).await;
+        assert!(matches!(stale, Err(Error::Conflict(_))), "{stale:?}");
+        let stale = p.drop_object("plan", Expect::Version(seen)).await;
+        assert!(matches!(stale, Err(Error::Conflict(_))), "{stale:?}");
+        let stale = Call::new("plan", bench.task()).with_version(seen);
+        assert!(matches!(p.call(stale).await, Err(Error::Conflict(_))));
+    }
+    let next = p.put_object(put(5, Expect::Version(4))).await.expect("put");
+    assert_eq!((next.version, next.oldest), (5, 4));
+    // A smaller one that goes changes nothing.
+    let other = PutObject::new("other", body(1)).with_expect(Expect::Absent);
+    assert_eq!(p.put_object(other).await.expect("put").version, 4);
+    for name in ["plan", "other"] {
+        p.drop_object(name, Expect::Any).await.expect("dropped");
+    }
+    assert_eq!(
+        p.put_object(put(6, Expect::Absent)).await.expect("put").version,
+        6
+    );
+    assert_eq!(p.objects(NameQuery::default()).await.expect("read").len(), 1);
+}
+
 /// Only so many versions are kept; holders write by their fence; too large is refused.
 pub async fn objects_are_bounded(bench: Bench) {
     let p = &bench.processor;

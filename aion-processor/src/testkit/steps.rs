@@ -157,7 +157,16 @@ pub async fn steps_move_and_go_with_their_tree(bench: Bench) {
         .expect("known");
     assert_eq!(there.result, Json::Int(3));
 
+    // What comes from there takes steps until somebody claims it.
+    let moved = over.create(bench.task()).await.expect("created").id;
+    let held = over.claim(wish("w")).await.expect("answered")[0].fence();
+    for n in 1..=2 {
+        let name = format!("step-{n}");
+        over.step(held, name, Json::Int(n)).await.expect("recorded");
+    }
+    p.import(over.export(moved), None).await.expect("taken over");
     let next = |name: &str, seq| StepRecord {
+        task_id: moved,
         seq,
         name: name.to_owned(),
         ..steps[0].clone()
@@ -170,16 +179,36 @@ pub async fn steps_move_and_go_with_their_tree(bench: Bench) {
             .expect("answered")
             .remove(0)
     };
-    let taken = import(vec![next("step-2", 6)]).await;
+    let taken = import(vec![next("step-2", 3)]).await;
     assert!(matches!(taken, Err(Error::Conflict(_))), "{taken:?}");
-    for bad in [vec![next("x", 7)], vec![next("x", 6), next("x", 7)]] {
+    for bad in [vec![next("x", 4)], vec![next("x", 3), next("x", 4)]] {
         let refused = import(bad).await;
         assert!(matches!(refused, Err(Error::Invalid { what: "steps", .. })));
     }
-    import(vec![next("step-1", 1), next("x", 6)])
+    import(vec![next("step-1", 1), next("x", 3)])
         .await
         .expect("taken over");
-    assert_eq!(all(p, steps[0].task_id).await.len(), 6);
+    assert_eq!(all(p, moved).await.len(), 3);
+    p.claim(wish("w").with_task(moved)).await.expect("answered");
+    for refused in [
+        next("y", 4),
+        StepRecord {
+            seq: 6,
+            ..steps[0].clone()
+        },
+    ] {
+        let refused = import(vec![StepRecord {
+            name: "y".to_owned(),
+            ..refused
+        }]);
+        let refused = refused.await;
+        assert!(matches!(refused, Err(Error::Conflict(_))), "{refused:?}");
+    }
+    import(vec![next("x", 3)]).await.expect("it is there already");
+    assert_eq!(
+        (all(p, moved).await.len(), all(p, steps[0].task_id).await.len()),
+        (3, 5)
+    );
 
     lease.task.id = steps[0].task_id;
     p.cancel(lease.task.id, CancelMode::Force)

@@ -1,12 +1,14 @@
 //! Cases about whole trees: searched, cancelled, copied, removed.
 
-use aion_types::{EventKind, Json, Role, Status, TaskId, Timestamp};
+use std::time::Duration;
+
+use aion_types::{EventKind, Json, MessageRecord, Role, Status, TaskId, Timestamp};
 use futures::{StreamExt, stream};
 
 use super::{Bench, wish};
 use crate::{
-    CancelMode, Error, Limits, MemTaskStore, MessageQuery, NewMessage, NewTask, Order, Piece, Processor,
-    Replay, Replayed, TaskQuery,
+    CancelMode, Done, Error, Limits, MemTaskStore, MessageQuery, NewMessage, NewTask, Op, Order, Piece,
+    Processor, Replay, Replayed, TaskQuery,
 };
 
 /// A root with two children, one of which has `width` children of its own.
@@ -44,6 +46,29 @@ async fn replays(processor: &Processor) {
         assert_eq!(replay.get(task.id), Some(&Replayed::from(task)), "{task:?}");
     }
     assert_eq!(replay.tasks().count(), tasks.len());
+}
+
+/// What is taken from its holders by force is not merely asked because somebody asks meanwhile, from whichever place.
+pub async fn force_is_not_weakened(bench: Bench) {
+    let all = tree(&bench, 150).await;
+    let (root, middle) = (all[0], all[1]);
+    let p = &bench.processor;
+    let claim = wish("w").with_max(256);
+    p.claim(claim).await.expect("answered");
+    p.cancel_tree(middle, CancelMode::Force).await.expect("cancelled");
+    let counts = p.counts().await.expect("counted");
+    assert!(counts.of(Status::Running) > 50, "the rest waits for its turn");
+    p.cancel_tree(middle, CancelMode::Ask).await.expect("asked");
+    p.cancel_tree(root, CancelMode::Ask).await.expect("asked");
+    while p.store().due(16).await.expect("time is kept").more {}
+    for id in &all[3..] {
+        assert_eq!(bench.get(*id).await.status, Status::Cancelled);
+    }
+    for id in [root, all[2]] {
+        let task = bench.get(id).await;
+        assert_eq!((task.status, task.cancel_requested), (Status::Running, true));
+    }
+    replays(p).await;
 }
 
 /// Everything below ends, however large and deep; a running task is asked; another tree goes on.
@@ -253,6 +278,84 @@ pub async fn copies_are_checked(bench: Bench) {
     assert!(matches!(&unknown[..], [Err(Error::NotFound(_))]));
 }
 
+/// Messages of a copy go to a task that came not long ago, and to no other; nothing comes into what is being removed.
+pub async fn copies_stop_at_the_first_claim(bench: Bench) {
+    let p = &bench.processor;
+    let other = Processor::new(MemTaskStore::new(bench.clock.clone(), Limits::default()));
+    let (one, two) = (bench.task(), bench.task());
+    let mut said = Vec::new();
+    for task in [&one, &two] {
+        other.create(task.clone()).await.expect("created");
+        for n in 0..3 {
+            let message = NewMessage::new(Role::User, n.to_string());
+            said.push(other.say(task.id, message).await.expect("said"));
+        }
+    }
+    let import = |messages: &[MessageRecord]| {
+        let op = Op::ImportMessages(messages.to_vec());
+        async move {
+            let done = p.store().apply(vec![op.into()]).await.expect("answered");
+            done.into_iter().next().expect("one answer")
+        }
+    };
+    let refused = |done: Result<Done, Error>| assert!(matches!(done, Err(Error::Conflict(_))), "{done:?}");
+    let copy = |task| other.export(task).take(1);
+
+    let own = bench.create(bench.task()).await;
+    let foreign = MessageRecord {
+        task_id: own.id,
+        ..said[0].clone()
+    };
+    refused(import(&[foreign]).await);
+    assert_eq!(bench.get(own.id).await, own);
+
+    p.import(copy(one.id), None).await.expect("taken over");
+    import(&said[..1]).await.expect("taken over");
+    let lease = p
+        .claim(wish("w").with_task(one.id))
+        .await
+        .expect("answered")
+        .remove(0);
+    refused(import(&said[..2]).await);
+    import(&said[..1]).await.expect("it is there already");
+    p.release(lease.fence(), Duration::ZERO).await.expect("released");
+    refused(import(&said[1..2]).await);
+    let query = MessageQuery::new();
+    let messages = p.messages(one.id, query).await.expect("read").messages;
+    assert_eq!(messages, said[..1]);
+
+    p.import(copy(two.id), None).await.expect("taken over");
+    bench.clock.advance_ms(24 * 3_600_000);
+    import(&said[3..4]).await.expect("nobody has looked at the clock");
+    p.tick().await.expect("time is kept");
+    refused(import(&said[3..5]).await);
+    replays(p).await;
+
+    p.cancel(two.id, CancelMode::Force).await.expect("cancelled");
+    let below = bench.task();
+    other.create(below.clone()).await.expect("created");
+    let all = tree(&bench, 3).await;
+    p.cancel_tree(all[0], CancelMode::Force).await.expect("cancelled");
+    p.import(copy(below.id), Some(two.id))
+        .await
+        .expect("below a task that has ended");
+    begin_removal(p, all[0]).await;
+    let late = bench.task();
+    other.create(late.clone()).await.expect("created");
+    let late = p.import(copy(late.id), Some(all[0])).await;
+    assert!(matches!(late, Err(Error::Conflict(_))), "{late:?}");
+}
+
+async fn begin_removal(processor: &Processor, root: TaskId) {
+    let purge = Op::Purge {
+        root,
+        max: 1,
+        version: None,
+    };
+    let done = processor.store().apply(vec![purge.into()]).await;
+    done.expect("answered").remove(0).expect("begun");
+}
+
 /// A tree that has ended goes away with everything; the log says so and still replays.
 pub async fn ended_trees_are_removed(bench: Bench) {
     let all = tree(&bench, 20).await;
@@ -294,7 +397,11 @@ pub async fn removals_are_finished(bench: Bench) {
     let p = &bench.processor;
     p.cancel_tree(all[0], CancelMode::Force).await.expect("cancelled");
     bench.clock.advance_ms(1_000);
-    let purge = crate::Op::Purge { root: all[0], max: 5 };
+    let purge = crate::Op::Purge {
+        root: all[0],
+        max: 5,
+        version: None,
+    };
     let done = p.store().apply(vec![purge.into()]).await.expect("answered");
     let step = crate::Purged {
         removed: 5,
@@ -356,4 +463,58 @@ pub async fn old_trees_retire(bench: Bench) {
         Some(Timestamp::from_ms(1_000_000))
     );
     assert_eq!(metrics.last_seq, p.events(0, 1_000).await.expect("read").next);
+}
+
+/// A tree into which something comes while it is archived stays until all of it is archived; one that somebody else begins
+/// to remove is left to that one.
+pub async fn what_changes_does_not_retire(bench: Bench) {
+    let p = &bench.processor;
+    let other = Processor::new(MemTaskStore::new(bench.clock.clone(), Limits::default()));
+    let late = other.create(bench.task()).await.expect("created").id;
+    other
+        .say(late, NewMessage::new(Role::User, "late"))
+        .await
+        .expect("said");
+    other.cancel(late, CancelMode::Force).await.expect("cancelled");
+    let (grown, raced) = (tree(&bench, 2).await[0], tree(&bench, 2).await[0]);
+    for root in [grown, raced] {
+        p.cancel_tree(root, CancelMode::Force).await.expect("cancelled");
+    }
+    bench.clock.advance_ms(1_000);
+    let seen = p.get(grown).await.expect("read");
+    let mut archived = Vec::new();
+    let mut pieces: Vec<_> = other.export(late).collect().await;
+    // The task, then a message into it: each alone is a change.
+    for _ in 0..2 {
+        let piece = pieces.remove(0);
+        let gone = p.retire(bench.clock_now(), async |root| -> Result<(), Error> {
+            archived.push(root.id);
+            if root.id == raced {
+                begin_removal(p, raced).await;
+                return Ok(());
+            }
+            match piece.clone()? {
+                task @ Piece::Task(_) => drop(p.import(stream::iter([Ok(task)]), Some(grown)).await?),
+                Piece::Messages(messages) => {
+                    let op = Op::ImportMessages(messages);
+                    drop(p.store().apply(vec![op.into()]).await?.remove(0)?);
+                }
+                Piece::Steps(_) => panic!("it has none"),
+            }
+            Ok(())
+        });
+        assert_eq!(gone.await.expect("retired"), 0);
+        assert!(p.find(grown).await.expect("read").is_some());
+        assert!(!p.stands(&seen).await.expect("read"));
+    }
+    let times = |root| archived.iter().filter(|id| **id == root).count();
+    assert_eq!((times(grown), times(raced), archived.len()), (2, 1, 3));
+    let stale = p.purge_unchanged(&seen).await;
+    assert!(matches!(stale, Err(Error::Conflict(_))), "{stale:?}");
+    assert_eq!(bench.get(late).await.parent_id, Some(grown));
+    let gone = p.retire(bench.clock_now(), async |_| -> Result<(), Error> { Ok(()) });
+    assert_eq!(gone.await.expect("retired"), 1);
+    while p.tick().await.expect("time is kept").more {}
+    assert_eq!(p.counts().await.expect("counted").0.iter().sum::<u64>(), 0);
+    replays(p).await;
 }

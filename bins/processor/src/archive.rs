@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aion_processor::{EndedQuery, Processor};
+use aion_processor::Processor;
 use aion_service::Problem;
 use aion_types::{TaskId, TaskRecord};
 use futures::StreamExt;
@@ -14,8 +14,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::copies::lines_of;
-use crate::problem::in_body;
-use crate::trees::ended_roots;
+use crate::problem::{in_body, in_query};
 
 /// A folder where the exports of removed trees are kept: `ROOT.jsonl` each, as `export_tree` gives them. Servers that share
 /// a store may share it: a tree of which the removal has begun is written out by nobody.
@@ -39,14 +38,14 @@ impl Archive {
         self.turn.lock().await
     }
 
-    /// Writes out a tree; when this returns true, it survives a loss of power. False if somebody else had begun to remove
-    /// it before it was written out: what there is then may be less than all of it, and is thrown away.
+    /// Writes out a tree; when this returns true, it survives a loss of power. False if it changed before it was written
+    /// out, or somebody else had begun to remove it: what there is then may be less than all of it, and is thrown away.
     pub(crate) async fn keep(&self, processor: &Processor, root: &TaskRecord) -> Result<bool, Problem> {
         let part = self
             .folder
             .join(format!("{}.{}.part", root.id, std::process::id()));
         let written = match write(processor, root.id, &part).await {
-            Ok(()) => stands(processor, root).await,
+            Ok(()) => processor.stands(root).await.map_err(in_query),
             Err(problem) => Err(problem),
         };
         if !matches!(written, Ok(true)) {
@@ -60,28 +59,6 @@ impl Archive {
         let folder = File::open(&self.folder).await.map_err(failed)?;
         folder.sync_all().await.map_err(failed)?;
         Ok(true)
-    }
-}
-
-/// Whether a root that has ended is there and nobody has begun to remove it.
-async fn stands(processor: &Processor, root: &TaskRecord) -> Result<bool, Problem> {
-    let Some(at) = root.finished_at else {
-        return Ok(false);
-    };
-    let mut query = EndedQuery {
-        before: at.plus_ms(1),
-        after: Some((at.plus_ms(-1), root.id)),
-        limit: 0,
-    };
-    loop {
-        let page = ended_roots(processor, query.clone()).await?;
-        if page.iter().any(|found| found.id == root.id) {
-            return Ok(true);
-        }
-        let Some(last) = page.last() else {
-            return Ok(false);
-        };
-        query.after = last.finished_at.map(|at| (at, last.id));
     }
 }
 
@@ -144,6 +121,7 @@ mod tests {
         let begun = Op::Purge {
             root: root.id,
             max: 1,
+            version: None,
         };
         processor
             .store()

@@ -106,7 +106,7 @@ fn parts(messages: Vec<MessageRecord>) -> Vec<Vec<MessageRecord>> {
         (status = 200, description = "How many tasks it named", body = Imported),
         (status = 400, description = "A line is not JSON", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "There is no such task to come below", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "An id or a key belongs to another task; what came before that line is there", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "An id or a key belongs to another task, or the task was made or claimed here; what came before that line is there", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The body, a line or a text is too large", body = Problem, content_type = "application/problem+json"),
         (status = 415, description = "The body is of another type", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "A line is no piece of an export", body = Problem, content_type = "application/problem+json"),

@@ -177,9 +177,11 @@ async fn remove(
         }
         None => None,
     };
-    match processor.purge(root.id).await {
+    match processor.purge_unchanged(root).await {
         // Somebody else removes it at the same time.
         Ok(_) | Err(Error::NotFound(_)) => Ok(true),
+        // Something came into it, or somebody else has begun to remove it.
+        Err(Error::Conflict(_)) => Ok(false),
         Err(error) => Err(in_body(error)),
     }
 }

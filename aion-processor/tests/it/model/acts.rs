@@ -89,6 +89,7 @@ pub(crate) enum Act {
     Return(u8, Age, u8, Return),
     Signal(u8, Told),
     Put(u8, Option<u64>),
+    Drop(u8, Option<u64>),
     Call(u8, u8, Fair),
     Weigh(u8, u32),
 }
@@ -223,6 +224,7 @@ fn line_act() -> impl Strategy<Value = Act> {
         4 => (slot(), age(), 0..5_u8, how).prop_map(|(slot, age, primitive, how)| Act::Return(slot, age, primitive, how)),
         4 => (0..5_u8, told()).prop_map(|(primitive, told)| Act::Signal(primitive, told)),
         1 => (0..2_u8, option::of(0..5_u64)).prop_map(|(object, version)| Act::Put(object, version)),
+        1 => (0..2_u8, option::of(0..5_u64)).prop_map(|(object, version)| Act::Drop(object, version)),
         1 => (slot(), 0..2_u8, fair()).prop_map(|(slot, object, mode)| Act::Call(slot, object, mode)),
         1 => (0..3_u8, 1..4_u32).prop_map(|(queue, weight)| Act::Weigh(queue, weight)),
     ]

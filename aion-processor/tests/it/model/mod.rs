@@ -233,6 +233,10 @@ impl Stores {
                 let put = PutObject::new(name("object", *object), Json::Int(i64::from(*object)));
                 Op::PutObject(Box::new(put.with_expect(expect)))
             }
+            Act::Drop(object, version) => Op::DropObject {
+                name: name("object", *object),
+                expect: version.map_or(Expect::Any, Expect::Version),
+            },
             Act::Call(slot, object, mode) => {
                 let task = NewTask::new(id(*slot), name("kind", slot % 2), name("call", *slot));
                 let call = Call::new(name("object", *object), task);
@@ -361,7 +365,12 @@ impl Stores {
             Step::Sleep(ms) => self.clock.advance_ms(*ms),
             Step::Purge(slot) => {
                 let root = self.some(*slot).await;
-                self.apply(vec![Op::Purge { root, max: 3 }]).await;
+                self.apply(vec![Op::Purge {
+                    root,
+                    max: 3,
+                    version: None,
+                }])
+                .await;
             }
         }
         1

@@ -59,7 +59,8 @@ pub struct GetObject {
 pub struct ObjectHeadView {
     /// Its name.
     pub name: String,
-    /// The newest version: from 1, one more with every write.
+    /// The newest version: one more with every write. A new object begins at 1, or above every version that an object had
+    /// which was removed, so that none of a name comes twice.
     pub version: u64,
     /// The oldest version that is still kept.
     pub oldest: u64,

@@ -406,7 +406,8 @@ pub struct WaitsView {
     pub gathers: Vec<GatheringView>,
     /// Tasks that wait for each other in a circle, whatever else happens; empty if only one primitive was asked for.
     pub deadlocks: Vec<DeadlockView>,
-    /// Whether some are left out because there are too many; deadlocks may be missing then.
+    /// Whether some waits are left out because there are too many. Deadlocks may be missing then, and every one that is named
+    /// is one.
     pub cut: bool,
 }
 
