@@ -31,7 +31,8 @@ pub struct Limits {
     pub max_attempts: u32,
     /// Longest lease.
     pub max_lease_ms: u64,
-    /// How many holders may vanish before the task fails.
+    /// How many holders may vanish in a row before the task fails. An attempt that ends by itself (it fails and is
+    /// retried, is released, or gathers tasks) begins the count anew.
     pub poison_limit: u32,
     /// The wait between attempts.
     pub backoff: Backoff,

@@ -20,7 +20,7 @@ pub struct Replayed {
     pub lease_epoch: u64,
     /// How many times it has been claimed and not given back.
     pub attempt: u32,
-    /// How many times a holder vanished.
+    /// Holders that vanished since an attempt ended by itself.
     pub crash_count: u32,
     /// Earliest start.
     pub run_after: Option<Timestamp>,
@@ -194,6 +194,14 @@ impl Replay {
             EventKind::CancelRequested => task.cancel_requested = true,
             _ => {}
         }
+        let ends_by_itself = matches!(
+            event.kind,
+            EventKind::Released | EventKind::Retried | EventKind::Blocked
+        );
+        // Logs of older versions count on.
+        if ends_by_itself && event.body.get("crash_count").is_some() {
+            task.crash_count = 0;
+        }
         match event.kind {
             EventKind::Blocked => self.blocked(event),
             kind if kind.is_terminal() => self.ended(event, status),
@@ -227,10 +235,10 @@ impl Replay {
             task.crash_count = task.crash_count.saturating_add(1);
             task.attempt = task.attempt.saturating_sub(1);
         }
-        if status == Status::Cancelled {
+        if status == Status::Cancelled || event.body.get("epoch").is_some() {
             task.lease_epoch = number(event, "epoch")?;
-            task.cancel_requested = true;
         }
+        task.cancel_requested |= status == Status::Cancelled;
         let parent = task.parent_id;
         self.waits.remove(&event.task_id);
         if let Some(parent) = parent {

@@ -105,7 +105,7 @@ pub struct TaskRecord {
     pub attempt: u32,
     /// How many attempts it may take.
     pub max_attempts: u32,
-    /// How many times a holder vanished.
+    /// Holders that vanished since an attempt ended by itself.
     pub crash_count: u32,
     /// Earliest start.
     #[serde(default)]

@@ -7,7 +7,7 @@ use aion_types::{Json, Status, TaskId, Timestamp};
 use super::log;
 use super::machine::{Effect, Input, Move};
 use super::row::Row;
-use super::rows::{Outcome, Rows};
+use super::rows::{Outcome, Rows, Space};
 use crate::{ClaimReq, Done, Error, Fence, Limits, Op, Result};
 
 /// What a holder's last word finds.
@@ -65,6 +65,7 @@ pub(super) struct Before {
     pub(super) status: Status,
     pub(super) had_place: bool,
     pub(super) gated: bool,
+    pub(super) crashes: u32,
 }
 
 impl Before {
@@ -73,6 +74,7 @@ impl Before {
             status: row.status,
             had_place: row.has_place(),
             gated: row.gated,
+            crashes: row.crash_count,
         }
     }
 }
@@ -139,7 +141,7 @@ impl<R: Rows> Engine<'_, R> {
         made: Move,
         detail: Json,
     ) -> Result<()> {
-        let body = log::changed(row, made.event, input, detail);
+        let body = log::changed(row, before, made.event, input, detail);
         let seq = self.rows.event(row, made.event, body, self.now).await?;
         if row.status == Status::Ready {
             row.ready_seq = seq;
@@ -172,6 +174,10 @@ impl<R: Rows> Engine<'_, R> {
         outcome: Option<Outcome>,
         detail: Json,
     ) -> Result<Row> {
+        if row.deadline.is_some() {
+            let name = row.id.to_string();
+            self.rows.drop_named(Space::Deadline, &name).await?;
+        }
         let (was_in_line, waited) = (row.is_in_line(), row.waiting_on > 0);
         self.change(&mut row, input, detail).await?;
         if let Some(outcome) = &outcome {

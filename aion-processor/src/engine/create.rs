@@ -5,7 +5,7 @@ use aion_types::{EventKind, Json};
 use super::apply::Engine;
 use super::machine::Input;
 use super::row::{Body, Row};
-use super::rows::Rows;
+use super::rows::{Rows, Space};
 use super::{check, log};
 use crate::{Done, Error, NewTask, Result, Start};
 
@@ -35,6 +35,7 @@ impl<R: Rows> Engine<'_, R> {
         self.rows
             .event(&row, EventKind::Created, log::created(&row, &new.title), self.now)
             .await?;
+        self.keep_deadline(&row).await?;
         if self.is_ready(new) {
             self.change(&mut row, Input::Start, Json::Null).await?;
         }
@@ -42,6 +43,17 @@ impl<R: Rows> Engine<'_, R> {
             self.count_child(parent).await?;
         }
         Ok(Done::Record(Box::new(row.record(body))))
+    }
+
+    /// Notes when a task that has not ended must have.
+    pub(super) async fn keep_deadline(&mut self, row: &Row) -> Result<()> {
+        match row.deadline {
+            None => Ok(()),
+            due => {
+                let name = row.id.to_string();
+                self.store(Space::Deadline, &name, due, &row.id).await
+            }
+        }
     }
 
     /// One more child of `parent` has not ended.

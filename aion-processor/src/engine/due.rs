@@ -1,10 +1,11 @@
 //! What time demands.
 
-use aion_types::{Json, Status, Timestamp};
+use aion_types::{Json, Status, TaskId, Timestamp};
 
 use super::apply::Engine;
 use super::machine::Input;
-use super::rows::Rows;
+use super::named::read;
+use super::rows::{Rows, Space};
 use crate::{DueReport, Limits, Result};
 
 /// Does what time demands at `now`: at most `limit` of each.
@@ -16,6 +17,7 @@ pub(crate) async fn due<R: Rows>(
 ) -> Result<DueReport> {
     let mut engine = Engine { rows, limits, now };
     let mut report = DueReport::default();
+    engine.end_overdue(limit, &mut report).await?;
     engine.end_leases(limit, &mut report).await?;
     engine.start_delayed(limit, &mut report).await?;
     engine.end_waits(limit, &mut report).await?;
@@ -32,6 +34,23 @@ pub(crate) async fn due<R: Rows>(
 }
 
 impl<R: Rows> Engine<'_, R> {
+    async fn end_overdue(&mut self, limit: u32, report: &mut DueReport) -> Result<()> {
+        let texts = self.rows.due_named(Space::Deadline, self.now, limit).await?;
+        report.more |= texts.len() as u64 >= u64::from(limit);
+        for text in &texts {
+            let task: TaskId = read(text)?;
+            match self.rows.row(task).await? {
+                Some(row) if row.is_overdue(self.now) => {
+                    report.overdue += 1;
+                    self.overdue(row).await?;
+                }
+                // The end of another one has ended it.
+                _ => self.rows.drop_named(Space::Deadline, &task.to_string()).await?,
+            }
+        }
+        Ok(())
+    }
+
     async fn end_leases(&mut self, limit: u32, report: &mut DueReport) -> Result<()> {
         let expired = self.rows.expired(self.now, limit).await?;
         report.more |= expired.len() as u64 >= u64::from(limit);

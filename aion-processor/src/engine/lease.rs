@@ -9,6 +9,9 @@ use super::row::{Body, Row, millis};
 use super::rows::{Outcome, Rows};
 use crate::{CancelMode, ClaimOrder, ClaimReq, Done, Error, Fence, Heartbeat, Lease, Limits, Result, Retry};
 
+/// Why a task fails that did not end in time.
+const OVERDUE: &str = "its deadline has passed";
+
 /// Hands out ready tasks.
 pub(crate) async fn claim<R: Rows>(
     rows: &mut R,
@@ -173,6 +176,18 @@ impl<R: Rows> Engine<'_, R> {
         self.end(row, Input::Cancel, None, Json::Null).await
     }
 
+    /// The deadline of a task that has not ended is there.
+    pub(super) async fn overdue(&mut self, mut row: Row) -> Result<()> {
+        row.lease_epoch += u64::from(row.status == Status::Running);
+        if row.cancel_requested {
+            self.end(row, Input::Cancel, None, Json::Null).await?;
+            return Ok(());
+        }
+        let outcome = Some(Outcome::Error(OVERDUE.to_owned()));
+        self.end(row, Input::Overdue, outcome, OVERDUE.into()).await?;
+        Ok(())
+    }
+
     /// The holder did not come back in time; gives where the task stands then.
     pub(super) async fn expire(&mut self, mut row: Row) -> Result<Status> {
         if row.cancel_requested {
@@ -181,7 +196,7 @@ impl<R: Rows> Engine<'_, R> {
         }
         let vanished = row.crash_count.saturating_add(1);
         if vanished >= self.limits.poison_limit {
-            let error = format!("{vanished} holders vanished");
+            let error = format!("{vanished} holders vanished in a row");
             let outcome = Some(Outcome::Error(error.clone()));
             self.end(row, Input::Poison, outcome, error.into()).await?;
             return Ok(Status::Failed);

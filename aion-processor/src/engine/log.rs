@@ -2,6 +2,7 @@
 
 use aion_types::{EventKind, Json, MessageRecord, Status, Timestamp};
 
+use super::apply::Before;
 use super::machine::Input;
 use super::row::Row;
 use crate::{GatherPolicy, Grant, StepRecord};
@@ -44,7 +45,7 @@ fn plan(row: &Row, title: &str) -> Vec<(&'static str, Json)> {
 }
 
 /// What the log keeps of a change: the status and what changed with it.
-pub(super) fn changed(row: &Row, kind: EventKind, input: Input, detail: Json) -> Json {
+pub(super) fn changed(row: &Row, before: Before, kind: EventKind, input: Input, detail: Json) -> Json {
     let mut members = vec![("status", Json::from(row.status.as_str()))];
     match kind {
         EventKind::Claimed => {
@@ -57,7 +58,11 @@ pub(super) fn changed(row: &Row, kind: EventKind, input: Input, detail: Json) ->
         EventKind::Failed if input == Input::Poison => {
             members.push(("crash_count", Json::Int(row.crash_count.into())));
         }
+        EventKind::Failed if input == Input::Overdue => members.push(("epoch", number(row.lease_epoch))),
         EventKind::Cancelled => members.push(("epoch", number(row.lease_epoch))),
+        _ if row.crash_count < before.crashes => {
+            members.push(("crash_count", Json::Int(row.crash_count.into())));
+        }
         _ => {}
     }
     if row.status == Status::Preparing {

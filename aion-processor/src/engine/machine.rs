@@ -25,6 +25,8 @@ pub enum Input {
     /// Its holder did not come back, as too many before.
     Poison,
     /// Its holder waits for other tasks.
+    Gather,
+    /// Its holder waits for a primitive.
     Block,
     /// What it waited for is there.
     Wake,
@@ -32,6 +34,8 @@ pub enum Input {
     Complete,
     /// It ends badly.
     Fail,
+    /// Its deadline has passed.
+    Overdue,
     /// Somebody asks its holder to stop.
     AskCancel,
     /// It ends by request.
@@ -40,7 +44,7 @@ pub enum Input {
 
 impl Input {
     /// Every input.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Start,
         Self::Claim,
         Self::Release,
@@ -49,10 +53,12 @@ impl Input {
         Self::RetryLater,
         Self::Expire,
         Self::Poison,
+        Self::Gather,
         Self::Block,
         Self::Wake,
         Self::Complete,
         Self::Fail,
+        Self::Overdue,
         Self::AskCancel,
         Self::Cancel,
     ];
@@ -65,10 +71,10 @@ impl Input {
             Self::Release | Self::ReleaseLater => "be released",
             Self::Retry | Self::RetryLater => "be retried",
             Self::Expire | Self::Poison => "lose its lease",
-            Self::Block => "wait for others",
+            Self::Gather | Self::Block => "wait for others",
             Self::Wake => "be woken",
             Self::Complete => "complete",
-            Self::Fail => "fail",
+            Self::Fail | Self::Overdue => "fail",
             Self::AskCancel => "be asked to stop",
             Self::Cancel => "be cancelled",
         }
@@ -89,6 +95,8 @@ pub enum Effect {
     GiveBackAttempt,
     /// Count a holder that vanished.
     CountCrash,
+    /// Count vanished holders anew: this one came back, and got somewhere.
+    ForgetCrashes,
     /// Note the wish to stop.
     FlagCancel,
     /// Give back what it holds of primitives, except passes of gates unless it ends.
@@ -124,8 +132,8 @@ pub struct Move {
 /// ```
 pub fn step(from: Status, input: Input) -> Result<Move> {
     use Effect::{
-        CountCrash, DropLease, Enqueue, FlagCancel, GiveBackAttempt, GiveBackGrants, NotifyTerminal,
-        TakeLease,
+        CountCrash, DropLease, Enqueue, FlagCancel, ForgetCrashes, GiveBackAttempt, GiveBackGrants,
+        NotifyTerminal, TakeLease,
     };
     use Status::{Blocked, Cancelled, Completed, Failed, Preparing, Ready, Running};
     let (to, event, effects): (_, _, &'static [Effect]) = match (from, input) {
@@ -134,15 +142,23 @@ pub fn step(from: Status, input: Input) -> Result<Move> {
         (Running, Input::Release) => (
             Ready,
             EventKind::Released,
-            &[DropLease, GiveBackAttempt, GiveBackGrants, Enqueue],
+            &[DropLease, GiveBackAttempt, ForgetCrashes, GiveBackGrants, Enqueue],
         ),
         (Running, Input::ReleaseLater) => (
             Preparing,
             EventKind::Released,
-            &[DropLease, GiveBackAttempt, GiveBackGrants],
+            &[DropLease, GiveBackAttempt, ForgetCrashes, GiveBackGrants],
         ),
-        (Running, Input::Retry) => (Ready, EventKind::Retried, &[DropLease, GiveBackGrants, Enqueue]),
-        (Running, Input::RetryLater) => (Preparing, EventKind::Retried, &[DropLease, GiveBackGrants]),
+        (Running, Input::Retry) => (
+            Ready,
+            EventKind::Retried,
+            &[DropLease, ForgetCrashes, GiveBackGrants, Enqueue],
+        ),
+        (Running, Input::RetryLater) => (
+            Preparing,
+            EventKind::Retried,
+            &[DropLease, ForgetCrashes, GiveBackGrants],
+        ),
         (Running, Input::Expire) => (
             Ready,
             EventKind::LeaseExpired,
@@ -159,18 +175,26 @@ pub fn step(from: Status, input: Input) -> Result<Move> {
                 NotifyTerminal,
             ],
         ),
+        (Running, Input::Gather) => (
+            Blocked,
+            EventKind::Blocked,
+            &[DropLease, GiveBackAttempt, ForgetCrashes],
+        ),
+        // No step ahead: after a crash the same wait comes again.
         (Running, Input::Block) => (Blocked, EventKind::Blocked, &[DropLease, GiveBackAttempt]),
         (Running, Input::Complete) => (
             Completed,
             EventKind::Completed,
             &[DropLease, GiveBackGrants, NotifyTerminal],
         ),
-        (Running, Input::Fail) => (
+        (Running, Input::Fail | Input::Overdue) => (
             Failed,
             EventKind::Failed,
             &[DropLease, GiveBackGrants, NotifyTerminal],
         ),
-        (Blocked, Input::Fail) => (Failed, EventKind::Failed, &[GiveBackGrants, NotifyTerminal]),
+        (Blocked, Input::Fail) | (Preparing | Ready | Blocked, Input::Overdue) => {
+            (Failed, EventKind::Failed, &[GiveBackGrants, NotifyTerminal])
+        }
         (Running, Input::AskCancel) => (Running, EventKind::CancelRequested, &[FlagCancel]),
         (Running, Input::Cancel) => (
             Cancelled,

@@ -154,6 +154,7 @@ impl Row {
             }
             Effect::GiveBackAttempt => self.attempt = self.attempt.saturating_sub(1),
             Effect::CountCrash => self.crash_count = self.crash_count.saturating_add(1),
+            Effect::ForgetCrashes => self.crash_count = 0,
             Effect::FlagCancel => self.cancel_requested = true,
             Effect::GiveBackGrants => {}
             Effect::NotifyTerminal => {
@@ -176,6 +177,11 @@ impl Row {
     /// Whether it waits for a primitive, and not for other tasks.
     pub(crate) fn is_in_line(&self) -> bool {
         self.status == Status::Blocked && self.gather.is_none()
+    }
+
+    /// Whether it has not ended, and should have.
+    pub(crate) fn is_overdue(&self, now: Timestamp) -> bool {
+        !self.status.is_terminal() && self.deadline.is_some_and(|deadline| deadline <= now)
     }
 
     /// Names the holder of the lease that was just taken.

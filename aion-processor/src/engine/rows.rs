@@ -116,6 +116,8 @@ pub(crate) enum Space {
     Arrival = 9,
     /// The empty name: the largest version of an object that was removed.
     Gone = 10,
+    /// A task that has a deadline and has not ended: its id; due then.
+    Deadline = 11,
 }
 
 /// Small things by name, each a JSON text that only the engine reads.

@@ -48,6 +48,9 @@ impl<R: Rows> Engine<'_, R> {
         self.rows.insert(&mut row, &body, copy.key.as_deref()).await?;
         let told = log::imported(&row, &body.title);
         self.rows.event(&row, EventKind::Created, told, self.now).await?;
+        if !row.status.is_terminal() {
+            self.keep_deadline(&row).await?;
+        }
         if is_going(copy.task.status) {
             self.change(&mut row, Input::Start, Json::Null).await?;
         }

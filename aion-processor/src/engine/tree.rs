@@ -46,7 +46,7 @@ impl<R: Rows> Engine<'_, R> {
         row.gather = Some(policy);
         row.gather_failed = bad;
         let waits = log::waits_for_tasks(&open, policy);
-        self.change(&mut row, Input::Block, waits).await?;
+        self.change(&mut row, Input::Gather, waits).await?;
         Ok(Done::Head(row.head()))
     }
 

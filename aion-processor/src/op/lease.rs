@@ -199,7 +199,7 @@ pub struct TaskHead {
     pub lease_epoch: u64,
     /// How many times it has been claimed and not given back.
     pub attempt: u32,
-    /// How many times a holder vanished.
+    /// Holders that vanished since an attempt ended by itself.
     pub crash_count: u32,
     /// Tasks that it waits for.
     pub waiting_on: u32,

@@ -57,8 +57,9 @@ pub struct NewTask {
     /// When it may start.
     #[serde(default)]
     pub start: Start,
-    /// Latest end. A task past it is overdue, which counts as fatigue of its parent; it is not
-    /// ended for it.
+    /// Latest end by the store's clock. A task that has not ended then fails with the next look at the clock
+    /// ([`due`](crate::TaskStore::due)), wherever it stands; its holder is refused from then on, its children go on. One that
+    /// was asked to stop is CANCELLED.
     pub deadline: Option<Timestamp>,
     /// How many attempts it may take, at least 1.
     #[serde(default = "default_attempts")]

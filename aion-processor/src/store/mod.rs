@@ -98,8 +98,11 @@ pub struct SchemaInfo {
 pub struct DueReport {
     /// Leases that ended.
     pub expired: u32,
-    /// Tasks among them that failed because too many holders vanished.
+    /// Tasks among them that failed because too many holders vanished in a row.
     pub poisoned: u32,
+    /// Tasks that ended because their deadline had passed.
+    #[serde(default)]
+    pub overdue: u32,
     /// Delayed tasks that became ready.
     pub started: u32,
     /// Tasks that did not want to wait for a primitive any longer.

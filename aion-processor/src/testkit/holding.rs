@@ -5,7 +5,10 @@ use std::time::Duration;
 use aion_types::{EventKind, Json, Role, Status, TaskId, Timestamp};
 
 use super::{Bench, wish};
-use crate::{CancelMode, Done, Error, Fence, NewMessage, NewTask, Op, Result, Retry, TaskHead};
+use crate::{
+    Acquired, CancelMode, Done, Error, Fence, NewMessage, NewPrimitive, NewTask, Op, PrimitiveKind, Result,
+    Retry, TaskHead, Want,
+};
 
 fn lost<T: std::fmt::Debug>(answer: &Result<T>) {
     assert!(matches!(answer, Err(Error::LeaseLost { .. })), "{answer:?}");
@@ -254,7 +257,129 @@ pub async fn poison_is_limited(bench: Bench) {
     }
     let task = bench.get(id).await;
     assert_eq!(task.status, Status::Failed);
-    assert_eq!(task.error.as_deref(), Some("3 holders vanished"));
+    assert_eq!(task.error.as_deref(), Some("3 holders vanished in a row"));
+}
+
+/// An attempt that ends by itself begins the count of vanished holders anew; a wait for a primitive does not, for it comes
+/// again after every crash.
+pub async fn what_ends_by_itself_is_no_poison(bench: Bench) {
+    let p = &bench.processor;
+    let mutex = NewPrimitive::new("m", PrimitiveKind::Mutex);
+    p.declare(mutex).await.expect("declared");
+    let id = bench.create(bench.task().with_max_attempts(10)).await.id;
+    let claim = async || {
+        p.claim(wish("w").with_task(id))
+            .await
+            .expect("answered")
+            .remove(0)
+            .fence()
+    };
+    let crash_twice = async || {
+        for crashes in 1..=2 {
+            claim().await;
+            bench.clock.advance_ms(60_000);
+            p.tick().await.expect("time is kept");
+            let task = bench.get(id).await;
+            assert_eq!((task.status, task.crash_count), (Status::Ready, crashes));
+        }
+    };
+    crash_twice().await;
+    let head = fail(&bench, claim().await, Retry::AfterMs(0)).await;
+    assert_eq!((head.status, head.crash_count), (Status::Ready, 0));
+    crash_twice().await;
+    let head = p.release(claim().await, Duration::ZERO).await.expect("released");
+    assert_eq!((head.status, head.crash_count), (Status::Ready, 0));
+    crash_twice().await;
+    let child = bench.claimed(bench.task().with_parent(id)).await.fence();
+    let gathered = p.gather(claim().await, vec![child.task], crate::GatherPolicy::All);
+    let head = gathered.await.expect("waits");
+    assert_eq!((head.status, head.crash_count), (Status::Blocked, 0));
+    p.complete(child, Json::Null).await.expect("completed");
+    crash_twice().await;
+
+    let other = bench.claimed(bench.task()).await.fence();
+    let grant = p.acquire(Want::new(other, "m")).await.expect("asked").granted();
+    let waits = p.acquire(Want::new(claim().await, "m")).await.expect("asked");
+    assert!(matches!(waits, Acquired::Waits(head) if head.crash_count == 2));
+    let grant = grant.expect("granted");
+    p.give_back(other, &grant, crate::Return::Done)
+        .await
+        .expect("given back");
+    claim().await;
+    bench.clock.advance_ms(60_000);
+    p.tick().await.expect("time is kept");
+    let task = bench.get(id).await;
+    assert_eq!((task.status, task.crash_count), (Status::Failed, 3));
+    super::trees::replays(p).await;
+}
+
+/// A task that has not ended by its deadline fails, wherever it stands; its holder is refused, and what it held is free.
+pub async fn deadlines_end_tasks(bench: Bench) {
+    const AT_MS: i64 = 1_030_000;
+    let p = &bench.processor;
+    let late = || bench.task().with_deadline(Timestamp::from_ms(AT_MS));
+    p.declare(NewPrimitive::new("m", PrimitiveKind::Mutex))
+        .await
+        .expect("declared");
+    let done = bench.claimed(late()).await;
+    p.complete(done.fence(), Json::Null).await.expect("completed");
+    let running = bench.claimed(late()).await.fence();
+    p.acquire(Want::new(running, "m"))
+        .await
+        .expect("asked")
+        .granted()
+        .expect("granted");
+    let asked = bench.claimed(late()).await.fence();
+    p.cancel(asked.task, CancelMode::Ask).await.expect("asked");
+    let in_line = bench.claimed(late()).await.fence();
+    let next = bench.claimed(bench.task()).await.fence();
+    for fence in [in_line, next] {
+        p.acquire(Want::new(fence, "m")).await.expect("asked");
+    }
+    let above = bench.claimed(late()).await.fence();
+    let root = bench.claimed(bench.task()).await.fence();
+    let below = bench.create(late().with_parent(root.task)).await.id;
+    let child = bench.create(bench.task().with_parent(above.task)).await.id;
+    for (fence, task) in [(above, child), (root, below)] {
+        p.gather(fence, vec![task], crate::GatherPolicy::All)
+            .await
+            .expect("waits");
+    }
+    let held = bench.create(late().with_start(crate::Start::Held)).await.id;
+    let placed = late().with_concurrency("c", 1);
+    let placed = bench.create(placed).await.id;
+    let gated = bench.create(bench.task().with_concurrency("c", 1)).await.id;
+
+    bench.clock.advance_ms(29_999);
+    assert_eq!(p.tick().await.expect("time is kept").overdue, 0);
+    bench.clock.advance_ms(1);
+    let report = p.tick().await.expect("time is kept");
+    assert_eq!((report.overdue, report.expired), (7, 0));
+    for id in [running.task, in_line.task, above.task, below, held, placed] {
+        let task = bench.get(id).await;
+        assert_eq!(task.status, Status::Failed, "{task:?}");
+        assert_eq!(task.error.as_deref(), Some("its deadline has passed"));
+        assert_eq!(
+            (task.finished_at, task.handler_id),
+            (Some(Timestamp::from_ms(AT_MS)), None)
+        );
+    }
+    assert_eq!(bench.get(asked.task).await.status, Status::Cancelled);
+    assert_eq!(bench.get(done.task.id).await.status, Status::Completed);
+    lost(&p.fail(running, "late", Retry::Never).await);
+    lost(&p.complete(running, Json::Null).await);
+    lost(&p.stop(asked).await);
+    // What others waited for: the mutex, the child, the place.
+    assert_eq!(bench.get(next.task).await.status, Status::Ready);
+    let root = bench.get(root.task).await;
+    assert_eq!((root.status, root.open_children), (Status::Failed, 0));
+    let waits = p.waits(None).await.expect("read");
+    assert!(waits.waiters.is_empty() && waits.gathers.is_empty(), "{waits:?}");
+    assert_eq!(bench.get(child).await.status, Status::Ready, "children go on");
+    let claimed = p.claim(wish("w").with_task(gated)).await.expect("answered");
+    assert_eq!(claimed.len(), 1);
+    assert_eq!(p.tick().await.expect("time is kept").overdue, 0);
+    super::trees::replays(p).await;
 }
 
 /// A failed attempt is followed by another after 1 s, then 2 s, and the error is kept.

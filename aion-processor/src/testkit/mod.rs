@@ -203,7 +203,7 @@ macro_rules! task_store_tests {
             $make;
             claims_go_by_priority_then_age, what_was_given_back_stands_behind, claims_filter_queues_kinds_and_tasks, a_task_has_one_holder,
             epochs_grow, zombies_are_refused, zombies_make_no_tasks, heartbeats_extend_the_lease, silence_ends_the_lease,
-            poison_is_limited, failing_backs_off, attempts_are_limited, releasing_costs_no_attempt,
+            poison_is_limited, what_ends_by_itself_is_no_poison, deadlines_end_tasks, failing_backs_off, attempts_are_limited, releasing_costs_no_attempt,
             completing_twice_is_harmless, cancelling_asks_the_holder, cancelling_by_force_fences_the_holder,
             unheld_tasks_are_cancelled_at_once, ended_tasks_stay_ended, claims_are_limited,
         );

@@ -24,7 +24,7 @@ async fn tree(bench: &Bench, width: usize) -> Vec<TaskId> {
     all
 }
 
-async fn replays(processor: &Processor) {
+pub(super) async fn replays(processor: &Processor) {
     let mut replay = Replay::default();
     let mut after = 0;
     loop {

@@ -58,6 +58,8 @@ struct View {
     workers: [Option<Belief>; WORKERS],
     /// Under which epoch the end was acknowledged.
     ended: Option<u64>,
+    /// Holders that vanished since one failed or gave the task back.
+    in_row: u32,
     refused: bool,
     broken: Option<&'static str>,
 }
@@ -89,6 +91,10 @@ impl Leases {
                 // Whoever says again how its task ended is told that it has, and nothing is written.
                 if !holds && next.world.record(id(1)) != state.world.record(id(1)) {
                     next.view.broken = Some(STALE);
+                }
+                let stands = next.world.stands(id(1)).status;
+                if drops && matches!(stands, Status::Ready | Status::Preparing) {
+                    next.view.in_row = 0;
                 }
                 if ends {
                     next.view.ended = Some(belief.epoch);
@@ -130,6 +136,10 @@ impl Leases {
         }
         next.world.due();
         let now = Timestamp::from_ms(state.view.at_ms);
+        let vanished = (state.view.task.status, next.world.stands(id(1)).status);
+        if matches!(vanished, (Status::Running, Status::Ready | Status::Failed)) {
+            next.view.in_row += 1;
+        }
         let held = state.view.task.status == Status::Running && state.view.task.until > Some(now);
         if held && next.world.stands(id(1)).status != Status::Running {
             next.view.broken = Some(EARLY);
@@ -150,6 +160,7 @@ impl Model for Leases {
             task: world.stands(id(1)),
             workers: [None; WORKERS],
             ended: None,
+            in_row: 0,
             refused: false,
             broken: None,
         };
@@ -248,6 +259,10 @@ impl Model for Leases {
                 view.ended
                     .is_none_or(|epoch| stands == (Status::Completed, epoch))
             }),
+            Property::always(
+                "holders that vanish are counted in a row",
+                |_, state: &State<View>| state.view.task.crashes == state.view.in_row,
+            ),
             Property::always("whoever dies is found out", |_, state: &State<View>| {
                 let later = state.world.fork(LAST_MS + 100);
                 later.due();

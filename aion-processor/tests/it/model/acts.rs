@@ -66,6 +66,7 @@ pub(crate) enum Act {
         attempts: u32,
         concurrency: Option<u8>,
         by: Option<(u8, Age)>,
+        deadline: Option<i64>,
     },
     Start(u8),
     Heartbeat(u8, Age),
@@ -145,7 +146,12 @@ fn start() -> impl Strategy<Value = Start> {
 
 fn create() -> impl Strategy<Value = Act> {
     (
-        (slot(), option::of(slot()), option::weighted(0.3, (slot(), age()))),
+        (
+            slot(),
+            option::of(slot()),
+            option::weighted(0.3, (slot(), age())),
+            option::weighted(0.2, 0..600_i64),
+        ),
         0..3_i32,
         0..3_u8,
         start(),
@@ -154,16 +160,19 @@ fn create() -> impl Strategy<Value = Act> {
         option::weighted(0.3, 0..2_u8),
     )
         .prop_map(
-            |((slot, parent, by), priority, queue, start, key, attempts, concurrency)| Act::Create {
-                slot,
-                parent,
-                priority,
-                queue,
-                start,
-                key,
-                attempts,
-                concurrency,
-                by,
+            |((slot, parent, by, deadline), priority, queue, start, key, attempts, concurrency)| {
+                Act::Create {
+                    slot,
+                    parent,
+                    priority,
+                    queue,
+                    start,
+                    key,
+                    attempts,
+                    concurrency,
+                    by,
+                    deadline,
+                }
             },
         )
 }

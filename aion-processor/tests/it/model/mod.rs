@@ -147,6 +147,7 @@ impl Stores {
                 attempts,
                 concurrency,
                 by,
+                deadline,
             } => {
                 let mut new = NewTask::new(id(*slot), name("kind", slot % 2), name("title", *slot));
                 if let Some(parent) = parent {
@@ -161,6 +162,7 @@ impl Stores {
                 if let Some(n) = concurrency {
                     new = new.with_concurrency(name("key", *n), u32::from(*n) + 1);
                 }
+                new.deadline = deadline.map(|ms| Timestamp::from_ms(START_MS + ms));
                 if let Some((slot, age)) = by {
                     new = new.with_fence(self.fence(*slot, *age).await);
                 }

@@ -48,7 +48,7 @@ pub struct Task {
     pub attempt: u32,
     /// How many attempts it may take.
     pub max_attempts: u32,
-    /// How many times a holder vanished.
+    /// Holders that vanished since an attempt ended by itself: failed and was retried, was released, or gathered.
     pub crash_count: u32,
     /// Earliest start, in milliseconds since 1970.
     pub run_after: Option<i64>,

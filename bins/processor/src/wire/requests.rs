@@ -48,7 +48,7 @@ pub struct CreateTask {
     /// Whether it waits for `start_task` before it is ready.
     #[serde(default)]
     pub held: Held,
-    /// Latest end, in milliseconds since 1970; a task past it counts as overdue.
+    /// Latest end, in milliseconds since 1970; a task that has not ended then fails, also while somebody holds it.
     #[serde(default, deserialize_with = "whole::maybe")]
     #[schema(minimum = 0)]
     pub deadline: Option<i64>,
