@@ -184,6 +184,12 @@ impl Default for Backoff {
 }
 
 impl Backoff {
+    /// The longest wait, with the most jitter.
+    pub(crate) fn longest_ms(&self) -> u64 {
+        let widest = self.max_ms.saturating_mul(u64::from(self.jitter_percent)) / 100;
+        self.max_ms.saturating_add(widest)
+    }
+
     /// How long to wait after attempt number `attempt`, counted from 1: doubles each time.
     pub fn delay_ms(&self, task: TaskId, attempt: u32) -> u64 {
         let doublings = attempt.saturating_sub(1).min(62);

@@ -30,9 +30,12 @@ impl<R: Rows> Engine<'_, R> {
             return Err(Error::invalid("cron", "it never comes"));
         }
         let before: Option<Schedule> = self.find(Space::Schedule, &new.name).await?;
+        let same = |old: &&Schedule| (&old.spec.cron, &old.spec.zone) == (&new.cron, &new.zone);
+        // A time that passed meanwhile is still to be made up for.
+        let kept = before.as_ref().filter(same).and_then(|before| before.next_at);
         let schedule = Schedule {
             spec: new.clone(),
-            next_at,
+            next_at: kept.or(next_at),
             last_at: before.as_ref().and_then(|before| before.last_at),
             last_task: before.as_ref().and_then(|before| before.last_task),
             error: None,
@@ -148,7 +151,7 @@ mod tests {
         next.map_or_else(|| "never".to_owned(), |at| at.to_string())
     }
 
-    /// Worked times, over a summer time's end and start in Berlin.
+    /// Worked times, also over the start of summer time in Berlin, on 29 March 2026, and its end on 25 October.
     #[test]
     fn times_are_those_of_the_place() {
         let cases = [
@@ -189,6 +192,36 @@ mod tests {
                 "2028-02-29T00:00:00Z",
             ),
             ("0 0 30 2 *", "UTC", "2026-01-01T00:00:00Z", "never"),
+            (
+                "30 2 * * *",
+                "Europe/Berlin",
+                "2026-03-29T00:00:00Z",
+                "2026-03-29T01:00:00Z",
+            ),
+            (
+                "30 2 * * *",
+                "Europe/Berlin",
+                "2026-10-25T00:00:00Z",
+                "2026-10-25T00:30:00Z",
+            ),
+            (
+                "30 2 * * *",
+                "Europe/Berlin",
+                "2026-10-25T00:30:00Z",
+                "2026-10-26T01:30:00Z",
+            ),
+            (
+                "*/30 * * * *",
+                "Europe/Berlin",
+                "2026-10-25T00:30:00Z",
+                "2026-10-25T01:00:00Z",
+            ),
+            (
+                "*/30 * * * *",
+                "Europe/Berlin",
+                "2026-03-29T00:30:00Z",
+                "2026-03-29T01:00:00Z",
+            ),
         ];
         for (cron, zone, now, wanted) in cases {
             assert_eq!(next(cron, zone, now), wanted, "{cron} {zone} after {now}");

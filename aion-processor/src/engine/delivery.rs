@@ -118,6 +118,7 @@ impl<R: Rows> Engine<'_, R> {
     pub(super) async fn settle_webhook(&mut self, settle: &SettleWebhook) -> Result<Done> {
         let mut webhook = self.known_webhook(&settle.name).await?;
         self.check_settle(&webhook, settle)?;
+        let waited = webhook.parked > 0;
         for (seq, outcome) in &settle.tried {
             self.settle_tried(&mut webhook, *seq, outcome).await?;
         }
@@ -129,7 +130,7 @@ impl<R: Rows> Engine<'_, R> {
         if let Some(outcome) = &settle.ping {
             self.settle_ping(&mut webhook, outcome);
         }
-        self.judge(&mut webhook, settle);
+        self.judge(&mut webhook, settle, waited);
         self.bury_oldest(&mut webhook).await?;
         self.reckon(&mut webhook).await?;
         webhook.held_until = match settle.lease_ms {
@@ -181,7 +182,10 @@ impl<R: Rows> Engine<'_, R> {
             self.bury(webhook, delivery.clone()).await?;
             return self.leave_deliveries(webhook, delivery.task()).await;
         }
-        delivery.next_at = Some(self.next_attempt(&delivery, outcome));
+        // A dead letter before it may have been put in front of it meanwhile.
+        let first = self.rows.first_parked(&webhook.name, delivery.task()).await?;
+        let is_first = first.is_none_or(|first| first.seq() == seq);
+        delivery.next_at = is_first.then(|| self.next_attempt(&delivery, outcome));
         self.rows.put_delivery(&delivery).await
     }
 
@@ -291,13 +295,20 @@ impl<R: Rows> Engine<'_, R> {
         later(self.now, wait.max(asked))
     }
 
-    /// What the attempts of this time say of the receiver.
-    fn judge(&self, webhook: &mut Webhook, settle: &SettleWebhook) {
+    /// What the attempts of this time say of the receiver; `waited` is whether anything waited for another attempt
+    /// before.
+    fn judge(&self, webhook: &mut Webhook, settle: &SettleWebhook, waited: bool) {
         let tried = settle.tried.iter().map(|(_, outcome)| outcome);
         let parked = settle.parked.iter().filter_map(|parked| parked.outcome.as_ref());
         let outcomes: Vec<&Outcome> = tried.chain(parked).collect();
         let failure = outcomes.iter().rfind(|outcome| !outcome.is_accepted());
         if let Some(failure) = failure {
+            // A time in which there was nothing to send says nothing.
+            let last = webhook.last_failure.as_ref().map(|word| word.at);
+            let longest = self.limits.webhooks.longest_wait_ms();
+            if !waited && last.is_some_and(|last| later(last, longest) < self.now) {
+                webhook.failing_since = None;
+            }
             webhook.last_failure = Some(self.word(failure));
             webhook.failing_since.get_or_insert(self.now);
         }

@@ -11,6 +11,8 @@ use crate::{CancelMode, ClaimOrder, ClaimReq, Done, Error, Fence, Heartbeat, Lea
 
 /// Why a task fails that did not end in time.
 const OVERDUE: &str = "its deadline has passed";
+/// The longest that a task rests before it may be claimed again: some ten years.
+const LONGEST_REST_MS: u64 = 3_650 * 24 * 3_600_000;
 
 /// Hands out ready tasks.
 pub(crate) async fn claim<R: Rows>(
@@ -121,7 +123,7 @@ impl<R: Rows> Engine<'_, R> {
         match retry {
             Retry::Never => None,
             Retry::Backoff => Some(self.limits.backoff.delay_ms(row.id, row.attempt)),
-            Retry::AfterMs(ms) => Some(ms.min(self.limits.max_lease_ms)),
+            Retry::AfterMs(ms) => Some(ms.min(LONGEST_REST_MS)),
         }
     }
 
@@ -130,7 +132,7 @@ impl<R: Rows> Engine<'_, R> {
         if row.cancel_requested {
             return self.end(row, Input::Cancel, None, Json::Null).await;
         }
-        let delay_ms = delay_ms.min(self.limits.max_lease_ms);
+        let delay_ms = delay_ms.min(LONGEST_REST_MS);
         row.run_after = (delay_ms > 0).then(|| self.now.plus_ms(millis(delay_ms)));
         let input = if delay_ms > 0 {
             Input::ReleaseLater

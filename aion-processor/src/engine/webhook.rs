@@ -105,9 +105,12 @@ impl<R: Rows> Engine<'_, R> {
                 webhook.name, webhook.version
             )));
         }
-        if let Some(url) = &change.url {
+        if let Some(url) = change.url.as_ref().filter(|url| **url != webhook.url) {
             self.check_url(url)?;
             webhook.url.clone_from(url);
+            // What the receiver before says, or said, is not about this one.
+            webhook.failing_since = None;
+            self.fence_off(&mut webhook).await?;
         }
         if let Some(wanted) = &change.filter {
             filter(wanted)?;
@@ -148,6 +151,7 @@ impl<R: Rows> Engine<'_, R> {
         }
         webhook.next_at = webhook.next_at.map(|_| self.now);
         webhook.failing_since = None;
+        self.fence_off(&mut webhook).await?;
         if webhook.state == WebhookState::Active {
             return self.keep_webhook(webhook).await;
         }
@@ -172,17 +176,24 @@ impl<R: Rows> Engine<'_, R> {
         self.keep_changed(webhook).await
     }
 
+    /// Whoever is sending has no say any more in what becomes of the webhook; what it sent is sent again.
+    async fn fence_off(&mut self, webhook: &mut Webhook) -> Result<()> {
+        webhook.epoch = self.next_epoch().await?;
+        webhook.holder = None;
+        webhook.held_until = None;
+        Ok(())
+    }
+
     /// Whoever is sending is fenced off: what it settles would move the cursor on again.
     async fn replay(&mut self, name: &str, after: u64) -> Result<Done> {
         let mut webhook = self.known_webhook(name).await?;
-        check::at_most("after", after, self.rows.last_seq())?;
+        // Further on would leave events out.
+        check::at_most("after", after, webhook.cursor)?;
         let (parked, dead) = self.rows.drop_deliveries(name, after).await?;
         webhook.parked = webhook.parked.saturating_sub(parked);
         webhook.dead = webhook.dead.saturating_sub(dead);
         webhook.cursor = after;
-        webhook.epoch = self.next_epoch().await?;
-        webhook.holder = None;
-        webhook.held_until = None;
+        self.fence_off(&mut webhook).await?;
         self.reckon(&mut webhook).await?;
         self.keep_webhook(webhook).await
     }

@@ -161,7 +161,7 @@ pub enum Retry {
     Never,
     /// After the store's [`Backoff`](crate::Backoff).
     Backoff,
-    /// After so many milliseconds.
+    /// After so many milliseconds, ten years at most.
     AfterMs(u64),
 }
 

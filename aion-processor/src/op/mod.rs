@@ -97,7 +97,7 @@ pub enum Op {
     Release {
         /// The holder's proof.
         fence: Fence,
-        /// How long it rests before it may be claimed again.
+        /// How long it rests before it may be claimed again, ten years at most.
         delay_ms: u64,
     },
     /// Asks for the end of a task.

@@ -16,9 +16,12 @@ pub enum Overlap {
     Skip,
 }
 
-/// A schedule to have. Putting it again replaces it; its next time is counted anew then.
+/// A schedule to have. Putting it again replaces it; its next time is counted anew if the pattern or the zone is
+/// another one, or if it stood still.
 ///
-/// Times that passed while nobody kept the clock are made up for once.
+/// Times that passed while nobody kept the clock are made up for once, also when it is put again at the start of a
+/// program. A time that a day does not have (when summer time begins) comes right after the gap, and one that it has
+/// twice (when it ends) comes once; patterns that come every hour or more often follow the time that passes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NewSchedule {
     /// Its name in the store.

@@ -181,6 +181,7 @@ macro_rules! webhook_store_tests {
             webhooks_are_made_and_changed, webhooks_are_limited, keys_are_rotated, one_sender_at_a_time,
             failures_keep_the_order_of_a_task, receivers_ask_for_time, what_fails_too_often_is_dead,
             too_much_holds_it_back, hopeless_receivers_are_switched_off, replays_begin_anew,
+            late_words_are_not_about_others, one_event_of_a_task_has_a_time, quiet_days_are_no_failures,
             tests_are_sent_once, settles_are_checked,
         );
     };

@@ -243,6 +243,9 @@ pub async fn schedules_make_tasks(bench: Bench) {
     assert_eq!(p.tick().await.expect("time is kept").scheduled, 1);
     assert_eq!(p.tick().await.expect("time is kept").scheduled, 0);
     bench.clock.advance_ms(600_000);
+    p.put_schedule(spec)
+        .await
+        .expect("put at every start of a program");
     assert_eq!(p.tick().await.expect("time is kept").scheduled, 1, "once for ten");
     let known = p.schedules(NameQuery::default()).await.expect("read");
     let [known] = &known[..] else { panic!("{known:?}") };

@@ -434,8 +434,11 @@ pub async fn replays_begin_anew(bench: Bench) {
     assert_eq!((hook.cursor, hook.parked), (events[0], 1));
     let late = p.settle_webhook(SettleWebhook::new(&sending, LEASE_MS)).await;
     assert!(matches!(late, Err(Error::Conflict(_))));
-    let ahead = p.replay_webhook("hook", events[3] + 1).await;
-    assert!(matches!(ahead, Err(Error::Limit { what: "after", .. })));
+    let ahead = p.replay_webhook("hook", events[1]).await;
+    assert!(
+        matches!(ahead, Err(Error::Limit { what: "after", .. })),
+        "it would leave an event out"
+    );
     let hook = send_new(&bench, "hook", |_| false).await;
     assert_eq!((hook.cursor, hook.parked, hook.delivered), (events[3], 2, 2));
     let all = p.replay_webhook("hook", 0).await.expect("replayed");
@@ -497,4 +500,96 @@ pub async fn settles_are_checked(bench: Bench) {
     bench.clock.advance_ms(5_000);
     let due = take(&bench, "hook").await.due;
     assert_eq!(due[0].event, events[0]);
+}
+
+/// What a receiver says late is not about the one that took its place, nor about a webhook that was resumed meanwhile.
+pub async fn late_words_are_not_about_others(bench: Bench) {
+    let p = &bench.processor;
+    make(&bench, "hook").await;
+    bench.create(bench.task()).await;
+    let gone = Outcome::failed(Some(410), "gone");
+    let late = |taken: &TakenWebhook, events: Vec<EventRecord>| {
+        let mut done = SettleWebhook::new(&taken.webhook, LEASE_MS);
+        done.cursor = events.last().map(|event| event.seq);
+        done.parked = events
+            .into_iter()
+            .map(|event| ParkedEvent {
+                event,
+                outcome: Some(gone.clone()),
+            })
+            .collect();
+        done
+    };
+    for moves in [true, false] {
+        let taken = take(&bench, "hook").await;
+        let events = log(&bench, taken.webhook.cursor).await;
+        let changed = if moves {
+            let change = WebhookChange {
+                name: "hook".to_owned(),
+                url: Some("https://other.test/hook".to_owned()),
+                ..WebhookChange::default()
+            };
+            p.change_webhook(change).await
+        } else {
+            p.resume_webhook("hook").await
+        };
+        assert_eq!(changed.expect("changed").state, WebhookState::Active);
+        let refused = p.settle_webhook(late(&taken, events)).await;
+        assert!(matches!(refused, Err(Error::Conflict(_))), "{refused:?}");
+    }
+    let hook = p.webhook("hook").await.expect("there");
+    assert_eq!(
+        (hook.state, hook.failing_since, hook.parked),
+        (WebhookState::Active, None, 0)
+    );
+    let hook = send_new(&bench, "hook", |_| false).await;
+    assert_eq!((hook.delivered, hook.parked), (2, 0), "nothing was lost");
+}
+
+/// A dead letter that is sent again while a later event of its task is on its way goes first.
+pub async fn one_event_of_a_task_has_a_time(bench: Bench) {
+    let p = &bench.processor;
+    make(&bench, "hook").await;
+    bench.create(bench.task()).await;
+    send_new(&bench, "hook", |_| true).await;
+    let events = seqs(&list(&bench, "hook", DeliveryState::Parked).await);
+    for wait in [5_000, 10_000] {
+        bench.clock.advance_ms(wait);
+        assert_eq!(try_due(&bench, "hook", refused()).await.0, [events[0]]);
+    }
+    let taken = take(&bench, "hook").await;
+    assert_eq!(seqs(&taken.due), [events[1]], "the first is dead");
+    p.retry_dead_letters("hook", Some(events[0]))
+        .await
+        .expect("again");
+    let mut done = SettleWebhook::new(&taken.webhook, LEASE_MS);
+    done.tried = vec![(events[1], refused())];
+    settle(&bench, done).await;
+    let parked = list(&bench, "hook", DeliveryState::Parked).await;
+    let times: Vec<bool> = parked.iter().map(|found| found.next_at.is_some()).collect();
+    assert_eq!(times, [true, false]);
+    let (tried, _) = try_due(&bench, "hook", Outcome::accepted(200)).await;
+    assert_eq!(tried, [events[0]]);
+    assert_eq!(
+        try_due(&bench, "hook", Outcome::accepted(200)).await.0,
+        [events[1]]
+    );
+}
+
+/// Days on which there was nothing to send are no days of failures.
+pub async fn quiet_days_are_no_failures(bench: Bench) {
+    make(&bench, "hook").await;
+    bench.create(bench.task()).await;
+    send_new(&bench, "hook", |_| true).await;
+    for wait in [5_000, 10_000, 0, 5_000, 10_000] {
+        bench.clock.advance_ms(wait);
+        try_due(&bench, "hook", refused()).await;
+    }
+    bench.clock.advance_ms(10 * 86_400_000);
+    bench.create(bench.task()).await;
+    let hook = send_new(&bench, "hook", |_| true).await;
+    assert_eq!(
+        (hook.dead, hook.state, hook.failing_since),
+        (2, WebhookState::Active, Some(bench.clock_now()))
+    );
 }

@@ -50,6 +50,11 @@ impl Default for WebhookLimits {
 }
 
 impl WebhookLimits {
+    /// The longest that an event waits between two attempts.
+    pub(crate) fn longest_wait_ms(&self) -> u64 {
+        self.backoff.longest_ms().max(self.max_retry_after_ms)
+    }
+
     /// Sets how many webhooks a store may have.
     #[must_use]
     pub fn with_max_webhooks(mut self, webhooks: u32) -> Self {

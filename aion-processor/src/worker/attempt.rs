@@ -79,7 +79,16 @@ async fn work(pool: &Pool, lease: &Lease, kept: &Kept<'_>) -> End {
 async fn run(pool: &Pool, lease: &Lease, kept: &Kept<'_>) -> Result<Json, Failure> {
     let handler = pool.handlers.get(&lease.task.kind);
     let handler = handler.ok_or_else(|| Failure::again("there is no handler of this kind"))?;
-    let ctx = Ctx::load(&pool.processor, lease, kept.signals()).await?;
+    let ctx = loop {
+        match Ctx::load(&pool.processor, lease, kept.signals()).await {
+            // It has not begun, so that no attempt is lost by it.
+            Err(error) if !error.is_refusal() && Instant::now() < kept.signals().holds_until() => {
+                tracing::debug!(%error, "what a task did before is read again");
+                sleep(AGAIN).await;
+            }
+            loaded => break loaded?,
+        }
+    };
     handler.clone().call(ctx).await
 }
 

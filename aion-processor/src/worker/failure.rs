@@ -46,7 +46,7 @@ impl Failure {
         Self::new(message.into(), Retry::Never)
     }
 
-    /// Tried again after so long, while attempts are left.
+    /// Tried again after so long (ten years at most), while attempts are left.
     pub fn after(delay: Duration, message: impl Into<String>) -> Self {
         let ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
         Self::new(message.into(), Retry::AfterMs(ms))

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::time::Duration;
 
-use aion_processor::{EventQuery, Processor, Wake};
+use aion_processor::{EventQuery, Page, Processor, Query as StoreQuery, Wake};
 use aion_service::{Json, Problem, Query};
 use aion_types::EventRecord;
 use axum::extract::State;
@@ -31,7 +31,7 @@ const PAGE: u32 = 100;
     params(ListEvents),
     responses(
         (status = 200, description = "A page of the log", body = EventList),
-        (status = 422, description = "The limit is not valid", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The limit is not valid, or `after` is behind the end of the log", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn list_events(
@@ -44,6 +44,9 @@ pub(crate) async fn list_events(
         limit: at_least_one(list.limit)?,
     };
     let page = processor.events_of(query).await.map_err(in_query)?;
+    if page.events.is_empty() {
+        is_in_log(&processor, list.after, "query:after").await?;
+    }
     let events = page.events.into_iter().map(Into::into).collect();
     Ok(Json(EventList {
         events,
@@ -61,6 +64,7 @@ pub(crate) async fn list_events(
     responses(
         (status = 200, description = "Events, each with its `seq` as id", body = StreamedEvent, content_type = "text/event-stream"),
         (status = 400, description = "Last-Event-ID is no number", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The log does not go that far: it is another one, or an older copy", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn stream_events(
@@ -68,7 +72,11 @@ pub(crate) async fn stream_events(
     headers: HeaderMap,
     Query(wanted): Query<StreamEvents>,
 ) -> Result<Sse<impl Stream<Item = Result<SseEvent, Infallible>>>, Problem> {
-    let after = last_event_id(&headers)?.unwrap_or(wanted.after);
+    let (after, place) = match last_event_id(&headers)? {
+        Some(seq) => (seq, "header:last-event-id"),
+        None => (wanted.after, "query:after"),
+    };
+    is_in_log(&processor, after, place).await?;
     let query = EventQuery {
         after,
         task: wanted.task_id,
@@ -85,6 +93,27 @@ pub(crate) async fn stream_events(
         Some((Ok(sse(event)), tail))
     });
     Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))))
+}
+
+/// Refuses to go on from where the log has not come yet: what lies between would never be told.
+async fn is_in_log(processor: &Processor, after: u64, place: &str) -> Result<(), Problem> {
+    if after == 0 {
+        return Ok(());
+    }
+    let last = last_seq(processor).await.map_err(in_query)?;
+    if after <= last {
+        return Ok(());
+    }
+    let detail = format!("the log ends at {last}, before {after}");
+    Err(Problem::unprocessable("cursor_ahead", detail).at(place))
+}
+
+/// The end of the log.
+pub(crate) async fn last_seq(processor: &Processor) -> aion_processor::Result<u64> {
+    Ok(match processor.store().read(StoreQuery::Metrics).await? {
+        Page::Metrics(metrics) => metrics.last_seq,
+        _ => 0,
+    })
 }
 
 fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, Problem> {

@@ -284,12 +284,8 @@ async fn cancelling_reaches_the_function() {
 #[tokio::test]
 async fn a_busy_worker_writes_once_for_a_task() {
     const TASKS: usize = 50;
-    let (writes, claims) = (Count::default(), Count::default());
-    let store = Counting {
-        inner: MemTaskStore::new(SystemClock, Limits::default()),
-        writes: writes.clone(),
-        claims: claims.clone(),
-    };
+    let store = Counting::new();
+    let (writes, claims) = (store.writes.clone(), store.claims.clone());
     let processor = Processor::new(store);
     let made: Vec<_> = (0..TASKS).map(|_| task("small")).collect();
     let last = made[TASKS - 1].id;
@@ -305,4 +301,45 @@ async fn a_busy_worker_writes_once_for_a_task() {
     running.stop().await;
     assert_eq!(writes.get(), TASKS + 1, "the creation and an end for each");
     assert!(claims.get() <= 3, "{claims:?}");
+}
+
+/// A storage that is away when an attempt is about to begin costs no attempt.
+#[tokio::test]
+async fn what_has_not_begun_is_no_attempt() {
+    let store = Counting::new();
+    let away = store.away.clone();
+    let processor = Processor::new(store);
+    let id = processor
+        .create(task("twice").with_max_attempts(2))
+        .await
+        .unwrap()
+        .id;
+    let unanswered = away.clone();
+    let worker = Worker::new(&processor).handle("twice", move |ctx: Ctx, (): ()| {
+        let away = unanswered.clone();
+        async move {
+            if ctx.task().attempt > 1 {
+                return Ok(());
+            }
+            away.up();
+            away.up();
+            Err(Failure::after(Duration::ZERO, "once more"))
+        }
+    });
+    let running = Running::start(worker);
+    let ended = soon(async {
+        loop {
+            let record = processor.get(id).await.unwrap();
+            if record.status.is_terminal() {
+                return record;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    });
+    let ended = ended.await;
+    assert_eq!(
+        (ended.status, ended.attempt, away.get()),
+        (Status::Completed, 2, 0)
+    );
+    running.stop().await;
 }

@@ -1,10 +1,12 @@
-//! A store around another one that counts what is asked of it.
+//! A store around another one that counts what is asked of it, and is away for a while.
+
+use std::sync::Arc;
 
 use aion_processor::{
-    ClaimReq, Done, DueReport, Lease, MemTaskStore, Op, Page, Query, Result, SchemaInfo, TaskStore, Wake,
-    Write,
+    ClaimReq, Done, DueReport, Error, Lease, Limits, MemTaskStore, Op, Page, Query, Result, SchemaInfo,
+    TaskStore, Wake, Write,
 };
-use aion_types::Timestamp;
+use aion_types::{SystemClock, Timestamp};
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 
@@ -16,6 +18,19 @@ pub(crate) struct Counting {
     pub(crate) inner: MemTaskStore,
     pub(crate) writes: Count,
     pub(crate) claims: Count,
+    /// How many reads of steps are not answered.
+    pub(crate) away: Count,
+}
+
+impl Counting {
+    pub(crate) fn new() -> Self {
+        Self {
+            inner: MemTaskStore::new(SystemClock, Limits::default()),
+            writes: Count::default(),
+            claims: Count::default(),
+            away: Count::default(),
+        }
+    }
 }
 
 impl std::fmt::Debug for Count {
@@ -50,6 +65,10 @@ impl TaskStore for Counting {
     }
 
     async fn read(&self, query: Query) -> Result<Page> {
+        if matches!(query, Query::Steps(..)) && self.away.get() > 0 {
+            self.away.down();
+            return Err(Error::Unavailable(Arc::new(std::io::Error::other("away"))));
+        }
         self.inner.read(query).await
     }
 

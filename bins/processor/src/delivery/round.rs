@@ -6,7 +6,7 @@ use std::time::Duration;
 use aion_processor::{
     Delivery, Error, EventQuery, Outcome, ParkedEvent, Result, SettleWebhook, TakenWebhook, Webhook,
 };
-use aion_types::{EventRecord, TaskId, Timestamp};
+use aion_types::{EventKind, EventRecord, Json, TaskId, Timestamp};
 use futures::StreamExt;
 use tokio::time::Instant;
 
@@ -161,6 +161,10 @@ impl Deliverer {
         let filter = &webhook.filter;
         if !filter.wants(event) || !filter.asks_for_kinds() {
             return Ok(filter.wants(event));
+        }
+        // The task of such an event is gone, and the event says what it was.
+        if event.kind == EventKind::Purged {
+            return Ok(filter.wants_kind(event.body.get("kind").and_then(Json::as_str)));
         }
         let kind = self.kinds.of(&self.processor, event.task_id).await?;
         Ok(filter.wants_kind(kind.as_deref()))

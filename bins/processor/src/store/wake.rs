@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use aion_processor::{Error, Page, Processor, Query, Wake};
+use aion_processor::{Error, Processor, Wake};
 use aion_service::Query as Parameters;
 use aion_types::Status;
 use axum::extract::State;
@@ -15,6 +15,7 @@ use utoipa::IntoParams;
 use super::at_most;
 use super::problem::StoreProblem;
 use super::schemas::StoreHint;
+use crate::events::last_seq;
 
 /// How far the listener has seen the log.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -55,10 +56,7 @@ pub(super) async fn store_wake(
 
 /// The end of the log, and the tasks that are ready.
 async fn there(processor: &Processor) -> Result<Wake, Error> {
-    let last_seq = match processor.store().read(Query::Metrics).await? {
-        Page::Metrics(metrics) => metrics.last_seq,
-        _ => 0,
-    };
+    let last_seq = last_seq(processor).await?;
     let ready = processor.counts().await?.of(Status::Ready);
     Ok(Wake {
         last_seq,

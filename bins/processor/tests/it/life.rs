@@ -250,6 +250,36 @@ async fn the_stream_goes_on_after_the_last_event() {
     assert!(frame(&mut body).await.contains("cancelled"));
 }
 
+/// A place that the log has not come to is one of another log: what lies between would never be told.
+#[tokio::test]
+async fn no_stream_goes_on_ahead_of_the_log() {
+    let client = Client::new();
+    client.task().await;
+    for ahead in [3, u64::MAX] {
+        let request = Request::get("/v1/events/stream")
+            .header("last-event-id", ahead)
+            .body(Body::empty())
+            .unwrap();
+        let (status, problem) = client.ask(request).await;
+        assert_eq!(
+            (status, &problem["code"], &problem["pointer"]),
+            (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                &json!("cursor_ahead"),
+                &json!("header:last-event-id")
+            )
+        );
+        for path in ["/v1/events", "/v1/events/stream"] {
+            let (status, problem) = client.get(&format!("{path}?after={ahead}")).await;
+            assert_eq!(
+                (status, &problem["code"]),
+                (StatusCode::UNPROCESSABLE_ENTITY, &json!("cursor_ahead"))
+            );
+        }
+    }
+    assert_eq!(client.get("/v1/events?after=2").await.0, StatusCode::OK);
+}
+
 async fn frame(body: &mut Body) -> String {
     let frame = tokio::time::timeout(std::time::Duration::from_secs(10), body.frame()).await;
     let data = frame

@@ -107,7 +107,8 @@ async fn filters_hold() {
         WebhookFilter::default().with_task_kinds(["other"]),
         WebhookFilter::default().with_root(kept),
     ];
-    for (filter, wanted) in filters.into_iter().zip([2, 3, 3]) {
+    // The removal of the task of the time before is of its kind, too.
+    for (filter, wanted) in filters.into_iter().zip([2, 4, 3]) {
         let new = NewWebhook::new("hook", "https://receiver.test/", key())
             .with_filter(filter.clone())
             .with_after(0);
@@ -125,6 +126,38 @@ async fn filters_hold() {
         world.processor.remove_webhook("hook").await.unwrap();
         world.processor.purge(other).await.unwrap();
     }
+}
+
+/// The removal of a tree is told by the kind that it had, also by a process that never saw it.
+#[tokio::test]
+async fn removals_are_told_by_kind() {
+    let world = World::new();
+    let new = NewWebhook::new("hook", "https://receiver.test/", WebhookKey::new(KEY).unwrap())
+        .with_filter(WebhookFilter::default().with_task_kinds(["invoice"]));
+    world.processor.create_webhook(new).await.unwrap();
+    let mut roots = Vec::new();
+    for kind in ["invoice", "other"] {
+        let new = NewTask::new(TaskId::generate(world.clock.now()), kind, "t");
+        let root = world.processor.create(new).await.unwrap().id;
+        world.processor.cancel(root, CancelMode::Ask).await.unwrap();
+        roots.push(root);
+    }
+    let accepted = Accepted::default();
+    world
+        .deliverer(receiver(&accepted, |_| true))
+        .catch_up()
+        .await
+        .unwrap();
+    let before = accepted.lock().unwrap().len();
+    for root in roots {
+        world.processor.purge(root).await.unwrap();
+    }
+    world
+        .deliverer(receiver(&accepted, |_| true))
+        .catch_up()
+        .await
+        .unwrap();
+    assert_eq!(accepted.lock().unwrap().len(), before + 1);
 }
 
 /// Sends, and then never says so.
