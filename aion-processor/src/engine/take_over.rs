@@ -1,10 +1,9 @@
 //! Tasks and messages of another store, taken over with their ids.
 
-use aion_types::{EventKind, Json, MessageRecord, Status, TaskId, TaskRecord, Timestamp};
+use aion_types::{EventKind, MessageRecord, Status, TaskId, TaskRecord, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::apply::Engine;
-use super::machine::Input;
 use super::named::read;
 use super::row::{Body, Row};
 use super::rows::{Rows, Space};
@@ -13,6 +12,9 @@ use crate::{Done, Error, NewTask, Result, Start, TaskCopy};
 
 /// How long a task takes messages and steps of its copy.
 const ARRIVES_MS: i64 = 24 * 3_600_000;
+
+/// How long a task that went on over there rests unless [`Op::Start`](crate::Op::Start) says that all of it has come.
+const RESTS_MS: i64 = 10 * 60_000;
 
 /// A task as it came: as long as it is still like that, nobody has worked on it here.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -23,7 +25,8 @@ struct Arrival {
 }
 
 impl<R: Rows> Engine<'_, R> {
-    /// A task that ran or waited over there is ready here; its old holder's epoch is refused.
+    /// A task that was ready, ran or waited over there rests here until its messages and steps have come, so that nobody
+    /// claims half of it; its old holder's epoch is refused.
     pub(super) async fn import(&mut self, copy: &TaskCopy) -> Result<Done> {
         check::copy(copy, self.limits)?;
         if let Some(there) = self.rows.row(copy.task.id).await? {
@@ -50,9 +53,6 @@ impl<R: Rows> Engine<'_, R> {
         self.rows.event(&row, EventKind::Created, told, self.now).await?;
         if !row.status.is_terminal() {
             self.keep_deadline(&row).await?;
-        }
-        if is_going(copy.task.status) {
-            self.change(&mut row, Input::Start, Json::Null).await?;
         }
         if let Some(parent) = parent.as_mut().filter(|_| !row.status.is_terminal()) {
             self.count_child(parent).await?;
@@ -130,11 +130,12 @@ impl<R: Rows> Engine<'_, R> {
         let task = &copy.task;
         let mut row = Row::new(&plan_of(copy), parent, self.now);
         let ran = task.status == Status::Running;
+        let rests = copy.goes_on().then(|| self.now.plus_ms(RESTS_MS));
         if task.status.is_terminal() {
             row.status = task.status;
         }
-        row.run_after = task.run_after.filter(|_| task.status == Status::Preparing);
-        row.lease_epoch = task.lease_epoch + u64::from(ran);
+        row.run_after = rests.or(task.run_after.filter(|_| task.status == Status::Preparing));
+        row.lease_epoch = copy.epoch_here();
         row.attempt = task.attempt.saturating_sub(u32::from(ran));
         row.crash_count = task.crash_count;
         row.cancel_requested = task.cancel_requested;
@@ -169,11 +170,6 @@ impl<R: Rows> Engine<'_, R> {
         self.note_at_root(row.root_id).await?;
         Ok(Done::Head(head))
     }
-}
-
-/// Whether it goes on here as a ready task.
-fn is_going(status: Status) -> bool {
-    matches!(status, Status::Ready | Status::Running | Status::Blocked)
 }
 
 /// The task as it would be created.

@@ -1,6 +1,6 @@
 //! Copies of tasks that go from one store to another, and what is removed.
 
-use aion_types::{MessageRecord, TaskRecord};
+use aion_types::{MessageRecord, Status, TaskRecord};
 use serde::{Deserialize, Serialize};
 
 use super::{Concurrency, StepRecord};
@@ -16,6 +16,21 @@ pub struct TaskCopy {
     /// How many like it may run at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<Concurrency>,
+}
+
+impl TaskCopy {
+    /// Whether it is ready once all of it has come: it was, it ran or it waited.
+    pub(crate) fn goes_on(&self) -> bool {
+        matches!(
+            self.task.status,
+            Status::Ready | Status::Running | Status::Blocked
+        )
+    }
+
+    /// The epoch that it comes with: above that of a holder over there.
+    pub(crate) fn epoch_here(&self) -> u64 {
+        self.task.lease_epoch + u64::from(self.task.status == Status::Running)
+    }
 }
 
 /// A piece of an export: a task, or messages or steps of one that came before.

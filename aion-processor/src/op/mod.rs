@@ -174,7 +174,9 @@ pub enum Op {
         /// Tasks for each one of a queue of weight 1.
         weight: u32,
     },
-    /// Takes over a task of another store, with its id; gives [`Done::Record`].
+    /// Takes over a task of another store, with its id; gives [`Done::Record`]. One that was ready, ran or waited over
+    /// there is ready here by [`Start`](Self::Start), which is said when its messages and steps have come, or by itself
+    /// after ten minutes.
     Import(Box<TaskCopy>),
     /// Takes over the next messages of a task; those that are there already are passed over. The task came by
     /// [`Import`](Self::Import) less than a day ago and nobody has claimed it here. Gives [`Done::Head`].

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use aion_types::{TaskId, TaskRecord, Timestamp};
+use aion_types::{Status, TaskId, TaskRecord, Timestamp};
 use futures::Stream;
 use futures::stream::{self, StreamExt};
 
@@ -45,7 +45,7 @@ impl Processor {
     /// many tasks came. Doing so again, because it was cut off, goes on where it ended.
     ///
     /// The top comes below `under`; without one it becomes a root. Tasks that ran or waited over there
-    /// are ready here: stop their old holders first, whose epochs are refused here.
+    /// are ready here, each when all of it has come: stop their old holders first, whose epochs are refused here.
     ///
     /// # Errors
     /// [`Error::Conflict`] if an id belongs to another task, if a task that is here has gone on since it came (only what is
@@ -56,22 +56,44 @@ impl Processor {
         S: Stream<Item = Result<Piece>> + Send,
     {
         let mut pieces = std::pin::pin!(pieces);
-        let mut tasks = 0;
+        let (mut tasks, mut resting) = (0, None);
         while let Some(piece) = pieces.next().await {
-            let op = match piece? {
+            match piece? {
                 Piece::Task(mut copy) => {
+                    self.start_copy(resting.take()).await?;
                     if tasks == 0 {
                         copy.task.parent_id = under;
                     }
                     tasks += 1;
-                    Op::Import(copy)
+                    resting = self.import_copy(copy).await?;
                 }
-                Piece::Messages(messages) => Op::ImportMessages(messages),
-                Piece::Steps(steps) => Op::ImportSteps(steps),
-            };
-            self.one(op).await?;
+                Piece::Messages(messages) => drop(self.one(Op::ImportMessages(messages)).await?),
+                Piece::Steps(steps) => drop(self.one(Op::ImportSteps(steps)).await?),
+            }
         }
+        self.start_copy(resting).await?;
         Ok(tasks)
+    }
+
+    /// The task, if it is to start when all of it has come.
+    async fn import_copy(&self, copy: Box<TaskCopy>) -> Result<Option<TaskId>> {
+        let (goes_on, epoch) = (copy.goes_on(), copy.epoch_here());
+        match self.one(Op::Import(copy)).await? {
+            Done::Record(here) => {
+                let rests = here.status == Status::Preparing && here.lease_epoch == epoch;
+                Ok((goes_on && rests).then_some(here.id))
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn start_copy(&self, task: Option<TaskId>) -> Result<()> {
+        let Some(task) = task else { return Ok(()) };
+        match self.start(task).await {
+            // It rested for so long that it has started by itself.
+            Ok(_) | Err(Error::IllegalTransition { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Removes a tree that has ended as a whole, with its messages and events; gives how many tasks
@@ -168,7 +190,7 @@ impl Processor {
 
     /// Whether every task of the tree has ended.
     async fn is_over(&self, root: TaskId) -> Result<bool> {
-        let open: Vec<_> = aion_types::Status::ALL
+        let open: Vec<_> = Status::ALL
             .into_iter()
             .filter(|status| !status.is_terminal())
             .collect();

@@ -301,6 +301,35 @@ pub async fn copies_stop_at_the_first_claim(bench: Bench) {
     let refused = |done: Result<Done, Error>| assert!(matches!(done, Err(Error::Conflict(_))), "{done:?}");
     let copy = |task| other.export(task).take(1);
 
+    // Nobody claims what has not come as a whole; if the rest never comes it starts by itself.
+    for (task, starts) in [(bench.task(), true), (bench.task(), false)] {
+        other.create(task.clone()).await.expect("created");
+        let pieces: Vec<_> = copy(task.id).collect().await;
+        let Ok(Piece::Task(came)) = &pieces[0] else {
+            panic!("{pieces:?}")
+        };
+        let came = Op::Import(came.clone());
+        p.store()
+            .apply(vec![came.into()])
+            .await
+            .expect("answered")
+            .remove(0)
+            .expect("taken over");
+        assert_eq!(bench.get(task.id).await.status, Status::Preparing);
+        assert!(p.claim(wish("w")).await.expect("answered").is_empty());
+        if starts {
+            // It was cut off here, and is repeated.
+            p.import(stream::iter(pieces), None).await.expect("taken over");
+        } else {
+            bench.clock.advance_ms(10 * 60_000);
+            p.tick().await.expect("time is kept");
+        }
+        let lease = bench.claim().await;
+        assert_eq!(lease.task.id, task.id);
+        p.complete(lease.fence(), Json::Null).await.expect("completed");
+    }
+    replays(p).await;
+
     let own = bench.create(bench.task()).await;
     let foreign = MessageRecord {
         task_id: own.id,
