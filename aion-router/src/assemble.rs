@@ -162,14 +162,15 @@ impl Candidate<'_> {
 
 /// The picks of a slate: surfaces in the order of the query, in each by rank.
 pub(crate) fn picks(ranked: &[Option<Ranked<'_>>], query: &Query, slate: &Slate) -> Vec<Pick> {
-    let mut picks: Vec<Pick> = Vec::new();
+    let shown = slate.iter().flatten().flatten().count();
+    let mut picks: Vec<Pick> = Vec::with_capacity(shown);
     for ((ranked, budget), chosen) in ranked.iter().zip(&query.surfaces).zip(slate) {
         let Some(ranked) = ranked else { continue };
         let of_surface = ranked.candidates.iter().zip(chosen);
         let shown = of_surface.filter_map(|(candidate, chosen)| Some((candidate, (*chosen)?)));
         for (rank, (candidate, rendering)) in shown.enumerate() {
             picks.push(Pick {
-                item: candidate.item.id().clone(),
+                item: candidate.id.clone(),
                 surface: budget.surface.clone(),
                 rank: rank + 1,
                 p: candidate.q,
@@ -198,7 +199,7 @@ pub(crate) fn state(
         .find(|(candidate, chosen)| candidate.must() && chosen.is_none());
     match (missing, lost) {
         (Some((candidate, _)), _) => ShortlistState::Degraded {
-            reason: format!("{} must be in and does not fit", candidate.item.id()),
+            reason: format!("{} must be in and does not fit", candidate.id),
         },
         (None, Some(reason)) => ShortlistState::Degraded { reason },
         (None, None) if fits => ShortlistState::Everything,

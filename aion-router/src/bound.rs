@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use crate::vector::Vectors;
+use crate::packed::Packed;
 
 /// Fewer uses than this are seldom.
 const SELDOM: usize = 16;
@@ -11,7 +11,7 @@ const SELDOM: usize = 16;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Bound {
     /// Descriptions with what used them, of the items that were used.
-    pub(crate) usage: Vectors,
+    pub(crate) usage: Packed,
     uses: Vec<u32>,
     total: u64,
     /// What follows from the uses alone, made when it is first asked for.

@@ -83,7 +83,8 @@ fn greedy<C: AsRef<[u32]>>(
     of: impl Fn(&Candidate<C>) -> f64,
 ) -> Filling {
     let mut ordered: Vec<(f64, usize)> = candidates.iter().map(of).zip(0..).collect();
-    ordered.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    // Stable, so that ties are decided by place; candidates mostly come in sorted runs, one for each bin, that it merges.
+    ordered.sort_by(|a, b| b.0.total_cmp(&a.0));
     let ordered: Vec<usize> = ordered.into_iter().map(|(_, i)| i).collect();
     let mut filling = Filling::new(candidates, bins, total);
     for i in (0..candidates.len()).filter(|i| candidates[*i].must) {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::index::Index;
 use crate::item::{ContentHash, Item, ItemId, MAX_RENDERINGS, Provenance, Surface};
+use crate::sweep::ask_for;
 use crate::text::signature;
 use crate::vector::Vectors;
 use crate::words::{QueryWords, key_of};
@@ -88,6 +89,8 @@ pub struct Catalog {
     items: BTreeMap<ItemId, Entry>,
     /// The surface of each item, and its place there.
     places: HashMap<ItemId, (Surface, usize)>,
+    /// The same by the keys of names and ids.
+    by_name: HashMap<u64, Vec<(Surface, usize)>>,
     surfaces: BTreeMap<Surface, Shelf>,
     approved: BTreeMap<ItemId, ContentHash>,
     changes: VecDeque<CatalogChange>,
@@ -115,8 +118,6 @@ pub(crate) struct Shelf {
     costs: Vec<Costs>,
     pub(crate) full_tokens: u64,
     pub(crate) strangers: usize,
-    /// Slots by the keys of names and ids.
-    by_name: HashMap<u64, Vec<usize>>,
 }
 
 /// The tokens of an item's renderings.
@@ -364,8 +365,11 @@ impl Catalog {
         shelf.words.insert(item.id(), item.fields(), entry.provenance);
         if let Some(slot) = shelf.words.slots().get(item.id()) {
             shelf.put(slot, item, entry.provenance);
-            self.places
-                .insert(item.id().clone(), (item.surface().clone(), slot));
+            let place = (item.surface().clone(), slot);
+            for key in keys_of(item) {
+                self.by_name.entry(key).or_default().push(place.clone());
+            }
+            self.places.insert(item.id().clone(), place);
         }
         self.items.insert(item.id().clone(), entry);
     }
@@ -374,7 +378,9 @@ impl Catalog {
         let Some(entry) = self.items.remove(id) else {
             return false;
         };
-        self.places.remove(id);
+        if let Some(place) = self.places.remove(id) {
+            self.unname(&entry.item, &place);
+        }
         if let Some(shelf) = self.surfaces.get_mut(entry.item.surface()) {
             if let Some(slot) = shelf.words.slots().get(id) {
                 shelf.take(slot, &entry.item);
@@ -382,6 +388,32 @@ impl Catalog {
             shelf.words.remove(id);
         }
         true
+    }
+
+    fn unname(&mut self, item: &Item, place: &(Surface, usize)) {
+        for key in keys_of(item) {
+            let Some(places) = self.by_name.get_mut(&key) else {
+                continue;
+            };
+            places.retain(|other| other != place);
+            if places.is_empty() {
+                self.by_name.remove(&key);
+            }
+        }
+    }
+
+    /// The slots of the items whose name or id could stand in the text, by surface: all that do, and some that do not.
+    pub(crate) fn nameable(&self, words: &QueryWords) -> BTreeMap<&Surface, Vec<usize>> {
+        let mut found: BTreeMap<&Surface, Vec<usize>> = BTreeMap::new();
+        for (surface, slot) in words
+            .names
+            .iter()
+            .filter_map(|key| self.by_name.get(key))
+            .flatten()
+        {
+            found.entry(surface).or_default().push(*slot);
+        }
+        found
     }
 
     fn note(&mut self, item: ItemId, kind: ChangeKind) {
@@ -416,9 +448,6 @@ impl Shelf {
         if item.is_pinned() {
             self.pinned.insert(slot);
         }
-        for key in keys_of(item) {
-            self.by_name.entry(key).or_default().push(slot);
-        }
     }
 
     fn take(&mut self, slot: usize, item: &Item) {
@@ -428,27 +457,19 @@ impl Shelf {
         self.items[slot] = None;
         self.pinned.remove(&slot);
         self.vectors.clear(slot);
-        for key in keys_of(item) {
-            let Some(slots) = self.by_name.get_mut(&key) else {
-                continue;
-            };
-            slots.retain(|other| *other != slot);
-            if slots.is_empty() {
-                self.by_name.remove(&key);
-            }
-        }
+    }
+
+    /// Asks for what is known of an item before it is read.
+    pub(crate) fn ask_for(&self, slot: usize) {
+        self.words.slots().ask_for(slot);
+        self.items.get(slot).map(ask_for);
+        self.costs.get(slot).map(ask_for);
     }
 
     /// What the renderings of an item cost.
     pub(crate) fn costs(&self, slot: usize) -> &[u32] {
         let costs = &self.costs[slot];
         &costs.tokens[..costs.count]
-    }
-
-    /// The slots of the items whose name or id could stand in the text: all that do, and some that do not.
-    pub(crate) fn nameable(&self, words: &QueryWords) -> Vec<usize> {
-        let found = words.names.iter().filter_map(|key| self.by_name.get(key));
-        found.flatten().copied().collect()
     }
 }
 

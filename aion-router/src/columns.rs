@@ -125,12 +125,22 @@ impl<'a> Columns<'a> {
         self.columns[feature.index()].all()
     }
 
-    /// The features of one item.
-    pub(crate) fn row(&self, slot: usize) -> [f64; FEATURES] {
-        let of = |feature: usize| f64::from(self.columns[feature].get(slot));
-        let mut row = std::array::from_fn(of);
-        row[Feature::Bias.index()] = 1.0;
-        row
+    /// The features of some items.
+    pub(crate) fn rows(&self, slots: &[usize]) -> Vec<[f64; FEATURES]> {
+        let mut nothing = [0.0; FEATURES];
+        nothing[Feature::Bias.index()] = 1.0;
+        let mut rows = vec![nothing; slots.len()];
+        let some = self
+            .columns
+            .iter()
+            .enumerate()
+            .filter(|(_, column)| !column.is_zero());
+        for (feature, column) in some.filter(|(feature, _)| *feature != Feature::Bias.index()) {
+            for (row, slot) in rows.iter_mut().zip(slots) {
+                row[feature] = f64::from(column.get(*slot));
+            }
+        }
+        rows
     }
 
     /// The mean of each feature under a distribution.

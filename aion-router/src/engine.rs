@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::explore::{Exploration, Served};
 use crate::history::{History, HistoryOptions, mistaken};
 use crate::item::{ContentHash, Item, ItemId, Surface};
+use crate::packed::Packed;
 use crate::query::{Query, Shortlist};
 use crate::rank::{Learned, Ranked, Sources, Votes};
 use crate::router::Router;
@@ -305,10 +306,12 @@ impl Engine {
     }
 
     fn sources<'a>(&'a self, query: &'a Query, vector: Option<&'a Quantized>) -> Sources<'a> {
+        let words = QueryWords::new(&query.text);
         Sources {
+            nameable: self.catalog.nameable(&words),
             catalog: &self.catalog,
             query,
-            words: QueryWords::new(&query.text),
+            words,
             asked: vector.map(Asked::new),
             bm25: self.options.router.bm25(),
             fixed: self.options.router.weights(),
@@ -372,7 +375,7 @@ impl Engine {
                 rest.iter_mut().zip(candidate.p).for_each(|(rest, p)| *rest += p);
             }
             let candidates = all().filter(is_kept).map(|(_, (candidate, chosen))| LoggedItem {
-                item: candidate.item.id().clone(),
+                item: candidate.id.clone(),
                 features: candidate.row.map(|x| x as f32),
                 p: candidate.p.map(kept),
                 shown: chosen.map(|rendering| u8::try_from(rendering).unwrap_or(u8::MAX)),
@@ -518,6 +521,6 @@ impl Engine {
 }
 
 /// To 8 bits: rankings read no more.
-fn set_usage(usage: &mut Vectors, slot: usize, vector: &[f32]) -> Result<()> {
-    usage.set_quantized(slot, &Quantized::new(vector)?.rounded())
+fn set_usage(usage: &mut Packed, slot: usize, vector: &[f32]) -> Result<()> {
+    usage.set(slot, &Quantized::new(vector)?.rounded())
 }

@@ -12,6 +12,7 @@ use std::sync::OnceLock;
 
 use crate::item::{Fields, ItemId, Provenance, UNVERIFIED_WORDS};
 use crate::slots::Slots;
+use crate::sweep::add_scaled;
 use crate::text::terms;
 use crate::vector::Best;
 use crate::words::query_terms;
@@ -59,7 +60,19 @@ struct List {
     postings: Vec<Posting>,
 }
 
-/// What a word is worth to the item of a slot, but for its rarity.
+/// Where one item in so many has a word, all are gone through: that is faster than to go from one to the next.
+const OFTEN: usize = 8;
+
+/// What a word is worth to items, but for its rarity.
+#[derive(Debug, Clone)]
+enum Worths {
+    /// To those that have it.
+    Few(Box<[Impact]>),
+    /// By slot, 0 for those that do not.
+    All(Box<[f32]>),
+}
+
+/// What a word is worth to the item of a slot.
 #[derive(Debug, Clone, Copy)]
 struct Impact {
     slot: u32,
@@ -91,7 +104,7 @@ struct Scales {
     bm25: Bm25,
     rows: Vec<[f32; FIELDS]>,
     /// By the number of a list, made when the word is first asked for.
-    impacts: Vec<OnceLock<Box<[Impact]>>>,
+    worths: Vec<OnceLock<Worths>>,
 }
 
 impl Index {
@@ -232,8 +245,13 @@ impl Index {
         let best: f64 = lists.iter().map(|(_, idf)| idf).sum();
         for (list, idf) in lists {
             let share = (idf / best) as f32;
-            for impact in scales.impacts(list) {
-                out[impact.slot as usize] += share * impact.worth;
+            match scales.worths(list) {
+                Worths::All(worths) => add_scaled(share, worths, out),
+                Worths::Few(impacts) => {
+                    for impact in impacts {
+                        out[impact.slot as usize] += share * impact.worth;
+                    }
+                }
             }
         }
     }
@@ -258,7 +276,7 @@ impl Index {
         Scales {
             bm25: *bm25,
             rows: self.entries.iter().map(row).map(finite).collect(),
-            impacts: vec![OnceLock::new(); self.postings.len() + self.free.len()],
+            worths: vec![OnceLock::new(); self.postings.len() + self.free.len()],
         }
     }
 
@@ -279,19 +297,28 @@ impl Index {
 }
 
 impl Scales {
-    fn impacts(&self, list: &List) -> &[Impact] {
-        let k1 = self.bm25.k1 as f32;
-        let impact = |posting: &Posting| {
-            let scale = &self.rows[posting.slot as usize];
-            let counts = posting.counts.map(f32::from);
-            let tf =
-                (counts[0] * scale[0] + counts[1] * scale[1]) + (counts[2] * scale[2] + counts[3] * scale[3]);
-            Impact {
-                slot: posting.slot,
-                worth: tf / (k1 + tf),
+    fn worths(&self, list: &List) -> &Worths {
+        self.worths[list.number].get_or_init(|| {
+            let postings = list.postings.iter();
+            if list.postings.len() * OFTEN < self.rows.len() {
+                let impact = |posting: &Posting| Impact {
+                    slot: posting.slot,
+                    worth: self.worth(posting),
+                };
+                return Worths::Few(postings.map(impact).collect());
             }
-        };
-        self.impacts[list.number].get_or_init(|| list.postings.iter().map(impact).collect())
+            let mut all = vec![0.0; self.rows.len()];
+            postings.for_each(|posting| all[posting.slot as usize] = self.worth(posting));
+            Worths::All(all.into())
+        })
+    }
+
+    fn worth(&self, posting: &Posting) -> f32 {
+        let scale = &self.rows[posting.slot as usize];
+        let counts = posting.counts.map(f32::from);
+        let tf =
+            (counts[0] * scale[0] + counts[1] * scale[1]) + (counts[2] * scale[2] + counts[3] * scale[3]);
+        tf / (self.bm25.k1 as f32 + tf)
     }
 }
 

@@ -69,6 +69,7 @@ mod mixture;
 #[cfg(any(feature = "mcp", feature = "remote"))]
 mod net;
 pub mod ope;
+mod packed;
 mod past;
 mod profile;
 pub mod prompt;

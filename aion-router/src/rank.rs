@@ -40,6 +40,8 @@ pub(crate) struct Sources<'a> {
     pub(crate) query: &'a Query,
     /// The words of its text.
     pub(crate) words: QueryWords,
+    /// The slots of the items that it could name, by surface.
+    pub(crate) nameable: BTreeMap<&'a Surface, Vec<usize>>,
     /// Its embedding.
     pub(crate) asked: Option<Asked>,
     pub(crate) bm25: &'a Bm25,
@@ -64,6 +66,7 @@ pub(crate) type Votes<'a> = BTreeMap<&'a Surface, BTreeMap<usize, Vote>>;
 /// An item looked at closely.
 #[derive(Debug)]
 pub(crate) struct Candidate<'a> {
+    pub(crate) id: &'a ItemId,
     pub(crate) item: &'a Item,
     /// What its renderings cost.
     pub(crate) costs: &'a [u32],
@@ -113,7 +116,7 @@ impl<'a> Sources<'a> {
     pub(crate) fn rank(&self, surface: &Surface, max_items: usize) -> Option<Ranked<'a>> {
         let shelf = self.catalog.shelf(surface)?;
         let slots = shelf.words.slots();
-        let named = self.named(shelf);
+        let named = self.named(surface, shelf);
         let votes = self
             .learned
             .as_ref()
@@ -145,11 +148,12 @@ impl<'a> Sources<'a> {
         let musts = named.iter().chain(&shelf.pinned).copied();
         let musts = musts.chain(self.ruled.keys().filter_map(|id| slots.get(id)));
         let chosen = closest(shelf, &q, wanted, musts);
+        chosen.iter().for_each(|slot| shelf.ask_for(*slot));
         let expected = columns.mean(&distributions[0]);
         if sight == Sight::Rough {
             self.look_closely(surface, shelf, &chosen, &mut columns);
         }
-        let rows: Vec<[f64; FEATURES]> = chosen.iter().map(|slot| columns.row(*slot)).collect();
+        let rows = columns.rows(&chosen);
         let splits = Splits::new(&distributions, &mixture, &chosen, &rows);
         let mut order: Vec<(f64, usize)> = (0..chosen.len()).map(|i| (splits.q(i, &mixture), i)).collect();
         order.sort_unstable_by(|a, b| {
@@ -159,10 +163,11 @@ impl<'a> Sources<'a> {
         let mut candidates: Vec<Candidate<'a>> = Vec::with_capacity(chosen.len());
         for (q, i) in order {
             let slot = chosen[i];
-            let Some(item) = shelf.items[slot].as_deref() else {
+            let (Some(id), Some(item)) = (slots.id(slot), shelf.items[slot].as_deref()) else {
                 continue;
             };
             candidates.push(Candidate {
+                id,
                 item,
                 costs: shelf.costs(slot),
                 row: rows[i],
@@ -172,7 +177,7 @@ impl<'a> Sources<'a> {
                 unverified: shelf.unverified[slot],
                 pinned: shelf.pinned.contains(&slot),
                 named: named.contains(&slot),
-                rule: self.rule_for(item),
+                rule: self.ruled.get(id).copied(),
                 nearest: votes.and_then(|votes| votes.get(&slot)).map(|vote| vote.nearest),
             });
         }
@@ -199,17 +204,9 @@ impl<'a> Sources<'a> {
         }
     }
 
-    fn rule_for(&self, item: &Item) -> Option<&'a str> {
-        // Without rules the item need not be read.
-        if self.ruled.is_empty() {
-            return None;
-        }
-        self.ruled.get(item.id()).copied()
-    }
-
     /// The slots of items that the query names.
-    fn named(&self, shelf: &Shelf) -> Vec<usize> {
-        let mut found: Vec<usize> = shelf.nameable(&self.words);
+    fn named(&self, surface: &Surface, shelf: &Shelf) -> Vec<usize> {
+        let mut found = self.nameable.get(surface).cloned().unwrap_or_default();
         found.retain(|slot| {
             let item = shelf.items[*slot].as_deref();
             item.is_some_and(|item| {
@@ -264,7 +261,7 @@ impl<'a> Sources<'a> {
     /// it elsewhere if somebody vouches for it. Without history the usage of an item is that of its description.
     fn usage_column(&self, surface: &Surface, shelf: &Shelf, sight: Sight, columns: &mut Columns<'a>) {
         let Some(asked) = &self.asked else { return };
-        let (mut used, mut usage) = (Floats::new(), Floats::new());
+        let mut usage = Floats::new();
         let (bound, lift) = self.usage_of(surface);
         usage.extend_from_slice(columns.column(Feature::Semantic));
         if shelf.strangers == 0 {
@@ -274,11 +271,11 @@ impl<'a> Sources<'a> {
             vouched.for_each(|(x, _)| *x += lift);
         }
         if let Some(bound) = bound {
-            bound.usage.seen_into(asked, sight, &mut used);
-            let warm = bound.usage.slots().take_while(|slot| *slot < usage.len());
-            for slot in warm.filter(|slot| *slot < used.len()).collect::<Vec<usize>>() {
-                usage[slot] = used[slot];
-            }
+            bound.usage.seen(asked, sight, |slot, cosine| {
+                if let Some(usage) = usage.get_mut(slot) {
+                    *usage = cosine;
+                }
+            });
         }
         columns.keep(Feature::Usage, usage);
     }
@@ -310,9 +307,8 @@ impl<'a> Sources<'a> {
                 }
             });
         }
-        if let Some(usage) = usage.filter(|usage| !usage.are_few()) {
-            let warm: Vec<usize> = chosen.iter().copied().filter(|slot| usage.has(*slot)).collect();
-            usage.cosines_at(asked, &warm, |slot, cosine| {
+        if let Some(usage) = usage.filter(|usage| usage.sight(Sight::Rough) == Sight::Rough) {
+            usage.seen_at(asked, chosen, |slot, cosine| {
                 columns.correct(Feature::Usage, slot, cosine);
             });
         }
@@ -391,7 +387,7 @@ fn collapse(shelf: &Shelf, candidates: &mut Vec<Candidate<'_>>) {
         return;
     }
     let signature = |candidate: &Candidate<'_>| {
-        let slot = shelf.words.slots().get(candidate.item.id());
+        let slot = shelf.words.slots().get(candidate.id);
         slot.map_or(0, |slot| shelf.signatures[slot])
     };
     let vouched = candidates.iter().filter(|candidate| !candidate.unverified);

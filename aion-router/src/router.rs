@@ -71,10 +71,12 @@ impl Router {
         vector: Option<&Quantized>,
     ) -> Result<Shortlist> {
         assemble::check(query)?;
+        let words = QueryWords::new(&query.text);
         let sources = Sources {
+            nameable: catalog.nameable(&words),
             catalog,
             query,
-            words: QueryWords::new(&query.text),
+            words,
             asked: vector.map(Asked::new),
             bm25: &self.bm25,
             fixed: &self.weights,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::item::ItemId;
+use crate::sweep::ask_for;
 
 /// Items and their places; a place that is left is given away again.
 #[derive(Debug, Clone, Default)]
@@ -28,6 +29,11 @@ impl Slots {
 
     pub(crate) fn id(&self, slot: usize) -> Option<&ItemId> {
         self.ids.get(slot).and_then(Option::as_ref)
+    }
+
+    /// Asks for the id of an item before it is read.
+    pub(crate) fn ask_for(&self, slot: usize) {
+        self.ids.get(slot).map(ask_for);
     }
 
     /// The items by id, each with its place.

@@ -33,6 +33,19 @@ pub(crate) use for_each_level;
 
 use crate::vector::Level;
 
+/// Asks for the memory of something small before it is read.
+pub(crate) fn ask_for<T>(what: &T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: all have SSE; it asks for memory and touches nothing.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(
+            std::ptr::from_ref(what).cast(),
+        );
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = what;
+}
+
 /// Numbers that are summed side by side.
 const LANES: usize = 16;
 
@@ -49,14 +62,32 @@ for_each_level! {
 pub(crate) const ROUNDING: f32 = 1e-5;
 
 for_each_level! {
-    /// What cosines are at most: `dot row_scale scale + left_out length`, and a little more.
+    /// What cosines are at most: `(dot - too_much) row_scale scale + left_out length`, and a little more.
     fn greatest_cosines(
-        dots: &[i32], row_scales: &[f32], left_out: &[f32], query: (f32, f32), out: &mut [f32]
+        dots: &[i32], too_much: i32, row_scales: &[f32], left_out: &[f32], query: (f32, f32), out: &mut [f32]
     ) {
         let (scale, length) = query;
         let rows = dots.iter().zip(row_scales).zip(left_out);
         for (out, ((dot, row_scale), left_out)) in out.iter_mut().zip(rows) {
-            *out = *dot as f32 * (row_scale * scale) + (left_out * length + ROUNDING);
+            *out = (dot - too_much) as f32 * (row_scale * scale) + (left_out * length + ROUNDING);
+        }
+    }
+}
+
+for_each_level! {
+    /// Cosines of products: `(dot - too_much) row_scale scale`.
+    fn cosines_of(dots: &[i32], too_much: i32, row_scales: &[f32], scale: f32, out: &mut [f32]) {
+        for (out, (dot, row_scale)) in out.iter_mut().zip(dots.iter().zip(row_scales)) {
+            *out = (dot - too_much) as f32 * (scale * row_scale);
+        }
+    }
+}
+
+for_each_level! {
+    /// `to[i] *= scale * by[i]`, as far as both go.
+    fn rescale(scale: f32, by: &[f32], to: &mut [f32]) {
+        for (to, by) in to.iter_mut().zip(by) {
+            *to *= by * scale;
         }
     }
 }
@@ -129,6 +160,36 @@ for_each_level! {
     }
 }
 
+for_each_level! {
+    /// The sum of the squares, in the same order whatever the processor.
+    fn squares(numbers: &[f32]) -> f64 {
+        let (whole, rest) = numbers.as_chunks::<LANES>();
+        let mut lanes = [0.0_f64; LANES];
+        for chunk in whole {
+            for (lane, x) in lanes.iter_mut().zip(chunk) {
+                *lane += f64::from(*x) * f64::from(*x);
+            }
+        }
+        let rest = rest.iter().map(|x| f64::from(*x) * f64::from(*x));
+        lanes.into_iter().chain(rest).sum()
+    }
+}
+
+for_each_level! {
+    /// The greatest of the numbers without their signs.
+    fn greatest_size(numbers: &[f32]) -> f32 {
+        let (whole, rest) = numbers.as_chunks::<LANES>();
+        let larger = |most: f32, x: f32| if x.abs() > most { x.abs() } else { most };
+        let mut lanes = [0.0_f32; LANES];
+        for chunk in whole {
+            for (lane, x) in lanes.iter_mut().zip(chunk) {
+                *lane = larger(*lane, *x);
+            }
+        }
+        lanes.iter().chain(rest).copied().fold(0.0, larger)
+    }
+}
+
 /// The nearest whole number of one that is small, the even one of two; written so that loops of it become vectors.
 #[inline(always)]
 fn nearest(x: f32) -> f32 {
@@ -174,6 +235,8 @@ mod tests {
                 pairs().map(|(a, b)| f64::from(a * b)).sum::<f64>()
             );
             assert_eq!(greatest(&a), a.iter().copied().fold(0.0, f32::max));
+            assert_eq!(greatest_size(&a), a.iter().fold(0.0, |most, x| x.abs().max(most)));
+            assert_eq!(squares(&b), b.iter().map(|x| f64::from(x * x)).sum::<f64>());
             let mut sum = b.clone();
             add_scaled(0.5, &a, &mut sum);
             assert_eq!(sum, pairs().map(|(a, b)| b + 0.5 * a).collect::<Vec<_>>());

@@ -27,8 +27,9 @@ pub(super) fn in_steps(numbers: &[f32]) -> (f32, Vec<i8>, f32) {
     let mean = length(numbers) / (numbers.len().max(1) as f32).sqrt();
     let bell = (BELL * mean).clamp(1.0, WIDEST);
     // The other step reaches all numbers.
+    let mut left_out = vec![0.0; numbers.len()];
     let [bell, widest] = [bell, WIDEST].map(|step| {
-        let (mut steps, mut left_out) = (vec![0; numbers.len()], vec![0.0; numbers.len()]);
+        let mut steps = vec![0; numbers.len()];
         count_steps(numbers, step, &mut steps, &mut left_out);
         (step, steps, length(&left_out))
     });
@@ -67,10 +68,9 @@ impl Halves {
         self.rows[slot * self.stride..][..self.stride].fill(0);
     }
 
-    /// The products of the query with each row from `from` on.
+    /// The products of the query with each row from `from` on, each greater by what the query has too much.
     pub(super) fn dots(&self, level: Level, asked: &Asked, from: usize, out: &mut [i32]) {
         let rows = &self.rows[from * self.stride..][..out.len() * self.stride];
         kernel::half_dots(level, rows, &asked.row, out);
-        out.iter_mut().for_each(|dot| *dot -= asked.too_much);
     }
 }

@@ -17,7 +17,7 @@ pub use quantized::Quantized;
 pub use top::Found;
 
 use crate::error::{Error, Result};
-use crate::sweep::{ROUNDING, at_least, greatest_cosines};
+use crate::sweep::{ROUNDING, at_least, cosines_of, greatest_cosines, rescale};
 pub(crate) use asked::Asked;
 use halves::{Halves, length};
 pub(crate) use top::Best;
@@ -149,13 +149,10 @@ impl Vectors {
     }
 
     fn set_halves(&mut self, slot: usize, vector: &Quantized) {
-        let fine = |i: usize| vector.fine.get(i).copied().unwrap_or(0);
-        let exact: Vec<f32> = vector
-            .row
-            .iter()
-            .enumerate()
-            .map(|(i, x)| f32::from(*x) + f32::from(fine(i)) / quantized::FINE)
-            .collect();
+        let mut exact: Vec<f32> = vector.row.iter().map(|x| f32::from(*x)).collect();
+        for (exact, fine) in exact.iter_mut().zip(&vector.fine) {
+            *exact += f32::from(*fine) / quantized::FINE;
+        }
         let (step, upper, left) = halves::in_steps(&exact);
         self.upper_scales[slot] = step * vector.scale;
         self.below_upper[slot] = left * vector.scale;
@@ -165,7 +162,8 @@ impl Vectors {
             self.below_row.resize(self.capacity(), 0.0);
         }
         if !self.fine.is_empty() {
-            let fine: Vec<i8> = (0..self.stride).map(fine).collect();
+            let mut fine = vector.fine.clone();
+            fine.resize(self.stride, 0);
             let shares: Vec<f32> = fine.iter().map(|x| f32::from(*x) / quantized::FINE).collect();
             self.below_row[slot] = length(&shares) * vector.scale;
             self.fine.set(slot, &fine);
@@ -238,9 +236,7 @@ impl Vectors {
             if let Some(next) = slots.get(i + AHEAD) {
                 self.ask_for(*next);
             }
-            let mut cosine = [0.0];
-            self.cosines(Level::best(), asked, *slot, &mut cosine);
-            then(*slot, cosine[0]);
+            then(*slot, self.cosine_at(Level::best(), asked, *slot));
         }
     }
 
@@ -342,31 +338,41 @@ impl Vectors {
             asked.bytes(self.stride),
             out,
         );
-        for (score, scale) in out.iter_mut().zip(&self.scales[from..]) {
-            *score *= scale * asked.scale;
-        }
+        rescale(asked.scale, &self.scales[from..], out);
+    }
+
+    /// The cosine of one row to 8 bits.
+    fn cosine_at(&self, level: Level, asked: &Asked, slot: usize) -> f32 {
+        let row = &self.rows[slot * self.stride..][..self.stride];
+        let mut dot = [0.0];
+        kernel::dots(
+            level,
+            row,
+            &self.sums[slot..=slot],
+            asked.bytes(self.stride),
+            &mut dot,
+        );
+        dot[0] * (self.scales[slot] * asked.scale)
     }
 
     /// The cosine of a row to all the bits that are kept; to fewer where it is below the bar in any case.
     fn fine_cosine(&self, level: Level, asked: &Asked, slot: usize, bar: f32) -> f32 {
-        let mut cosine = [0.0];
-        self.cosines(level, asked, slot, &mut cosine);
+        let cosine = self.cosine_at(level, asked, slot);
         let Some(below_row) = self.below_row.get(slot) else {
-            return cosine[0];
+            return cosine;
         };
-        if cosine[0] + (below_row * asked.length + ROUNDING) < bar {
-            return cosine[0];
+        if cosine + (below_row * asked.length + ROUNDING) < bar {
+            return cosine;
         }
         let mut fine = [0];
         self.fine.dots(level, asked, slot, &mut fine);
-        cosine[0] + fine[0] as f32 / quantized::FINE * (self.scales[slot] * asked.scale)
+        let fine = (fine[0] - asked.too_much) as f32 / quantized::FINE;
+        cosine + fine * (self.scales[slot] * asked.scale)
     }
 
     fn upper_cosines(&self, level: Level, asked: &Asked, from: usize, out: &mut [f32]) {
         self.by_upper(level, asked, from, out, |out, dots, scales, _| {
-            for ((out, dot), scale) in out.iter_mut().zip(dots).zip(scales) {
-                *out = *dot as f32 * (asked.scale * scale);
-            }
+            cosines_of(dots, asked.too_much, scales, asked.scale, out);
         });
     }
 
@@ -377,7 +383,7 @@ impl Vectors {
     fn bounds(&self, level: Level, asked: &Asked, from: usize, out: &mut [f32]) {
         let query = (asked.scale, asked.length);
         self.by_upper(level, asked, from, out, |out, dots, scales, below| {
-            greatest_cosines(dots, scales, below, query, out);
+            greatest_cosines(dots, asked.too_much, scales, below, query, out);
         });
     }
 

@@ -2,7 +2,7 @@
 
 use super::{LANES, MAX_DIM};
 use crate::error::{Error, Result};
-use crate::sweep::quantise;
+use crate::sweep::{greatest_size, quantise, squares};
 
 /// Steps of the fine part in one of the 8-bit numbers.
 pub(super) const FINE: f32 = 16.0;
@@ -34,14 +34,13 @@ impl Quantized {
     /// [`Error::BadVector`] if it is empty, too long, or not finite.
     pub fn new(vector: &[f32]) -> Result<Self> {
         let dim = vector.len();
-        let squares = vector.iter().map(|x| f64::from(*x) * f64::from(*x));
-        let length = squares.sum::<f64>().sqrt();
+        let length = squares(vector).sqrt();
         if dim == 0 || dim > MAX_DIM || !length.is_finite() {
             return Err(Error::BadVector {
                 dim: dim.clamp(1, MAX_DIM),
             });
         }
-        let largest = vector.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
+        let largest = greatest_size(vector);
         let mut row = vec![0; dim.next_multiple_of(LANES)];
         if largest == 0.0 || length == 0.0 {
             let fine = Vec::new();

@@ -36,6 +36,11 @@ fn an_item_can_move_to_another_surface() {
         .unwrap();
     assert!(found.picks.iter().all(|pick| pick.item != id));
     assert_eq!(catalog.index(&Surface::Doc).unwrap().len(), 1);
+    let both = query("exec", 1_000).with_surface(SurfaceBudget::new(Surface::Doc));
+    let found = Router::default().rank(&catalog, &both).unwrap();
+    let named = found.picks.iter().filter(|pick| pick.why.named);
+    let named: Vec<_> = named.map(|pick| (&pick.surface, &pick.item)).collect();
+    assert_eq!(named, [(&Surface::Doc, &id)], "it is named where it is now");
 }
 
 #[test]
