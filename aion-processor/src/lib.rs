@@ -85,7 +85,7 @@ pub use op::{
     Call, CallMode, CancelMode, ClaimOrder, ClaimReq, Concurrency, Done, Durability, Expect, Fence,
     GatherPolicy, Grant, Heartbeat, Holder, Lease, NewMessage, NewPrimitive, NewSchedule, NewTask,
     ObjectHead, ObjectRecord, Op, Overlap, Piece, Primitive, PrimitiveKind, Purged, PutObject, Retry, Return,
-    Schedule, Share, Signal, Start, StepRecord, TaskCopy, TaskHead, Waiter, Want, Write,
+    Schedule, Signal, Start, StepRecord, TaskCopy, TaskHead, Waiter, Want, Write,
 };
 pub use processor::{Acquired, Processor};
 pub use query::{

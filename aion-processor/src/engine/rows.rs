@@ -61,8 +61,9 @@ pub(crate) trait Rows: Send + NamedRows + LineRows + ObjectRows + StepRows + Del
     /// Ready tasks with a place that the claim may take, with their bodies, in the order in which it
     /// takes them (by priority), at most `max`.
     fn ready(&mut self, claim: &ClaimReq) -> impl Future<Output = Result<Vec<(Row, Body)>>> + Send;
-    /// The queues that have ready tasks with a place, in the order of their names, at most `limit`.
-    fn ready_queues(&mut self, limit: u32) -> impl Future<Output = Result<Vec<String>>> + Send;
+    /// The queues that have ready tasks with a place, in the order of their names, from the name `from` on, at
+    /// most `limit`.
+    fn ready_queues(&mut self, from: &str, limit: u32) -> impl Future<Output = Result<Vec<String>>> + Send;
     /// The first of the ready tasks with this concurrency key that have no place.
     fn first_gated(&mut self, key: &str) -> impl Future<Output = Result<Option<Row>>> + Send;
     /// The last of the ready tasks with this concurrency key that have a place.
@@ -98,7 +99,7 @@ pub(crate) enum Space {
     Primitive = 0,
     /// A concurrency key: `KeyState`.
     Key = 1,
-    /// A queue's share: [`Share`](crate::Share). The empty name is the virtual time.
+    /// A queue's share: `Share`; due at its place in the line, in virtual time. The empty name is the clock.
     Share = 2,
     /// A schedule: [`Schedule`](crate::Schedule); due when the next task is.
     Schedule = 3,
@@ -134,6 +135,13 @@ pub(crate) trait NamedRows: Send {
     ) -> impl Future<Output = Result<()>> + Send;
     /// Removes a name.
     fn drop_named(&mut self, space: Space, name: &str) -> impl Future<Output = Result<()>> + Send;
+    /// Names behind `after` with their texts, in their order, at most `limit`.
+    fn names(
+        &mut self,
+        space: Space,
+        after: &str,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<(String, String)>>> + Send;
     /// Texts that are due, the longest due first, then by name.
     fn due_named(
         &mut self,

@@ -43,7 +43,9 @@ pub enum ClaimOrder {
     #[default]
     Priority,
     /// The queue that got the least for its weight ([`Op::Weigh`](crate::Op::Weigh)); within the
-    /// queue as above.
+    /// queue as above. It holds for any number of queues: one that has become ready is seen after one
+    /// claim for each 64 queues or so, at once if there are no more than 128, and then waits for two tasks of each
+    /// other queue of its weight at most.
     Fair,
 }
 

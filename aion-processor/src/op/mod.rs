@@ -19,7 +19,7 @@ pub use lease::{CancelMode, ClaimOrder, ClaimReq, Fence, GatherPolicy, Heartbeat
 pub use message::NewMessage;
 pub use object::{Call, CallMode, Expect, ObjectHead, ObjectRecord, PutObject};
 pub use primitive::{Grant, Holder, NewPrimitive, Primitive, PrimitiveKind, Return, Signal, Waiter, Want};
-pub use schedule::{NewSchedule, Overlap, Schedule, Share};
+pub use schedule::{NewSchedule, Overlap, Schedule};
 pub use step::StepRecord;
 pub use task::{Concurrency, NewTask, Start};
 

@@ -84,12 +84,3 @@ pub struct Schedule {
     /// Why it stands still.
     pub error: Option<String>,
 }
-
-/// How much of the work a queue gets when claims share fairly.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Share {
-    /// Tasks for each one of a queue of weight 1.
-    pub weight: u32,
-    /// Work that it got so far, in virtual time.
-    pub finish: u64,
-}

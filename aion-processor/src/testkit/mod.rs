@@ -240,7 +240,8 @@ macro_rules! task_store_tests {
         $crate::task_store_tests!(@in places
             $make;
             keys_bound_what_runs, keys_respect_priority, waiting_gives_the_place_away, bad_keys_are_refused,
-            queues_share_fairly, fair_claims_filter_kinds, completing_and_claiming_is_one,
+            queues_share_fairly, many_queues_share_fairly, named_queues_take_turns, kinds_are_found_behind_many_queues,
+            fair_claims_filter_kinds, completing_and_claiming_is_one,
             zombies_are_refused_in_batches, schedules_make_tasks, schedules_may_skip, bad_schedules_are_refused,
         );
         $crate::task_store_tests!(@in objects

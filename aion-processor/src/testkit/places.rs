@@ -1,12 +1,15 @@
 //! Cases about who is claimed when: concurrency keys, shares of queues, schedules, one commit for an
 //! end and a claim.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use aion_types::{Json, Status, TaskId, Timestamp};
 
 use super::{Bench, wish};
 use crate::{
     CancelMode, ClaimOrder, Concurrency, Error, Fence, Lease, NameQuery, NewSchedule, NewTask, Op, Overlap,
-    Retry, Start,
+    Retry, Start, Write,
 };
 
 async fn claim(bench: &Bench, max: u32) -> Vec<Lease> {
@@ -146,6 +149,74 @@ pub async fn queues_share_fairly(bench: Bench) {
     assert_eq!(queues(&only, "small"), 2, "no more are left");
     let refused = p.weigh("big", 0).await;
     assert!(matches!(refused, Err(Error::Invalid { what: "weight", .. })));
+}
+
+/// However many queues there are, each gets its first task before the others have got much more than that.
+pub async fn many_queues_share_fairly(bench: Bench) {
+    const QUEUES: usize = 3_000;
+    let p = &bench.processor;
+    for part in 0..QUEUES / 250 {
+        let tasks = (0..500).map(|n| {
+            let queue = format!("queue-{:04}", part * 250 + n / 2);
+            Write::from(Op::Create(Box::new(bench.task().with_queue(queue))))
+        });
+        let made = p.store().apply(tasks.collect()).await.expect("answered");
+        assert!(made.iter().all(Result::is_ok));
+    }
+    let fair = wish("worker").with_order(ClaimOrder::Fair).with_max(100);
+    let (mut leases, mut seen) = (0, BTreeSet::new());
+    while seen.len() < QUEUES {
+        let taken = p.claim(fair.clone()).await.expect("answered");
+        assert_eq!(taken.len(), 100);
+        leases += taken.len();
+        seen.extend(taken.into_iter().map(|lease| lease.task.queue));
+    }
+    assert!(leases < QUEUES * 5 / 4, "{leases}");
+}
+
+/// Queues that are named take turns too, also those that were never claimed from.
+pub async fn named_queues_take_turns(bench: Bench) {
+    for queue in ["a", "b", "c"] {
+        for _ in 0..4 {
+            bench.create(bench.task().with_queue(queue)).await;
+        }
+    }
+    let p = &bench.processor;
+    let fair = wish("worker").with_order(ClaimOrder::Fair);
+    let mut got = Vec::new();
+    for _ in 0..6 {
+        let named = fair.clone().with_queues(["c", "b", "nothing", "b"]);
+        let leases = p.claim(named).await.expect("answered");
+        got.extend(leases.into_iter().map(|lease| lease.task.queue));
+    }
+    assert_eq!(got, ["b", "c", "b", "c", "b", "c"]);
+    let all = p.claim(fair.with_max(9)).await.expect("answered");
+    assert_eq!(all.len(), 6, "what is left of all");
+}
+
+/// A fair claim of one kind finds it behind however many queues that have none of it.
+pub async fn kinds_are_found_behind_many_queues(bench: Bench) {
+    let p = &bench.processor;
+    let tasks = (0..700).map(|n| {
+        let kind = if n == 699 { "rare" } else { "common" };
+        let task = NewTask {
+            kind: kind.to_owned(),
+            ..bench.task()
+        };
+        Write::from(Op::Create(Box::new(task.with_queue(format!("queue-{n:03}")))))
+    });
+    let made = p.store().apply(tasks.collect()).await.expect("answered");
+    assert!(made.iter().all(Result::is_ok));
+    let fair = wish("worker").with_order(ClaimOrder::Fair).with_kinds(["rare"]);
+    for _ in 0..6 {
+        let found = p.claim(fair.clone()).await.expect("answered");
+        if let [lease] = found.as_slice() {
+            assert_eq!(lease.task.queue, "queue-699");
+            p.release(lease.fence(), Duration::ZERO).await.expect("released");
+        } else {
+            panic!("{} tasks", found.len());
+        }
+    }
 }
 
 /// A fair claim of one kind passes over queues that have none of it.

@@ -6,6 +6,7 @@ mod abuse;
 mod crash;
 mod enqueue;
 mod exhaustive;
+mod fair;
 mod file;
 mod full;
 mod measure;

@@ -1,5 +1,7 @@
 //! Names, lines, objects and steps in memory.
 
+use std::ops::Bound;
+
 use aion_types::{Json, TaskId, Timestamp};
 
 use super::world::World;
@@ -20,24 +22,36 @@ impl NamedRows for World {
         due: Option<Timestamp>,
         text: &str,
     ) -> Result<()> {
+        self.drop_named(space, name).await?;
+        self.named_due
+            .extend(due.map(|due| (space, due, name.to_owned())));
         self.named
             .insert((space, name.to_owned()), (due, text.to_owned()));
         Ok(())
     }
 
     async fn drop_named(&mut self, space: Space, name: &str) -> Result<()> {
-        self.named.remove(&(space, name.to_owned()));
+        if let Some((Some(due), _)) = self.named.remove(&(space, name.to_owned())) {
+            self.named_due.remove(&(space, due, name.to_owned()));
+        }
         Ok(())
     }
 
+    async fn names(&mut self, space: Space, after: &str, limit: u32) -> Result<Vec<(String, String)>> {
+        let after = Bound::Excluded((space, after.to_owned()));
+        let all = self.named.range((after, Bound::Unbounded));
+        let all = all.take_while(|((known, _), _)| *known == space);
+        let found = all.map(|((_, name), (_, text))| (name.clone(), text.clone()));
+        Ok(found.take(limit as usize).collect())
+    }
+
     async fn due_named(&mut self, space: Space, now: Timestamp, limit: u32) -> Result<Vec<String>> {
-        let all = self.named.iter().filter(|((known, _), _)| *known == space);
-        let mut due: Vec<_> = all
-            .filter_map(|((_, name), (due, text))| due.filter(|due| *due <= now).map(|due| (due, name, text)))
-            .collect();
-        due.sort();
-        let first = due.into_iter().take(limit as usize);
-        Ok(first.map(|(_, _, text)| text.clone()).collect())
+        let first = (space, Timestamp::from_ms(i64::MIN), String::new());
+        let due = self.named_due.range(first..);
+        let due = due.take_while(|(known, due, _)| *known == space && *due <= now);
+        let texts = due.filter_map(|(_, _, name)| self.named.get(&(space, name.clone())));
+        let first = texts.take(limit as usize);
+        Ok(first.map(|(_, text)| text.clone()).collect())
     }
 }
 

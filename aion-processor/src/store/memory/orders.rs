@@ -1,6 +1,7 @@
 //! Tasks in the orders in which they are looked for, so that a claim does not look at all of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use aion_types::{Status, Timestamp};
 
@@ -11,6 +12,8 @@ use crate::engine::row::{Rank, Row};
 pub(super) struct Orders {
     /// Ready tasks with a place, as they are claimed.
     ready: BTreeSet<(Rank, u64)>,
+    /// The same of each queue that has any.
+    queues: BTreeMap<String, BTreeSet<(Rank, u64)>>,
     /// Leases, by their ends.
     leases: BTreeSet<(Timestamp, u64)>,
     /// Tasks that are not ready yet, by their starts.
@@ -22,6 +25,8 @@ impl Orders {
     pub(super) fn add(&mut self, row: &Row) {
         if is_ready(row) {
             self.ready.insert((row.rank(), row.ord));
+            let queue = self.queues.entry(row.queue.clone()).or_default();
+            queue.insert((row.rank(), row.ord));
         }
         self.leases.extend(row.lease_until.map(|until| (until, row.ord)));
         self.delayed.extend(start(row).map(|at| (at, row.ord)));
@@ -29,7 +34,14 @@ impl Orders {
 
     /// Forgets a task that was added as it is now.
     pub(super) fn forget(&mut self, row: &Row) {
-        self.ready.remove(&(row.rank(), row.ord));
+        if self.ready.remove(&(row.rank(), row.ord))
+            && let Some(queue) = self.queues.get_mut(&row.queue)
+        {
+            queue.remove(&(row.rank(), row.ord));
+            if queue.is_empty() {
+                self.queues.remove(&row.queue);
+            }
+        }
         if let Some(until) = row.lease_until {
             self.leases.remove(&(until, row.ord));
         }
@@ -40,6 +52,18 @@ impl Orders {
 
     pub(super) fn ready(&self) -> impl Iterator<Item = u64> {
         self.ready.iter().map(|(_, ord)| *ord)
+    }
+
+    /// The same of one queue.
+    pub(super) fn ready_in(&self, queue: &str) -> impl Iterator<Item = u64> {
+        self.queues.get(queue).into_iter().flatten().map(|(_, ord)| *ord)
+    }
+
+    /// Queues that have ready tasks with a place, from a name on.
+    pub(super) fn queues(&self, from: &str) -> impl Iterator<Item = &str> {
+        let from = Bound::Included(from);
+        let queues = self.queues.range::<str, _>((from, Bound::Unbounded));
+        queues.map(|(queue, _)| queue.as_str())
     }
 
     /// Leases that have ended by then.

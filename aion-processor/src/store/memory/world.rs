@@ -24,6 +24,8 @@ pub(super) struct World {
     /// `(child, waiter)`, by place of creation.
     pub(super) waits: BTreeSet<(u64, u64)>,
     pub(super) named: BTreeMap<(Space, String), (Option<Timestamp>, String)>,
+    /// What is due, the longest due first.
+    pub(super) named_due: BTreeSet<(Space, Timestamp, String)>,
     pub(super) holds: BTreeMap<(String, TaskId), Held>,
     pub(super) line: HashMap<TaskId, Waiter>,
     pub(super) items: BTreeMap<(String, u64), Json>,
@@ -209,7 +211,11 @@ impl Rows for World {
         let tasks: Vec<&(Row, Body)> = match claim.task {
             Some(task) => self.get(task).into_iter().collect(),
             None => {
-                let ready = self.orders.ready().filter_map(|ord| self.tasks.get(&ord));
+                let ready: Box<dyn Iterator<Item = u64> + Send> = match claim.queues.as_slice() {
+                    [queue] => Box::new(self.orders.ready_in(queue)),
+                    _ => Box::new(self.orders.ready()),
+                };
+                let ready = ready.filter_map(|ord| self.tasks.get(&ord));
                 let found = ready.filter(|(row, _)| may_take(row, claim));
                 found.take(claim.max as usize).collect()
             }
@@ -218,10 +224,9 @@ impl Rows for World {
         Ok(found.take(claim.max as usize).cloned().collect())
     }
 
-    async fn ready_queues(&mut self, limit: u32) -> Result<Vec<String>> {
-        let ready = self.orders.ready().filter_map(|ord| self.tasks.get(&ord));
-        let queues: BTreeSet<&String> = ready.map(|(row, _)| &row.queue).collect();
-        Ok(queues.into_iter().take(limit as usize).cloned().collect())
+    async fn ready_queues(&mut self, from: &str, limit: u32) -> Result<Vec<String>> {
+        let queues = self.orders.queues(from).take(limit as usize);
+        Ok(queues.map(str::to_owned).collect())
     }
 
     async fn first_gated(&mut self, key: &str) -> Result<Option<Row>> {

@@ -44,6 +44,16 @@ impl NamedRows for Tx<'_> {
         self.write(statement.bind(space as i64).bind(text(name))).await
     }
 
+    async fn names(&mut self, space: Space, after: &str, limit: u32) -> Result<Vec<(String, String)>> {
+        let statement = sqlx::query_as::<_, (String, String)>(sql::NAMES)
+            .bind(space as i64)
+            .bind(text(after))
+            .bind(i64::from(limit));
+        let found = statement.fetch_all(self.server().await?).await.map_err(storage)?;
+        let plain = |(name, body)| (codec::plain(name), body);
+        Ok(found.into_iter().map(plain).collect())
+    }
+
     async fn due_named(&mut self, space: Space, now: Timestamp, limit: u32) -> Result<Vec<String>> {
         let statement = sqlx::query_scalar(sql::DUE_NAMED)
             .bind(space as i64)

@@ -61,6 +61,7 @@ async fn hot_statements_walk_their_index() {
         (sql::CHILDREN, "entry_child"),
         (sql::KEYED_MESSAGE, "message_key"),
         (sql::NAMED, "named_pkey"),
+        (sql::NAMES, "named_pkey"),
         (sql::DUE_NAMED, "named_due"),
         (sql::HOLD, "hold_pkey"),
         (sql::HOLDS_OF, "hold_pkey"),

@@ -188,9 +188,11 @@ impl Tx<'_> {
     }
 
     /// See [`Rows::ready_queues`](crate::engine::rows::Rows::ready_queues).
-    pub(super) async fn find_ready_queues(&mut self, limit: u32) -> Result<Vec<String>> {
+    pub(super) async fn find_ready_queues(&mut self, from: &str, limit: u32) -> Result<Vec<String>> {
         self.flush_tasks().await?;
-        let statement = sqlx::query_scalar::<_, String>(sql::READY_QUEUES).bind(i64::from(limit));
+        let statement = sqlx::query_scalar::<_, String>(sql::READY_QUEUES)
+            .bind(text(from))
+            .bind(i64::from(limit));
         let found = statement.fetch_all(self.server().await?).await.map_err(storage)?;
         Ok(found.into_iter().map(codec::plain).collect())
     }

@@ -133,8 +133,8 @@ impl Rows for Tx<'_> {
         self.find_ready(claim).await
     }
 
-    async fn ready_queues(&mut self, limit: u32) -> Result<Vec<String>> {
-        self.find_ready_queues(limit).await
+    async fn ready_queues(&mut self, from: &str, limit: u32) -> Result<Vec<String>> {
+        self.find_ready_queues(from, limit).await
     }
 
     async fn first_gated(&mut self, key: &str) -> Result<Option<Row>> {

@@ -45,6 +45,14 @@ impl NamedRows for Tx<'_, '_> {
         self.write(&statement.bind(space as i64).bind(name.to_owned()))
     }
 
+    async fn names(&mut self, space: Space, after: &str, limit: u32) -> Result<Vec<(String, String)>> {
+        let statement = query(sql::NAMES)
+            .bind(space as i64)
+            .bind(after.to_owned())
+            .bind(i64::from(limit));
+        self.all(&statement, |row| Ok((row.text(0)?, row.text(1)?)))
+    }
+
     async fn due_named(&mut self, space: Space, now: Timestamp, limit: u32) -> Result<Vec<String>> {
         let statement = query(sql::DUE_NAMED)
             .bind(space as i64)

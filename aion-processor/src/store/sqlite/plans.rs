@@ -65,6 +65,7 @@ async fn hot_statements_walk_their_index() {
             "SEARCH m USING INDEX message_key (task=? AND idem_key=?)",
         ),
         (sql::NAMED, "SEARCH named USING PRIMARY KEY (space=? AND name=?)"),
+        (sql::NAMES, "SEARCH named USING PRIMARY KEY (space=? AND name>?)"),
         (
             sql::DUE_NAMED,
             "SEARCH named USING INDEX named_due (space=? AND due>? AND due<?)",

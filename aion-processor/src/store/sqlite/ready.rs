@@ -134,9 +134,9 @@ impl Tx<'_, '_> {
     }
 
     /// See [`Rows::ready_queues`].
-    pub(super) fn find_ready_queues(&mut self, limit: u32) -> Result<Vec<String>> {
-        let statement = query(sql::READY_QUEUES).bind(i64::from(limit));
-        self.all(&statement, |row| row.text(0))
+    pub(super) fn find_ready_queues(&mut self, from: &str, limit: u32) -> Result<Vec<String>> {
+        let statement = query(sql::READY_QUEUES).bind(from.to_owned());
+        self.all(&statement.bind(i64::from(limit)), |row| row.text(0))
     }
 
     fn ready_in_queues(&mut self, claim: &ClaimReq, max: u32) -> Result<Vec<(Row, Body)>> {

@@ -126,8 +126,8 @@ impl Rows for Tx<'_, '_> {
         self.find_ready(claim).await
     }
 
-    async fn ready_queues(&mut self, limit: u32) -> Result<Vec<String>> {
-        self.find_ready_queues(limit)
+    async fn ready_queues(&mut self, from: &str, limit: u32) -> Result<Vec<String>> {
+        self.find_ready_queues(from, limit)
     }
 
     async fn first_gated(&mut self, key: &str) -> Result<Option<Row>> {

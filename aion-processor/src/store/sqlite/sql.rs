@@ -42,10 +42,10 @@ pub(super) const READY_KIND: &str = concat!(
 /// Steps from one queue to the next, so that the number of tasks does not matter.
 pub(super) const READY_QUEUES: &str = "WITH RECURSIVE step (queue) AS (\
      SELECT (SELECT queue FROM task INDEXED BY task_ready_queue WHERE status = 1 AND gated = 0 \
-     ORDER BY queue LIMIT 1) UNION ALL \
+     AND queue >= ?1 ORDER BY queue LIMIT 1) UNION ALL \
      SELECT (SELECT t.queue FROM task t INDEXED BY task_ready_queue WHERE t.status = 1 AND t.gated = 0 \
      AND t.queue > step.queue ORDER BY t.queue LIMIT 1) FROM step WHERE step.queue IS NOT NULL) \
-     SELECT queue FROM step WHERE queue IS NOT NULL LIMIT ?1";
+     SELECT queue FROM step WHERE queue IS NOT NULL LIMIT ?2";
 pub(super) const FIRST_GATED: &str = concat!(
     "SELECT ",
     hot!(),
@@ -140,6 +140,8 @@ pub(super) const INSERT_STEP: &str =
 pub(super) const NAMED: &str = "SELECT body FROM named WHERE space = ?1 AND name = ?2";
 pub(super) const PUT_NAMED: &str = "INSERT INTO named (space, name, due, body) VALUES (?1, ?2, ?3, ?4) \
      ON CONFLICT (space, name) DO UPDATE SET due = excluded.due, body = excluded.body";
+pub(super) const NAMES: &str =
+    "SELECT name, body FROM named WHERE space = ?1 AND name > ?2 ORDER BY name LIMIT ?3";
 pub(super) const DUE_NAMED: &str = "SELECT body FROM named INDEXED BY named_due WHERE space = ?1 AND due <= ?2 \
      AND due IS NOT NULL ORDER BY due, name LIMIT ?3";
 pub(super) const HOLD: &str = "SELECT task, primitive, token, units, place, item, since FROM hold \
