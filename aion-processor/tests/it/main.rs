@@ -11,6 +11,7 @@ mod file;
 mod full;
 mod measure;
 mod model;
+mod older;
 mod postgres;
 mod power;
 mod worker;
