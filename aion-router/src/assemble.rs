@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use aion_types::{DecisionId, Timestamp};
 
 use crate::budget::{Bin, Candidate as Choice, fill};
-use crate::catalog::CatalogVersion;
+use crate::catalog::Catalog;
 use crate::error::{Error, Result};
 use crate::feature::{Feature, Weights};
 use crate::profile::Profile;
@@ -207,12 +207,12 @@ pub(crate) fn state(
     }
 }
 
-/// The id of a decision: the same for the same query, seed, catalog and weights.
-pub(crate) fn decision_id(query: &Query, catalog: CatalogVersion, weights: u64, outcomes: u64) -> DecisionId {
+/// The id of a decision: the same for the same query, seed, items and weights, also after a restart.
+pub(crate) fn decision_id(query: &Query, catalog: &Catalog, weights: u64, outcomes: u64) -> DecisionId {
     let mut hasher = blake3::Hasher::new();
     for number in [
         query.seed,
-        catalog.get(),
+        catalog.digest(),
         weights,
         outcomes,
         u64::from(query.total_tokens),

@@ -94,6 +94,8 @@ pub struct Catalog {
     surfaces: BTreeMap<Surface, Shelf>,
     approved: BTreeMap<ItemId, ContentHash>,
     changes: VecDeque<CatalogChange>,
+    /// The sum of the digests of all entries.
+    digest: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -101,6 +103,21 @@ struct Entry {
     item: Arc<Item>,
     hash: ContentHash,
     provenance: Provenance,
+}
+
+impl Entry {
+    /// Of what the item says and how far it is believed.
+    fn digest(&self) -> u64 {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&[self.provenance as u8]);
+        hasher.update(self.hash.as_bytes());
+        hasher.update(self.item.id().as_str().as_bytes());
+        let bytes: &[u8; 32] = &hasher.finalize().into();
+        bytes
+            .iter()
+            .take(8)
+            .fold(0, |digest, byte| digest << 8 | u64::from(*byte))
+    }
 }
 
 /// The items of one surface, by column.
@@ -147,6 +164,11 @@ impl Catalog {
     /// How often it has changed.
     pub const fn version(&self) -> CatalogVersion {
         self.version
+    }
+
+    /// A digest of what it holds, whatever the way there: catalogs of equal items have equal ones.
+    pub(crate) const fn digest(&self) -> u64 {
+        self.digest
     }
 
     /// How many items it has.
@@ -349,9 +371,10 @@ impl Catalog {
         })
     }
 
-    /// What changed after a version, oldest first; `None` if that is too long ago to say.
+    /// What changed after a version, oldest first; `None` if that is too long ago to say, or has not been yet: versions
+    /// of a catalog that was filled again are not those of the one before.
     pub fn changes_since(&self, version: CatalogVersion) -> Option<impl Iterator<Item = &CatalogChange>> {
-        let missed = self.version.0.saturating_sub(version.0);
+        let missed = self.version.0.checked_sub(version.0)?;
         if missed > self.changes.len() as u64 {
             return None;
         }
@@ -371,6 +394,7 @@ impl Catalog {
             }
             self.places.insert(item.id().clone(), place);
         }
+        self.digest = self.digest.wrapping_add(entry.digest());
         self.items.insert(item.id().clone(), entry);
     }
 
@@ -378,6 +402,7 @@ impl Catalog {
         let Some(entry) = self.items.remove(id) else {
             return false;
         };
+        self.digest = self.digest.wrapping_sub(entry.digest());
         if let Some(place) = self.places.remove(id) {
             self.unname(&entry.item, &place);
         }

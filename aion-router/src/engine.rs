@@ -232,7 +232,7 @@ impl Engine {
         let ranked = sources.rank_all();
         let versions = ranked.iter().flatten().map(|ranked| ranked.weights.version);
         let weights = versions.max().unwrap_or(self.options.router.weights().version);
-        let id = assemble::decision_id(query, self.catalog.version(), weights, self.history.outcomes());
+        let id = assemble::decision_id(query, &self.catalog, weights, self.history.outcomes());
         let vetoed = query
             .surfaces
             .iter()

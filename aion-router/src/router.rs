@@ -88,7 +88,7 @@ impl Router {
         let picks = assemble::picks(&ranked, query, &slate);
         let tokens = picks.iter().map(|pick| pick.tokens).sum();
         Ok(Shortlist {
-            decision: assemble::decision_id(query, catalog.version(), self.weights.version, 0),
+            decision: assemble::decision_id(query, catalog, self.weights.version, 0),
             tokens,
             saved_tokens: assemble::everything(&ranked).saturating_sub(u64::from(tokens)),
             none: none(&ranked),

@@ -1,7 +1,8 @@
 //! Catalogs: versions, changes, refusals, and hostile text.
 
 use aion_router::{
-    Catalog, ChangeKind, Error, Item, Query, Rendering, Router, ShortlistState, Surface, SurfaceBudget,
+    Catalog, CatalogVersion, ChangeKind, Error, Item, Query, Rendering, Router, ShortlistState, Surface,
+    SurfaceBudget,
 };
 
 use crate::fixture::{catalog, query, stranger, tool, tools};
@@ -21,6 +22,29 @@ fn a_version_counts_changes_and_nothing_else() {
     assert_eq!(kinds, [ChangeKind::Upserted, ChangeKind::Removed]);
     assert_eq!(catalog.version().get(), 3);
     assert_eq!(catalog.changes_since(catalog.version()).unwrap().count(), 0);
+    let later = CatalogVersion::from(catalog.version().get() + 1);
+    assert!(
+        catalog.changes_since(later).is_none(),
+        "of a catalog before this one"
+    );
+}
+
+#[test]
+fn a_decision_is_of_the_items_and_not_of_the_way_there() {
+    let decision = |texts: &[&str]| {
+        let mut catalog = Catalog::new();
+        for text in texts {
+            catalog.upsert(tool("exec", text)).unwrap();
+        }
+        let found = Router::default().rank(&catalog, &query("run a command", 100));
+        (catalog.version().get(), found.unwrap().decision)
+    };
+    let (first, second) = (decision(&["Runs a command"]), decision(&["Runs a program"]));
+    assert!(
+        first.0 == second.0 && first.1 != second.1,
+        "one change each, of other words"
+    );
+    assert_eq!(decision(&["Runs a program", "Runs a command"]).1, first.1);
 }
 
 #[test]
