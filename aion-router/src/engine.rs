@@ -498,14 +498,15 @@ impl Engine {
             return;
         };
         let uses = self.history.uses(id);
-        let description = self
-            .catalog
-            .vectors(surface)
-            .and_then(|vectors| vectors.get(slot));
+        let vectors = self.catalog.vectors(surface);
+        let description = vectors.and_then(|vectors| vectors.get(slot));
+        // What used it by another model's vectors cannot be compared; the description alone counts then.
+        let dim = vectors.map_or(0, Vectors::dim);
+        let is_comparable = |vector: &Vec<f32>| dim == 0 || vector.len() == dim;
+        let usage = self.history.usage_vector(id, description.as_ref());
         let bound = self.bound.entry(surface.clone()).or_default();
         bound.set_uses(slot, uses);
-        match self.history.usage_vector(id, description.as_ref()) {
-            // A vector of another model's dimension cannot be bound; the description alone counts then.
+        match usage.filter(is_comparable) {
             Some(vector) if set_usage(&mut bound.usage, slot, &vector).is_ok() => {}
             _ => bound.usage.clear(slot),
         }

@@ -31,11 +31,14 @@ impl Packed {
         row.map(|row| row as usize)
     }
 
-    /// Sets the vector of a slot.
+    /// Sets the vector of a slot. One of another dimension is another model's: those before it go.
     ///
     /// # Errors
     /// Those of [`Vectors::set_quantized`].
     pub(crate) fn set(&mut self, slot: usize, vector: &Quantized) -> Result<()> {
+        if self.vectors.dim() != 0 && self.vectors.dim() != vector.dim() {
+            *self = Self::default();
+        }
         let known = self.row(slot);
         let free = || self.free.last().map_or(self.slots.len(), |row| *row as usize);
         let row = known.unwrap_or_else(free);
@@ -129,11 +132,11 @@ mod tests {
     }
 
     #[test]
-    fn a_vector_that_is_refused_takes_no_row() {
+    fn another_model_begins_anew() {
         let mut packed = Packed::default();
-        packed.set(5, &Quantized::new(&[1.0, 2.0]).unwrap()).unwrap();
-        assert!(packed.set(6, &Quantized::new(&[1.0]).unwrap()).is_err());
-        assert!(packed.has(5) && !packed.has(6) && packed.slots.len() == 1);
+        packed.set(5, &Quantized::new(&[1.0]).unwrap()).unwrap();
+        packed.set(6, &Quantized::new(&[1.0, 2.0]).unwrap()).unwrap();
+        assert!(!packed.has(5) && packed.has(6) && packed.slots.len() == 1);
         let mut seen = 0;
         packed.seen(
             &Asked::new(&Quantized::new(&[1.0]).unwrap()),

@@ -299,6 +299,44 @@ fn a_broken_embedding_is_left_out_and_said() {
     }
 }
 
+/// The embedder of a router may be replaced: what is used from then on counts again.
+#[test]
+fn uses_count_again_after_a_change_of_the_embedder() {
+    let mut old = engine(EngineOptions::default(), tools());
+    for seed in 0..5 {
+        step(&mut old, "what will the sky be like", "plot", seed);
+    }
+    let mut new = Engine::new(EngineOptions::default()).unwrap();
+    for item in tools() {
+        new.upsert(item).unwrap();
+    }
+    new.restore(&old.history().to_bytes().unwrap()).unwrap();
+    for (n, item) in tools().iter().enumerate() {
+        new.set_vector(item.id(), &[0.0, 1.0, n as f32]).unwrap();
+    }
+    let mut usage = |seed| {
+        let asked = query("what will the sky be like", 1_000).with_seed(seed);
+        let (_, decision) = new.rank(&asked, Some(&[1.0, 0.0, 0.0])).unwrap();
+        let used = decision.surfaces[0].candidates.iter();
+        let used = used
+            .clone()
+            .find(|candidate| candidate.item == id("glob"))
+            .unwrap();
+        let features = used.features;
+        new.remember(decision.clone());
+        new.record(decision.id, &Outcome::used([id("glob")])).unwrap();
+        features[Feature::Usage.index()] - features[Feature::Semantic.index()]
+    };
+    let lift = usage(1);
+    for seed in 2..6 {
+        usage(seed);
+    }
+    assert!(
+        usage(6) > lift + 0.3,
+        "nothing of its description is near the query"
+    );
+}
+
 #[test]
 fn rules_put_items_in() {
     let rules = Rules::default()
