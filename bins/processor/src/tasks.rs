@@ -58,7 +58,7 @@ pub(crate) async fn create_task(
     responses(
         (status = 200, description = "A page of tasks", body = TaskList),
         (status = 400, description = "A parameter does not parse", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "A cursor or limit is not valid", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "A cursor, moment or limit is not valid", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn list_tasks(
@@ -73,8 +73,8 @@ pub(crate) async fn list_tasks(
         queue: list.queue,
         handler: list.handler_id,
         text: list.text,
-        created_from: list.created_from.map(Timestamp::from_ms),
-        created_to: list.created_to.map(Timestamp::from_ms),
+        created_from: moment("created_from", list.created_from)?,
+        created_to: moment("created_to", list.created_to)?,
         order: list.order.into(),
         cursor: list
             .cursor
@@ -84,6 +84,15 @@ pub(crate) async fn list_tasks(
         limit: at_least_one(list.limit)?,
     };
     processor.tasks(query).await.map(page).map_err(in_query)
+}
+
+/// No task was made before 1970.
+fn moment(name: &str, ms: Option<i64>) -> Result<Option<Timestamp>, Problem> {
+    if ms.is_some_and(|ms| ms < 0) {
+        let detail = format!("{name} lies before 1970");
+        return Err(Problem::unprocessable("invalid", detail).at(format!("query:{name}")));
+    }
+    Ok(ms.map(Timestamp::from_ms))
 }
 
 fn page(page: TaskPage) -> Json<TaskList> {

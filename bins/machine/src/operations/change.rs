@@ -27,11 +27,10 @@ pub struct WriteFile {
     pub content: String,
     /// `upsert` replaces an existing file; `create_new` refuses to.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
     pub mode: Option<WantedMode>,
     /// Write only if the file still has this etag.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = String, nullable = false)]
+    #[schema(value_type = Option<String>)]
     pub if_match: Option<Etag>,
 }
 
@@ -165,7 +164,7 @@ pub struct EditFile {
     pub every: bool,
     /// Edit only if the file still has this etag.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = String, nullable = false)]
+    #[schema(value_type = Option<String>)]
     pub if_match: Option<Etag>,
 }
 

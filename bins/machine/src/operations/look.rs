@@ -26,15 +26,14 @@ pub struct ReadFile {
     pub path: RelPath,
     /// The first line to read, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 1, nullable = false)]
+    #[schema(minimum = 1)]
     pub first_line: Option<u64>,
     /// How many lines to read.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 1, nullable = false)]
+    #[schema(minimum = 1)]
     pub max_lines: Option<u64>,
     /// How to answer bytes that are not UTF-8 text: `text` replaces them, `base64` keeps them.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
     pub encoding: Option<WantedEncoding>,
 }
 

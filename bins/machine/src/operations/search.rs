@@ -85,7 +85,7 @@ pub struct Grep {
     pub path: RelPath,
     /// Search only files that match this glob.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false, min_length = 1, max_length = 4096)]
+    #[schema(min_length = 1, max_length = 4096)]
     pub glob: Option<String>,
     /// Whether `a` also finds `A`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

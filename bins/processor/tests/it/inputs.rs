@@ -217,6 +217,10 @@ async fn paths_and_queries_are_checked() {
         (format!("{nobody}/children"), (404, "task_not_found", "")),
         ("/v1/tasks?limit=0".to_owned(), (422, "invalid", "query:limit")),
         (
+            "/v1/tasks?created_to=-1".to_owned(),
+            (422, "invalid", "query:created_to"),
+        ),
+        (
             "/v1/tasks?limit=1001".to_owned(),
             (422, "over_limit", "query:limit"),
         ),
