@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use aion_processor::Processor;
 use aion_service::Problem;
-use aion_types::{TaskId, TaskRecord};
+use aion_types::{Clock, SystemClock, TaskId, TaskRecord};
 use futures::StreamExt;
 use http::StatusCode;
 use tokio::fs::File;
@@ -21,6 +21,8 @@ use crate::problem::{in_body, in_query};
 #[derive(Debug, Clone)]
 pub struct Archive {
     folder: PathBuf,
+    /// What nobody else calls the files that are not whole yet: processes in containers may have the same number.
+    part: TaskId,
     turn: Arc<Mutex<()>>,
 }
 
@@ -29,6 +31,7 @@ impl Archive {
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self {
             folder: folder.into(),
+            part: TaskId::generate(SystemClock.now()),
             turn: Arc::default(),
         }
     }
@@ -41,12 +44,14 @@ impl Archive {
     /// Writes out a tree; when this returns true, it survives a loss of power. False if it changed before it was written
     /// out, or somebody else had begun to remove it: what there is then may be less than all of it, and is thrown away.
     pub(crate) async fn keep(&self, processor: &Processor, root: &TaskRecord) -> Result<bool, Problem> {
-        let part = self
-            .folder
-            .join(format!("{}.{}.part", root.id, std::process::id()));
+        let part = self.folder.join(format!("{}.{}.part", root.id, self.part));
         let written = match write(processor, root.id, &part).await {
             Ok(()) => processor.stands(root).await.map_err(in_query),
-            Err(problem) => Err(problem),
+            // What goes meanwhile cannot be read to its end.
+            Err(problem) => match processor.stands(root).await {
+                Ok(false) => Ok(false),
+                _ => Err(problem),
+            },
         };
         if !matches!(written, Ok(true)) {
             // Another try writes it anew.

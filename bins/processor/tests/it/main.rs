@@ -12,6 +12,8 @@ mod objects;
 mod postgres;
 mod primitives;
 mod queues;
+#[cfg(feature = "postgres")]
+mod retention;
 mod schedules;
 mod served;
 mod size;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::client::{Client, problem, wanted};
 
 /// A root with two children, one of which has a child; gives the ids, the root first.
-async fn tree(client: &Client) -> Vec<String> {
+pub(crate) async fn tree(client: &Client) -> Vec<String> {
     let root = client.task().await;
     let mut ids = vec![root];
     for (title, parent) in [("left", 0), ("right", 0), ("leaf", 1)] {
@@ -24,16 +24,16 @@ async fn tree(client: &Client) -> Vec<String> {
     ids
 }
 
-async fn status_of(client: &Client, id: &str) -> Value {
+pub(crate) async fn status_of(client: &Client, id: &str) -> Value {
     client.get(&format!("/v1/tasks/{id}")).await.1["status"].clone()
 }
 
-async fn end(client: &Client, id: &str) {
+pub(crate) async fn end(client: &Client, id: &str) {
     let body = json!({"mode": "force", "scope": "tree"});
     client.ok(&format!("/v1/tasks/{id}/cancel"), body).await;
 }
 
-async fn export(client: &Client, id: &str) -> String {
+pub(crate) async fn export(client: &Client, id: &str) -> String {
     let request = Request::get(format!("/v1/tasks/{id}/export"))
         .body(Body::empty())
         .unwrap();
