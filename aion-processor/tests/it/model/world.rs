@@ -7,6 +7,10 @@ use aion_processor::{
     Replayed, Schedule, StepQuery, StepRecord, TaskQuery, Waits,
 };
 use aion_types::{EventKind, EventRecord, Json, MessageRecord, Status, TaskId, TaskRecord};
+use futures::{StreamExt, stream};
+
+/// Tasks that are read at once.
+const AT_ONCE: usize = 8;
 
 /// Everything that a store holds.
 #[derive(Debug, PartialEq)]
@@ -27,13 +31,19 @@ impl World {
     pub(crate) async fn read(processor: &Processor) -> Self {
         let tasks = all_tasks(processor).await;
         let (mut messages, mut steps, mut keys) = (Vec::new(), Vec::new(), Vec::new());
-        for task in &tasks {
+        let parts = tasks.iter().map(|task| async {
             let query = MessageQuery::new().with_limit(1_000);
-            messages.extend(processor.messages(task.id, query).await.unwrap().messages);
-            let all = processor.steps(task.id, StepQuery::default()).await.unwrap();
-            steps.extend(all.steps);
-            keys.push(key_of(processor, task.id).await);
+            let said = processor.messages(task.id, query).await.unwrap().messages;
+            let done = processor.steps(task.id, StepQuery::default()).await.unwrap();
+            (said, done.steps, key_of(processor, task.id).await)
+        });
+        let mut parts = stream::iter(parts).buffered(AT_ONCE);
+        while let Some((said, done, key)) = parts.next().await {
+            messages.extend(said);
+            steps.extend(done);
+            keys.push(key);
         }
+        drop(parts);
         Self {
             tasks,
             keys,
