@@ -34,6 +34,9 @@ pub enum HttpFeedError {
     /// It answered with an error.
     #[error("the processor answered {0}")]
     Refused(StatusCode),
+    /// Its log ends before what was read already: it is not the log of then.
+    #[error("the log of the processor ends before event {0}, which was read: is it another log?")]
+    Behind(u64),
     /// Its answer is too long.
     #[error("the answer of the processor is longer than {MAX_ANSWER_BYTES} bytes")]
     TooLong,
@@ -110,10 +113,11 @@ impl HttpFeed {
     /// One page of the log, without the events of kinds that are not known here.
     async fn page(&self, after: u64, limit: usize) -> Result<(Vec<EventRecord>, Option<u64>), HttpFeedError> {
         let path = format!("/v1/events?after={after}&limit={limit}");
-        let page: Events = self
-            .get(&path)
-            .await?
-            .ok_or(HttpFeedError::Refused(StatusCode::NOT_FOUND))?;
+        let page: Option<Events> = self.get(&path).await.map_err(|error| match error {
+            HttpFeedError::Refused(StatusCode::UNPROCESSABLE_ENTITY) => HttpFeedError::Behind(after),
+            error => error,
+        })?;
+        let page = page.ok_or(HttpFeedError::Refused(StatusCode::NOT_FOUND))?;
         let last = page.events.last().and_then(|event| event["seq"].as_u64());
         let known = page.events.into_iter().map(EventRecord::deserialize);
         Ok((known.filter_map(Result::ok).collect(), last))

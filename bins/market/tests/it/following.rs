@@ -353,7 +353,8 @@ async fn the_feed_reads_what_the_processor_writes() {
     let events = feed.events(0, 2).await.unwrap();
     assert_eq!(events.iter().map(|event| event.seq).collect::<Vec<_>>(), [1, 2]);
     assert_eq!(feed.events(2, usize::MAX).await.unwrap().len(), 2);
-    assert!(feed.events(99, 10).await.unwrap().is_empty());
+    let ahead = feed.events(99, 10).await.unwrap_err();
+    assert!(ahead.to_string().contains("ends before event 99"), "{ahead}");
     assert_eq!(feed.task(task).await.unwrap().unwrap().kind, "agent.run");
     assert!(feed.task(TASK.parse().unwrap()).await.unwrap().is_none());
     assert!(feed.messages(task, 0, 10).await.unwrap().is_empty());
