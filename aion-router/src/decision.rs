@@ -1,5 +1,7 @@
 //! What is kept of a ranking until its outcome is known, and what an outcome says.
 
+use std::collections::HashSet;
+
 use aion_types::{DecisionId, TaskId};
 use serde::{Deserialize, Serialize};
 
@@ -132,7 +134,8 @@ pub enum OutcomeStatus {
 /// What became of a decision.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
-    /// The items that were used, of any surface. A surface without any is one where none was needed.
+    /// The items that were used, of any surface; one that is named twice was used once. A surface without any is one
+    /// where none was needed.
     pub used: Vec<ItemId>,
     /// How the step ended.
     pub status: OutcomeStatus,
@@ -151,6 +154,12 @@ impl Outcome {
             status: OutcomeStatus::Succeeded,
             kl_bits: None,
         }
+    }
+
+    /// The items that were used, each once, in the order in which they were named.
+    pub(crate) fn distinct(&self) -> Vec<&ItemId> {
+        let mut seen = HashSet::new();
+        self.used.iter().filter(|item| seen.insert(*item)).collect()
     }
 
     /// Sets how it ended.

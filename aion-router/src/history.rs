@@ -264,7 +264,8 @@ impl History {
 
     fn remember(&mut self, decision: &Decision, outcome: &Outcome) {
         let vector = decision.vector.as_ref().and_then(StoredVector::quantized);
-        for item in &outcome.used {
+        let used = outcome.distinct();
+        for &item in &used {
             let history = self.items.entry(item.clone()).or_default();
             history.uses = history.uses.saturating_add(1);
             if let Some(vector) = &vector {
@@ -281,12 +282,13 @@ impl History {
         for leader in decision.recent.iter().take(MAX_LEADERS) {
             let history = self.items.entry(leader.clone()).or_default();
             history.followed = history.followed.saturating_add(1);
-            for item in &outcome.used {
+            for item in &used {
                 history.follow(item);
             }
         }
-        if let Some(vector) = vector.filter(|_| !outcome.used.is_empty()) {
-            self.past.push(&vector, decision.task, outcome.used.clone());
+        if let Some(vector) = vector.filter(|_| !used.is_empty()) {
+            let used = used.into_iter().cloned().collect();
+            self.past.push(&vector, decision.task, used);
         }
     }
 }
@@ -298,8 +300,8 @@ fn used_of<'a>(logged: &'a LoggedSurface, outcome: &'a Outcome) -> Vec<Option<&'
             || outcome_surface(item) == Some(logged.surface.as_str())
     };
     let used: Vec<Option<&ItemId>> = outcome
-        .used
-        .iter()
+        .distinct()
+        .into_iter()
         .filter(|item| prefix(item))
         .map(Some)
         .collect();

@@ -82,7 +82,7 @@ impl FromStr for Surface {
     }
 }
 
-/// The id of an item, unique in its catalog: 1 to 512 bytes without spaces and control characters.
+/// The id of an item, unique in its catalog: 1 to 512 bytes without spaces, control and other invisible characters.
 ///
 /// One of up to 24 bytes is copied without an allocation: rankings copy hundreds.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -93,9 +93,17 @@ impl ItemId {
     /// Checks the text.
     ///
     /// # Errors
-    /// [`Error`] if it is empty, too long, or has a space or control character.
+    /// [`Error`] if it is empty, too long, or has a space, a control character, or another one that is not seen.
     pub fn new(text: impl Into<String>) -> Result<Self> {
         let text = text.into();
+        if clean(&text) != text {
+            return Err(Error::BadText { what: "an id" });
+        }
+        Self::stored(text)
+    }
+
+    /// One that was written down before, when some invisible characters were taken.
+    fn stored(text: String) -> Result<Self> {
         check_length("an id", &text, 2 * MAX_NAME_BYTES)?;
         if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
             return Err(Error::BadText { what: "an id" });
@@ -119,7 +127,7 @@ impl TryFrom<String> for ItemId {
     type Error = Error;
 
     fn try_from(text: String) -> Result<Self> {
-        Self::new(text)
+        Self::stored(text)
     }
 }
 
@@ -230,18 +238,17 @@ impl Item {
     /// An item with the id `surface:name`, shown by its name at a cost of one token for four bytes
     /// until it is given renderings.
     ///
-    /// Control and direction characters are removed from its words.
+    /// Control and direction characters are removed from its text.
     ///
     /// # Errors
-    /// [`Error`] for a name or text that is too long, or a name with spaces.
+    /// [`Error`] for a name or text that is too long, or a name with spaces or invisible characters.
     pub fn new(surface: Surface, name: &str, text: &str) -> Result<Self> {
         check_length("a name", name, MAX_NAME_BYTES)?;
         check_length("the name of a surface", surface.as_str(), MAX_NAME_BYTES - 1)?;
         let id = ItemId::new(format!("{}:{name}", surface.as_str()))?;
-        let name = clean(name);
         let fields = Fields {
             text: checked_text("a text", text)?,
-            name,
+            name: name.to_owned(),
             ..Fields::default()
         };
         let tokens = u32::try_from(fields.name.len().div_ceil(4)).unwrap_or(u32::MAX);
@@ -292,19 +299,20 @@ impl Item {
         Ok(self)
     }
 
-    /// Sets the ways to show it, from the cheapest to the fullest.
+    /// Sets the ways to show it, from the cheapest to the fullest. Control and direction characters are removed.
     ///
     /// # Errors
     /// [`Error::Renderings`] unless there are 1 to 3, each with more tokens than the one before and
     /// the first with at least one.
-    pub fn with_renderings(mut self, renderings: Vec<Rendering>) -> Result<Self> {
+    pub fn with_renderings(mut self, mut renderings: Vec<Rendering>) -> Result<Self> {
         let grows = renderings.windows(2).all(|pair| pair[0].tokens < pair[1].tokens);
         let costs = renderings.first().is_some_and(|first| first.tokens > 0);
         if !grows || !costs || renderings.len() > MAX_RENDERINGS {
             return Err(Error::Renderings);
         }
-        for rendering in &renderings {
+        for rendering in &mut renderings {
             check_length("a rendering", &rendering.text, MAX_TEXT_BYTES)?;
+            rendering.text = clean(&rendering.text);
         }
         self.renderings = renderings;
         Ok(self)

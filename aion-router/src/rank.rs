@@ -121,7 +121,7 @@ impl<'a> Sources<'a> {
             .learned
             .as_ref()
             .and_then(|learned| learned.votes.get(surface));
-        let wanted = MIN_CANDIDATES.max(2 * max_items);
+        let wanted = MIN_CANDIDATES.max(max_items.saturating_mul(2));
         let sight = if slots.len() <= wanted.max(ROUGH_FROM) {
             Sight::Close
         } else {

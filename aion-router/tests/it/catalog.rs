@@ -1,8 +1,8 @@
 //! Catalogs: versions, changes, refusals, and hostile text.
 
 use aion_router::{
-    Catalog, CatalogVersion, ChangeKind, Error, Item, Query, Rendering, Router, ShortlistState, Surface,
-    SurfaceBudget,
+    Catalog, CatalogVersion, ChangeKind, Error, Item, ItemId, Query, Rendering, Router, ShortlistState,
+    Surface, SurfaceBudget,
 };
 
 use crate::fixture::{catalog, query, stranger, tool, tools};
@@ -184,6 +184,18 @@ fn what_must_be_in_and_does_not_fit_is_said() {
         shortlist.tokens <= 100 && !shortlist.picks.is_empty(),
         "ranking goes on without it"
     );
+}
+
+/// Nothing that is not seen tells two names apart, and nothing of the sort is shown in a rendering.
+#[test]
+fn hidden_characters_are_in_no_name_and_no_rendering() {
+    for name in ["ex\u{200b}ec", "\u{200b}", "a\u{202e}b"] {
+        assert!(Item::new(Surface::Tool, name, "").is_err(), "{name:?}");
+        assert!(ItemId::new(format!("tool:{name}")).is_err(), "{name:?}");
+    }
+    let given = vec![Rendering::new("safe\u{202e}txt\u{7}", 3)];
+    let item = Item::new(Surface::Tool, "a", "").unwrap().with_renderings(given);
+    assert_eq!(item.unwrap().renderings()[0].text, "safetxt");
 }
 
 #[test]

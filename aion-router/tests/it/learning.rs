@@ -209,6 +209,38 @@ fn outcomes_are_told_once_and_of_known_decisions() {
     ));
 }
 
+/// An outcome names a set: an id that it says a hundred times was used once.
+#[test]
+fn an_item_that_is_named_often_was_used_once() {
+    let taught = |used: Vec<ItemId>| {
+        let mut engine = engine(EngineOptions::default(), tools());
+        let asked = query("read a file", 50);
+        let (shortlist, decision) = engine.rank(&asked, Some(&vector("read a file"))).unwrap();
+        engine.remember(decision);
+        let gain = engine.record(shortlist.decision, &Outcome::used(used)).unwrap();
+        (
+            gain,
+            engine.history().clone(),
+            engine.history().uses(&id("read_file")),
+        )
+    };
+    let (file, plot) = (id("read_file"), id("plot"));
+    let once = taught(vec![file.clone(), plot.clone()]);
+    let mut often = vec![file.clone(), plot];
+    often.resize(256, file);
+    assert_eq!(once.2, 1);
+    assert_eq!(taught(often), once);
+}
+
+/// Any number of items may be asked for.
+#[test]
+fn a_number_of_items_beyond_every_set_asks_for_all() {
+    let engine = engine(EngineOptions::default(), tools());
+    let budget = SurfaceBudget::new(Surface::Tool).with_max_items(usize::MAX);
+    let asked = Query::new("read a file", 50).with_surface(budget);
+    assert!(engine.rank(&asked, None).is_ok());
+}
+
 #[test]
 fn failures_teach_nothing() {
     let mut engine = engine(EngineOptions::default(), tools());
