@@ -121,7 +121,7 @@ impl Default for Weights {
         Self {
             version: 1,
             bias: -6.0,
-            lexical: 10.0,
+            lexical: 12.0,
             semantic: 4.0,
             usage: 16.0,
             past: 4.0,

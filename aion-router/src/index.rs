@@ -2,7 +2,8 @@
 //! built anew would give.
 //!
 //! `score = sum_t idf(t) tf'(t) / (k1 + tf'(t))` with
-//! `tf'(t) = sum_f w_f tf_f(t) / (1 - b + b len_f / mean len_f)`.
+//! `tf'(t) = sum_f w_f tf_f(t) / (1 - b + b len_f / mean len_f)`, as a share of the best possible score: of an item in
+//! which every word stood often. Words that no item has count for half of the rarest there.
 //!
 //! # Sources
 //! S. Robertson, H. Zaragoza, The probabilistic relevance framework: BM25 and beyond, 2009, section 3.6.
@@ -59,6 +60,10 @@ struct List {
     /// Rising by slot.
     postings: Vec<Posting>,
 }
+
+/// What a word of a query that no item has counts for, as a share of the rarest word that there can be: who has the
+/// only word of ten that is known says little.
+const UNKNOWN: f64 = 0.5;
 
 /// Where one item in so many has a word, all are gone through: that is faster than to go from one to the next.
 const OFTEN: usize = 8;
@@ -242,7 +247,8 @@ impl Index {
         };
         let lists = terms.iter().filter_map(|term| self.postings.get(term.as_str()));
         let lists: Vec<(&List, f64)> = lists.map(|list| (list, self.idf(list.postings.len()))).collect();
-        let best: f64 = lists.iter().map(|(_, idf)| idf).sum();
+        let unknown = (terms.len() - lists.len()) as f64 * self.idf(0);
+        let best = lists.iter().map(|(_, idf)| idf).sum::<f64>() + UNKNOWN * unknown;
         for (list, idf) in lists {
             let share = (idf / best) as f32;
             match scales.worths(list) {
