@@ -8,9 +8,12 @@ use crate::budget::{Bin, Candidate as Choice, fill};
 use crate::catalog::Catalog;
 use crate::error::{Error, Result};
 use crate::feature::{Feature, Weights};
+use crate::ladder::{LIKELIEST, surface_doubt_bits};
 use crate::profile::Profile;
 use crate::query::{NearestPast, Pick, Query, ShortlistState, SurfaceBudget, Why};
 use crate::rank::{Candidate, Ranked};
+use crate::rerank::Reading;
+use crate::vector::Quantized;
 
 /// Surfaces of one query.
 const MAX_SURFACES: usize = 64;
@@ -145,10 +148,13 @@ impl Candidate<'_> {
     fn why(&self, weights: &Weights) -> Why {
         let parts = Feature::ALL.into_iter().zip(weights.values()).zip(self.row);
         let parts = parts.map(|((feature, weight), x)| (feature, weight * x));
-        let mut terms: Vec<(Feature, f64)> = Vec::with_capacity(Feature::ALL.len() + 1);
+        let mut terms: Vec<(Feature, f64)> = Vec::with_capacity(Feature::ALL.len() + 2);
         terms.extend(parts.filter(|(feature, part)| *feature == Feature::Bias || *part != 0.0));
         if self.mixture != 0.0 {
             terms.push((Feature::Mixture, self.mixture));
+        }
+        if self.read != 0.0 {
+            terms.push((Feature::Read, self.read));
         }
         Why {
             terms,
@@ -183,33 +189,41 @@ pub(crate) fn picks(ranked: &[Option<Ranked<'_>>], query: &Query, slate: &Slate)
     picks
 }
 
-/// What the answer says of itself, given what was left out for other reasons.
+/// What the answer says of itself, given why other things were left out.
 pub(crate) fn state(
     ranked: &[Option<Ranked<'_>>],
     slate: &Slate,
     fits: bool,
-    lost: Option<String>,
+    lost: impl IntoIterator<Item = String>,
 ) -> ShortlistState {
-    let candidates = ranked.iter().zip(slate).flat_map(|(ranked, chosen)| {
+    let mut candidates = ranked.iter().zip(slate).flat_map(|(ranked, chosen)| {
         let of_surface = ranked.iter().flat_map(|ranked| &ranked.candidates);
         of_surface.zip(chosen)
     });
-    let missing = candidates
+    let missing = candidates.find(|(candidate, chosen)| candidate.must() && chosen.is_none());
+    let missing = missing.map(|(candidate, _)| format!("{} must be in and does not fit", candidate.id));
+    let whole = if fits {
+        ShortlistState::Everything
+    } else {
+        ShortlistState::Active
+    };
+    missing
         .into_iter()
-        .find(|(candidate, chosen)| candidate.must() && chosen.is_none());
-    match (missing, lost) {
-        (Some((candidate, _)), _) => ShortlistState::Degraded {
-            reason: format!("{} must be in and does not fit", candidate.id),
-        },
-        (None, Some(reason)) => ShortlistState::Degraded { reason },
-        (None, None) if fits => ShortlistState::Everything,
-        (None, None) => ShortlistState::Active,
-    }
+        .chain(lost)
+        .fold(whole, ShortlistState::because)
 }
 
-/// The id of a decision: the same for the same query, seed, items and weights, also after a restart.
-pub(crate) fn decision_id(query: &Query, catalog: &Catalog, weights: u64, outcomes: u64) -> DecisionId {
-    let mut hasher = blake3::Hasher::new();
+/// A digest of what a ranking is made from: the query, the items, the versions of what was learned, the embedding, and
+/// what was read. What is left to chance is drawn by it.
+pub(crate) fn basis(
+    query: &Query,
+    catalog: &Catalog,
+    versions: [u64; 2],
+    vector: Option<&Quantized>,
+    readings: &[Reading],
+) -> [u8; 32] {
+    let mut bytes = Vec::with_capacity(1_024);
+    let [weights, outcomes] = versions;
     for number in [
         query.seed,
         catalog.digest(),
@@ -217,24 +231,84 @@ pub(crate) fn decision_id(query: &Query, catalog: &Catalog, weights: u64, outcom
         outcomes,
         u64::from(query.total_tokens),
     ] {
-        hasher.update(&number.to_le_bytes());
+        bytes.extend(number.to_le_bytes());
     }
-    hasher.update(query.task.as_ref().map_or(&[0; 16], |task| task.as_bytes()));
+    bytes.extend(query.task.as_ref().map_or(&[0; 16], |task| task.as_bytes()));
+    put_count(&mut bytes, query.surfaces.len());
     for budget in &query.surfaces {
-        hasher.update(format!("{budget:?}").as_bytes());
+        put_text(&mut bytes, &format!("{budget:?}"));
     }
+    put_count(&mut bytes, query.recent.len());
     for id in &query.recent {
-        hasher.update(id.as_str().as_bytes());
-        hasher.update(b" ");
+        put_text(&mut bytes, id.as_str());
     }
-    hasher.update(query.text.as_bytes());
+    put_text(&mut bytes, &query.text);
+    put_count(&mut bytes, vector.map_or(0, Quantized::dim));
+    if let Some(vector) = vector {
+        vector.put_bytes(&mut bytes);
+    }
+    for reading in readings {
+        put_text(&mut bytes, reading.item.as_str());
+        bytes.extend(reading.counted().to_le_bytes());
+    }
+    blake3::hash(&bytes).into()
+}
+
+/// The id of a decision: the same for the same basis, picks and propensity, also after a restart, so that what is
+/// stored under it is what was served.
+pub(crate) fn decision_id(
+    query: &Query,
+    basis: &[u8; 32],
+    ranked: &[Option<Ranked<'_>>],
+    slate: &Slate,
+    propensity: Option<f64>,
+) -> DecisionId {
+    let mut bytes = Vec::with_capacity(8_192);
+    bytes.extend(basis);
+    bytes.extend(propensity.unwrap_or_default().to_le_bytes());
+    for (ranked, chosen) in ranked.iter().zip(slate) {
+        put_count(&mut bytes, chosen.iter().flatten().count());
+        let candidates = ranked.iter().flat_map(|ranked| &ranked.candidates);
+        for (candidate, chosen) in candidates.zip(chosen) {
+            if let Some(rendering) = chosen {
+                put_text(&mut bytes, candidate.id.as_str());
+                put_count(&mut bytes, *rendering);
+            }
+        }
+    }
     let mut random = [0; 10];
-    random.copy_from_slice(&hasher.finalize().as_bytes()[..10]);
+    random.copy_from_slice(&blake3::hash(&bytes).as_bytes()[..10]);
     let at = query.task.map_or(Timestamp::from_ms(0), |task| task.timestamp());
     DecisionId::from_parts(at, random)
+}
+
+fn put_count(bytes: &mut Vec<u8>, count: usize) {
+    bytes.extend((count as u64).to_le_bytes());
+}
+
+fn put_text(bytes: &mut Vec<u8>, text: &str) {
+    put_count(bytes, text.len());
+    bytes.extend(text.as_bytes());
 }
 
 /// What showing everything in full would cost.
 pub(crate) fn everything(ranked: &[Option<Ranked<'_>>]) -> u64 {
     ranked.iter().flatten().map(|ranked| ranked.full_tokens).sum()
+}
+
+/// The probability of none, by surface: 1 for a surface that never had an item.
+pub(crate) fn none(ranked: &[Option<Ranked<'_>>]) -> Vec<f64> {
+    let none = ranked.iter().map(Option::as_ref);
+    none.map(|ranked| ranked.map_or(1.0, |ranked| ranked.q_none))
+        .collect()
+}
+
+/// The doubt of the surface that has most of it, in bits, whatever is drawn to be served.
+pub(crate) fn doubt_bits(ranked: &[Option<Ranked<'_>>]) -> f64 {
+    let of = |ranked: &Ranked<'_>| {
+        let likeliest = ranked.candidates.iter().take(LIKELIEST);
+        let likeliest: Vec<f64> = likeliest.map(|candidate| candidate.q).collect();
+        surface_doubt_bits(&likeliest, ranked.q_none)
+    };
+    ranked.iter().flatten().map(of).fold(0.0, f64::max)
 }

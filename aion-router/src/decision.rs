@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::catalog::CatalogVersion;
 use crate::feature::FEATURES;
 use crate::item::{ItemId, Surface};
+use crate::ladder::RungRecord;
 use crate::profile::{PROFILES, Profile};
 use crate::vector::Quantized;
 
@@ -109,6 +110,9 @@ pub struct Decision {
     pub surfaces: Vec<LoggedSurface>,
     /// The catalog that was ranked.
     pub catalog: CatalogVersion,
+    /// The rungs that it took, and what they took; none where no ladder was climbed. Nothing is learned from them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rungs: Vec<RungRecord>,
 }
 
 impl Decision {

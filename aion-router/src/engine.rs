@@ -14,9 +14,11 @@ use crate::error::{Error, Result};
 use crate::explore::{Exploration, Served};
 use crate::history::{History, HistoryOptions, mistaken};
 use crate::item::{ContentHash, Item, ItemId, Surface};
+use crate::ladder::LIKELIEST;
 use crate::packed::Packed;
 use crate::query::{Query, Shortlist};
 use crate::rank::{Learned, Ranked, Sources, Votes};
+use crate::rerank::Reading;
 use crate::router::Router;
 use crate::rules::Rules;
 use crate::vector::{Asked, Quantized, Vectors};
@@ -226,13 +228,31 @@ impl Engine {
     /// # Errors
     /// Those of [`Router::rank`].
     pub fn rank(&self, query: &Query, vector: Option<&[f32]>) -> Result<(Shortlist, Decision)> {
+        self.rank_read(query, vector, &[])
+    }
+
+    /// The same where something has read items, and says of each how far its text speaks for it.
+    ///
+    /// It moves the order of the mixture. The profiles' probabilities, from which weights are learned and by which the
+    /// holdout is served, stay what they are without it.
+    ///
+    /// # Errors
+    /// Those of [`Router::rank`], and [`Error::OutOfRange`] for a reading that is not finite.
+    pub fn rank_read(
+        &self,
+        query: &Query,
+        vector: Option<&[f32]>,
+        readings: &[Reading],
+    ) -> Result<(Shortlist, Decision)> {
         assemble::check(query)?;
         let (vector, lost) = self.usable(query, vector);
         let sources = self.sources(query, vector.as_ref());
-        let ranked = sources.rank_all();
+        let mut ranked = sources.rank_all();
+        read(&mut ranked, readings)?;
         let versions = ranked.iter().flatten().map(|ranked| ranked.weights.version);
         let weights = versions.max().unwrap_or(self.options.router.weights().version);
-        let id = assemble::decision_id(query, &self.catalog, weights, self.history.outcomes());
+        let versions = [weights, self.history.outcomes()];
+        let basis = assemble::basis(query, &self.catalog, versions, vector.as_ref(), readings);
         let vetoed = query
             .surfaces
             .iter()
@@ -240,7 +260,7 @@ impl Engine {
         let served = self
             .options
             .exploration
-            .serve(&id, vetoed, |arm| assemble::choose(&ranked, query, arm));
+            .serve(&basis, vetoed, |arm| assemble::choose(&ranked, query, arm));
         let Served {
             arm,
             propensity,
@@ -249,18 +269,20 @@ impl Engine {
             fits,
         } = served;
         let vetoed = vetoed.then(|| "learning made things worse: the order without it is served".to_owned());
+        let id = assemble::decision_id(query, &basis, &ranked, &slate, propensity);
         let picks = assemble::picks(&ranked, query, &slate);
         let tokens = picks.iter().map(|pick| pick.tokens).sum();
         let shortlist = Shortlist {
             decision: id,
             tokens,
             saved_tokens: assemble::everything(&ranked).saturating_sub(u64::from(tokens)),
-            none: self.none(query, &ranked),
+            none: assemble::none(&ranked),
+            doubt_bits: assemble::doubt_bits(&ranked),
             picks,
             catalog: self.catalog.version(),
             weights,
             propensity,
-            state: assemble::state(&ranked, &slate, fits, lost.or(vetoed)),
+            state: assemble::state(&ranked, &slate, fits, lost.into_iter().chain(vetoed)),
         };
         let decision = Decision {
             id,
@@ -272,8 +294,23 @@ impl Engine {
             agreed,
             surfaces: self.logged(query, &ranked, &slate),
             catalog: self.catalog.version(),
+            rungs: Vec::new(),
         };
         Ok((shortlist, decision))
+    }
+
+    /// The items of a decision that a model should read: the likeliest of each surface, with their texts.
+    pub(crate) fn to_read(&self, decision: &Decision) -> Vec<(ItemId, String)> {
+        // Beyond these, a decision has only what was shown, which may have been left to chance.
+        let likeliest = LIKELIEST.min(self.keep());
+        let candidates = decision
+            .surfaces
+            .iter()
+            .flat_map(|surface| surface.candidates.iter().take(likeliest));
+        let items = candidates.filter_map(|candidate| self.catalog.get(&candidate.item));
+        items
+            .map(|item| (item.id().clone(), item.embedded_text()))
+            .collect()
     }
 
     fn usable(&self, query: &Query, vector: Option<&[f32]>) -> (Option<Quantized>, Option<String>) {
@@ -334,22 +371,13 @@ impl Engine {
         votes
     }
 
-    /// The probability of none under the mixture, by surface.
-    fn none(&self, query: &Query, ranked: &[Option<Ranked<'_>>]) -> Vec<f64> {
-        let surfaces = query.surfaces.iter().zip(ranked);
-        let none = surfaces.map(|(budget, ranked)| {
-            let mixture = self.history.mixture(&budget.surface);
-            let of = |ranked: &Ranked<'_>| {
-                ranked
-                    .none
-                    .iter()
-                    .zip(mixture)
-                    .map(|(p, weight)| p * weight)
-                    .sum()
-            };
-            ranked.as_ref().map_or(1.0, of)
-        });
-        none.collect()
+    /// How many candidates of a surface a decision keeps.
+    const fn keep(&self) -> usize {
+        if self.options.logged == 0 {
+            64
+        } else {
+            self.options.logged
+        }
     }
 
     fn logged(
@@ -358,11 +386,7 @@ impl Engine {
         ranked: &[Option<Ranked<'_>>],
         slate: &assemble::Slate,
     ) -> Vec<LoggedSurface> {
-        let keep = if self.options.logged == 0 {
-            64
-        } else {
-            self.options.logged
-        };
+        let keep = self.keep();
         let surfaces = query.surfaces.iter().zip(ranked).zip(slate);
         let logged = surfaces.filter_map(|((budget, ranked), chosen)| {
             let ranked = ranked.as_ref()?;
@@ -524,4 +548,27 @@ impl Engine {
 /// To 8 bits: rankings read no more.
 fn set_usage(usage: &mut Packed, slot: usize, vector: &[f32]) -> Result<()> {
     usage.set(slot, &Quantized::new(vector)?.rounded())
+}
+
+/// Counts what reading says of the candidates.
+fn read(ranked: &mut [Option<Ranked<'_>>], readings: &[Reading]) -> Result<()> {
+    if let Some(bad) = readings.iter().find(|reading| !reading.logit.is_finite()) {
+        return Err(Error::OutOfRange {
+            what: "what reading adds to a logit",
+            range: "finite",
+            value: bad.logit,
+        });
+    }
+    if readings.is_empty() {
+        return Ok(());
+    }
+    let readings = readings
+        .iter()
+        .map(|reading| (&reading.item, reading.counted()))
+        .collect();
+    ranked
+        .iter_mut()
+        .flatten()
+        .for_each(|ranked| ranked.read(&readings));
+    Ok(())
 }

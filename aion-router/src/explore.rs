@@ -4,8 +4,6 @@
 //! # Sources
 //! L. Bottou et al., Counterfactual reasoning and learning systems, 2013.
 
-use aion_types::DecisionId;
-
 use crate::assemble::Slate;
 use crate::error::{Error, Result};
 use crate::profile::Profile;
@@ -76,11 +74,11 @@ impl Exploration {
         }
     }
 
-    /// Draws an arm by the decision's id, and serves it. The propensity is that of the slate: arms that pick
-    /// the same items count together.
+    /// Draws an arm by what the decision is made from, and serves it. The propensity is that of the slate: arms that
+    /// pick the same items count together.
     pub(crate) fn serve(
         &self,
-        id: &DecisionId,
+        basis: &[u8; 32],
         vetoed: bool,
         choose: impl Fn(Option<Profile>) -> (Slate, bool),
     ) -> Served {
@@ -102,7 +100,7 @@ impl Exploration {
             .filter(|(_, p)| *p > 0.0)
             .collect();
         let mut slates: Vec<(Slate, bool)> = arms.iter().map(|(arm, _)| choose(*arm)).collect();
-        let drawn = draw(&arms, unit(id));
+        let drawn = draw(&arms, unit(basis));
         let same = slates
             .iter()
             .zip(&arms)
@@ -130,8 +128,8 @@ fn draw(arms: &[(Option<Profile>, f64)], at: f64) -> usize {
     arms.len() - 1
 }
 
-/// A number in `[0, 1)` from the free bits of an id.
-fn unit(id: &DecisionId) -> f64 {
-    let hash = crate::text::hash_of(id.as_bytes());
+/// A number in `[0, 1)` from a digest.
+fn unit(basis: &[u8; 32]) -> f64 {
+    let hash = crate::text::hash_of(basis);
     (hash >> 11) as f64 / (1_u64 << 53) as f64
 }

@@ -36,10 +36,12 @@ pub enum Feature {
     New,
     /// What the other profiles say of it, beyond the learned weights.
     Mixture,
+    /// What a model says that read it.
+    Read,
 }
 
 impl Feature {
-    /// The features of a logit, in their order; [`Feature::Mixture`] is none of them.
+    /// The features of a logit, in their order; [`Feature::Mixture`] and [`Feature::Read`] are none of them.
     pub const ALL: [Self; FEATURES] = [
         Self::Bias,
         Self::Lexical,
@@ -57,11 +59,11 @@ impl Feature {
     /// Its place in a row of features.
     ///
     /// # Panics
-    /// For [`Feature::Mixture`], which has none.
+    /// For [`Feature::Mixture`] and [`Feature::Read`], which have none.
     pub const fn index(self) -> usize {
         assert!(
-            !matches!(self, Self::Mixture),
-            "the mixture is no feature of an item"
+            !matches!(self, Self::Mixture | Self::Read),
+            "the mixture and what was read are no features of an item"
         );
         self as usize
     }
@@ -81,6 +83,7 @@ impl Feature {
             Self::Unverified => "unverified",
             Self::New => "new",
             Self::Mixture => "mixture",
+            Self::Read => "read",
         }
     }
 }

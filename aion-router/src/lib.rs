@@ -38,7 +38,8 @@
 //! 1. [`item`], [`Catalog`], [`TokenCounter`]: what there is, and what it costs.
 //! 2. [`text`] and [`index`]: words, and BM25 over fields. [`embed`] and [`vector`]: meaning, and exact search.
 //! 3. [`Query`], [`Feature`], [`Router`] and [`Shortlist`]: what is asked, the ranking, the answer.
-//! 4. [`budget`], [`Ladder`], [`prompt`]: which renderings fit, how much effort is worth it, what a cache keeps.
+//! 4. [`budget`], [`Ladder`], [`Reranker`], [`prompt`]: which renderings fit, how much effort is worth it, what a cache
+//!    keeps.
 //! 5. [`Engine`], [`History`], [`Learner`], [`Mixture`]: learning from a [`Decision`] and its [`Outcome`].
 //! 6. [`Exploration`] and [`ope`]: what another policy would have been worth. [`quality`]: recall, NDCG, bits.
 //! 7. [`import`]: items from OpenAPI documents, MCP servers, Markdown and folders.
@@ -76,6 +77,7 @@ pub mod prompt;
 pub mod quality;
 mod query;
 mod rank;
+mod rerank;
 mod router;
 mod rules;
 mod slots;
@@ -102,10 +104,11 @@ pub use history::{History, HistoryOptions};
 pub use item::{ContentHash, Item, ItemId, Provenance, Rendering, Surface};
 pub use ladder::{Ladder, LadderOptions, Rung, RungRecord, doubt_bits};
 pub use learner::{Learner, LearnerOptions};
-pub use live::{LiveError, LiveRouter, Ranking, Reranker};
+pub use live::{LiveError, LiveRouter, Ranking};
 pub use mixture::Mixture;
 pub use profile::{PROFILES, Profile};
 pub use query::{NearestPast, Pick, Query, Shortlist, ShortlistState, SurfaceBudget, Why};
+pub use rerank::{Reading, Reranker};
 pub use router::Router;
 pub use rules::Rules;
 #[cfg(feature = "postgres")]

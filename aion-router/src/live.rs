@@ -1,10 +1,11 @@
 //! [`LiveRouter`]: an engine with a store, an embedder and a ladder. Cheap to clone; ranks in parallel.
 
+mod climb;
+
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use aion_types::DecisionId;
-use async_trait::async_trait;
 use tokio::sync::Mutex;
 
 use crate::decision::{Gain, Outcome};
@@ -12,9 +13,10 @@ use crate::embed::{EmbedError, Embedder, EmbeddingCache, HashingEmbedder};
 use crate::engine::{Engine, EngineOptions, LogEntry};
 use crate::error::Error;
 use crate::item::{ContentHash, Item, ItemId};
-use crate::ladder::{Ladder, LadderOptions, Rung, RungRecord, doubt_bits};
+use crate::ladder::{LadderOptions, RungRecord};
 use crate::ope;
-use crate::query::{Query, Shortlist, ShortlistState};
+use crate::query::Shortlist;
+use crate::rerank::Reranker;
 use crate::store::{MAX_PAGE, MemoryRouterStore, RouterStore, StoreError};
 
 /// Texts whose vectors stay in memory.
@@ -42,22 +44,12 @@ pub enum LiveError {
     Embed(#[from] EmbedError),
 }
 
-/// A model that reads the candidates and says which come first.
-#[async_trait]
-pub trait Reranker: std::fmt::Debug + Send + Sync + 'static {
-    /// The picks' items in another order, the best first; those that it leaves out keep theirs behind.
-    ///
-    /// # Errors
-    /// In words, for the state of the shortlist.
-    async fn rerank(&self, query: &str, items: &[(ItemId, String)]) -> Result<Vec<ItemId>, String>;
-}
-
 /// A shortlist with the rungs that it took.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ranking {
     /// The shortlist.
     pub shortlist: Shortlist,
-    /// The rungs, from the cheapest.
+    /// The rungs, from the cheapest. What they took differs from one time to the next; the shortlist does not.
     pub rungs: Vec<RungRecord>,
 }
 
@@ -426,80 +418,6 @@ impl LiveRouter {
         self.change(|engine| engine.approve(id, hash));
         drop(turn);
         self.embed_missing().await.map(drop)
-    }
-
-    /// Ranks, climbing the ladder as far as it pays, and stores the decision.
-    ///
-    /// It computes, and an embedder may wait for a server: in an async program it belongs on a thread for that.
-    ///
-    /// # Errors
-    /// [`LiveError::Engine`] for a query that is refused, [`LiveError::Store`]. An embedder or a model that
-    /// fails is left out, and the shortlist says so.
-    pub async fn rank(&self, query: &Query) -> Result<Ranking, LiveError> {
-        let mut ladder = Ladder::new(self.0.ladder);
-        let mut best = self.read(|engine| engine.rank(query, None))?;
-        let mut lost: Option<String> = None;
-        while let Some(rung) = ladder.next() {
-            match rung {
-                Rung::Lexical => {}
-                Rung::Embedding => match self.0.cache.get_or_embed(&*self.0.embedder, &query.text) {
-                    Ok(vector) => best = self.read(|engine| engine.rank(query, Some(&vector)))?,
-                    Err(error) => lost = Some(said(&error)),
-                },
-                Rung::Rerank => {
-                    let Some(reranker) = &self.0.reranker else { break };
-                    lost = self.rerank(&**reranker, query, &mut best.0).await.err().or(lost);
-                }
-            }
-            ladder.stood(rung, doubt_bits(&best.0));
-        }
-        let (mut shortlist, decision) = best;
-        if let Some(reason) = lost {
-            shortlist.state = ShortlistState::Degraded { reason };
-        }
-        self.keep(decision).await?;
-        let rungs = ladder.records().to_vec();
-        Ok(Ranking { shortlist, rungs })
-    }
-
-    async fn rerank(
-        &self,
-        reranker: &dyn Reranker,
-        query: &Query,
-        shortlist: &mut Shortlist,
-    ) -> Result<(), String> {
-        let texts: Vec<(ItemId, String)> = self.read(|engine| {
-            let of = |id: &ItemId| {
-                engine
-                    .catalog()
-                    .get(id)
-                    .map(Item::embedded_text)
-                    .unwrap_or_default()
-            };
-            shortlist
-                .picks
-                .iter()
-                .map(|pick| (pick.item.clone(), of(&pick.item)))
-                .collect()
-        });
-        let order = reranker.rerank(&query.text, &texts).await?;
-        let place = |item: &ItemId| order.iter().position(|id| id == item).unwrap_or(order.len());
-        let surfaces: Vec<_> = query
-            .surfaces
-            .iter()
-            .map(|budget| budget.surface.clone())
-            .collect();
-        let surface = |pick: &crate::Pick| surfaces.iter().position(|surface| *surface == pick.surface);
-        shortlist
-            .picks
-            .sort_by_key(|pick| (surface(pick), place(&pick.item)));
-        let mut rank = 0;
-        for i in 0..shortlist.picks.len() {
-            let same = i > 0 && shortlist.picks[i].surface == shortlist.picks[i - 1].surface;
-            rank = if same { rank + 1 } else { 1 };
-            shortlist.picks[i].rank = rank;
-        }
-        Ok(())
     }
 
     /// Stores a decision, then remembers it: one that was asked for twice is stored once.

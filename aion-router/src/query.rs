@@ -129,7 +129,7 @@ impl Query {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Why {
     /// The parts of the logit, in a fixed order. Without learning it is the sum of weights times features;
-    /// with it, a last part says what the other profiles add.
+    /// with it, a further part says what the other profiles add, and a last one what a model adds that read the item.
     pub terms: Vec<(Feature, f64)>,
     /// Whether it is pinned.
     pub pinned: bool,
@@ -187,15 +187,28 @@ pub enum ShortlistState {
     Everything,
     /// Something that must be in is not, or a part of the ranking was left out.
     Degraded {
-        /// What, and why.
+        /// What, and why; several reasons are parted by semicolons.
         reason: String,
     },
+}
+
+impl ShortlistState {
+    /// Degraded for this reason, beside those that there are.
+    #[must_use]
+    pub(crate) fn because(self, reason: String) -> Self {
+        let reason = match self {
+            Self::Degraded { reason: before } => format!("{before}; {reason}"),
+            _ => reason,
+        };
+        Self::Degraded { reason }
+    }
 }
 
 /// The answer: what belongs in the next step.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Shortlist {
-    /// The id of this decision: the same for the same query, seed, catalog and weights.
+    /// The id of this decision: the same for the same query, seed, catalog and weights, with the same embedding and the
+    /// same picks; another where one of them differs.
     pub decision: DecisionId,
     /// The picks: surfaces in the order of the query, in each by rank.
     pub picks: Vec<Pick>,
@@ -211,6 +224,10 @@ pub struct Shortlist {
     pub propensity: Option<f64>,
     /// For each surface in the order of the query, the probability that none of its items is needed.
     pub none: Vec<f64>,
+    /// How much doubt is left on the surface that has most of it, in bits: the entropy of its 16 likeliest items and
+    /// none, whichever order was drawn to be served. None counts for at most as much as makes it greatest: that little
+    /// speaks for any item is no reason to look no further.
+    pub doubt_bits: f64,
     /// Whether something was left out.
     pub state: ShortlistState,
 }

@@ -76,6 +76,8 @@ pub(crate) struct Candidate<'a> {
     pub(crate) q: f64,
     /// What the mixture adds to the learned logit.
     pub(crate) mixture: f64,
+    /// What a model adds to it that read the item.
+    pub(crate) read: f64,
     pub(crate) unverified: bool,
     pub(crate) pinned: bool,
     pub(crate) named: bool,
@@ -92,9 +94,34 @@ pub(crate) struct Ranked<'a> {
     pub(crate) items: usize,
     pub(crate) full_tokens: u64,
     pub(crate) strangers: usize,
+    /// The probability of none, as the candidates' `q`.
+    pub(crate) q_none: f64,
     pub(crate) none: [f64; PROFILES],
     pub(crate) rest: [f64; PROFILES],
     pub(crate) expected: [f64; FEATURES],
+}
+
+impl Ranked<'_> {
+    /// Counts what reading some of the candidates says: the mixture's order is that of its logits with it. The profiles'
+    /// probabilities stay as they are, and with them what weights are learned from and what the holdout serves.
+    pub(crate) fn read(&mut self, readings: &BTreeMap<&ItemId, f64>) {
+        let before: f64 = self.candidates.iter().map(|candidate| candidate.q).sum();
+        let mut sum = (1.0 - before).max(self.q_none);
+        for candidate in &mut self.candidates {
+            if let Some(logit) = readings.get(candidate.id) {
+                candidate.read = *logit;
+                candidate.q *= logit.exp();
+            }
+            sum += candidate.q;
+        }
+        let scale = 1.0 / sum;
+        self.q_none *= scale;
+        for candidate in &mut self.candidates {
+            candidate.q *= scale;
+        }
+        self.candidates
+            .sort_by(|a, b| b.q.total_cmp(&a.q).then_with(|| a.id.cmp(b.id)));
+    }
 }
 
 impl<'a> Sources<'a> {
@@ -174,6 +201,7 @@ impl<'a> Sources<'a> {
                 p: splits.p(i),
                 q,
                 mixture: splits.mixture_term(i, &mixture),
+                read: 0.0,
                 unverified: shelf.unverified[slot],
                 pinned: shelf.pinned.contains(&slot),
                 named: named.contains(&slot),
@@ -188,6 +216,7 @@ impl<'a> Sources<'a> {
             items: slots.len(),
             full_tokens: shelf.full_tokens,
             strangers: shelf.strangers,
+            q_none: blend(&splits.none(), &mixture),
             none: splits.none(),
             rest: splits.rest(),
             expected,

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::feature::Weights;
 use crate::index::Bm25;
 use crate::query::{Query, Shortlist};
-use crate::rank::{Ranked, Sources};
+use crate::rank::Sources;
 use crate::vector::{Asked, Quantized};
 use crate::words::QueryWords;
 
@@ -87,22 +87,18 @@ impl Router {
         let (slate, fits) = assemble::choose(&ranked, query, None);
         let picks = assemble::picks(&ranked, query, &slate);
         let tokens = picks.iter().map(|pick| pick.tokens).sum();
+        let basis = assemble::basis(query, catalog, [self.weights.version, 0], vector, &[]);
         Ok(Shortlist {
-            decision: assemble::decision_id(query, catalog, self.weights.version, 0),
+            decision: assemble::decision_id(query, &basis, &ranked, &slate, None),
             tokens,
             saved_tokens: assemble::everything(&ranked).saturating_sub(u64::from(tokens)),
-            none: none(&ranked),
+            none: assemble::none(&ranked),
+            doubt_bits: assemble::doubt_bits(&ranked),
             picks,
             catalog: catalog.version(),
             weights: self.weights.version,
             propensity: None,
-            state: assemble::state(&ranked, &slate, fits, None),
+            state: assemble::state(&ranked, &slate, fits, []),
         })
     }
-}
-
-/// The probability of none, by surface: 1 for a surface that never had an item.
-fn none(ranked: &[Option<Ranked<'_>>]) -> Vec<f64> {
-    let of = |ranked: &Option<Ranked<'_>>| ranked.as_ref().map_or(1.0, |ranked| ranked.none[0]);
-    ranked.iter().map(of).collect()
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::embed::HashingEmbedder;
 use crate::engine::{EngineOptions, LogEntry};
 use crate::item::{Item, ItemId, Provenance, Surface};
+use crate::ladder::Rung;
 use crate::live::{LiveError, LiveRouter};
 use crate::query::{Query, SurfaceBudget};
 use crate::store::{MemoryRouterStore, RouterStore, StoreError};
@@ -234,6 +235,8 @@ pub async fn replay_gives_the_live_state(store: Arc<dyn RouterStore>) {
             .rank(&query("send mail, find files, read them", seed))
             .await
             .unwrap();
+        let climbed = ranking.rungs.iter().any(|record| record.rung == Rung::Embedding);
+        assert!(climbed || seed > 0, "vectors are learned, and replayed");
         let used = item((seed % 5) as usize).id().clone();
         router
             .record(ranking.shortlist.decision, Outcome::used([used]))

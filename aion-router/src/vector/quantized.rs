@@ -88,6 +88,12 @@ impl Quantized {
         self
     }
 
+    /// Appends everything that it is.
+    pub(crate) fn put_bytes(&self, bytes: &mut Vec<u8>) {
+        bytes.extend(self.scale.to_le_bytes());
+        bytes.extend(self.row.iter().chain(&self.fine).map(|x| x.cast_unsigned()));
+    }
+
     /// Its integers, without padding.
     pub fn integers(&self) -> &[i8] {
         &self.row[..self.dim]

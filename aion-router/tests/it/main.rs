@@ -5,6 +5,7 @@ mod catalog;
 mod fixture;
 mod import;
 mod judging;
+mod ladder;
 mod laws;
 mod learning;
 mod mcp;

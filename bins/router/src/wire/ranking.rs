@@ -2,8 +2,8 @@
 
 use aion_router::prompt::Listing;
 use aion_router::{
-    Decision, Gain, LoggedSurface, Outcome, OutcomeStatus, Pick, Query, Ranking, Rung, ShortlistState,
-    SurfaceBudget,
+    Decision, Gain, LoggedSurface, Outcome, OutcomeStatus, Pick, Query, Ranking, Rung, RungRecord,
+    ShortlistState, SurfaceBudget,
 };
 use aion_service::Problem;
 use aion_types::TaskId;
@@ -129,9 +129,9 @@ pub struct RankView {
     pub none: Vec<f64>,
     /// Whether something was left out.
     pub state: StateChoice,
-    /// Why the ranking is degraded, if it is.
+    /// Why the ranking is degraded, if it is; several reasons are parted by semicolons.
     pub reason: Option<String>,
-    /// The steps that the ranking took, from the cheapest.
+    /// The steps that the ranking took, from the cheapest; what they took differs from one time to the next.
     pub rungs: Vec<RungView>,
     /// The picks as a prompt shows them.
     pub prompt: PromptView,
@@ -219,8 +219,10 @@ pub struct PastView {
 pub struct RungView {
     /// Which.
     pub rung: RungChoice,
-    /// What it was said to cost, in microseconds.
+    /// What it was said to cost, in microseconds: that is what decides.
     pub cost_us: u64,
+    /// What it took in truth, in microseconds.
+    pub took_us: u64,
     /// The doubt that was left, in bits.
     pub doubt_bits: f64,
     /// How much doubt it took away.
@@ -258,16 +260,6 @@ impl RankView {
             tokens: pick.tokens,
             why: WhyView::from(pick.why),
         };
-        let rung = |record: &aion_router::RungRecord| RungView {
-            rung: match record.rung {
-                Rung::Embedding => RungChoice::Embedding,
-                Rung::Rerank => RungChoice::Rerank,
-                _ => RungChoice::Lexical,
-            },
-            cost_us: record.cost_us,
-            doubt_bits: record.doubt_bits,
-            gain_bits: record.gain_bits,
-        };
         Self {
             decision_id: shortlist.decision.to_string(),
             picks: shortlist.picks.into_iter().map(pick).collect(),
@@ -279,11 +271,27 @@ impl RankView {
             none: shortlist.none,
             state,
             reason,
-            rungs: ranking.rungs.iter().map(rung).collect(),
+            rungs: ranking.rungs.iter().map(Into::into).collect(),
             prompt: PromptView {
                 core: listing.core,
                 tail: listing.tail,
             },
+        }
+    }
+}
+
+impl From<&RungRecord> for RungView {
+    fn from(record: &RungRecord) -> Self {
+        Self {
+            rung: match record.rung {
+                Rung::Embedding => RungChoice::Embedding,
+                Rung::Rerank => RungChoice::Rerank,
+                _ => RungChoice::Lexical,
+            },
+            cost_us: record.cost_us,
+            took_us: record.took_us,
+            doubt_bits: record.doubt_bits,
+            gain_bits: record.gain_bits,
         }
     }
 }
@@ -398,6 +406,8 @@ pub struct DecisionView {
     pub arm: Option<PolicyChoice>,
     /// The probability with which just these picks were made, if something was left to chance.
     pub propensity: Option<f64>,
+    /// The steps that the ranking took, from the cheapest.
+    pub rungs: Vec<RungView>,
     /// The surfaces, in the order of the query.
     pub surfaces: Vec<DecidedSurface>,
 }
@@ -498,6 +508,7 @@ impl From<&Decision> for DecisionView {
             catalog: decision.catalog.get(),
             arm: decision.arm.map(Into::into),
             propensity: decision.propensity,
+            rungs: decision.rungs.iter().map(Into::into).collect(),
             surfaces: decision.surfaces.iter().map(Into::into).collect(),
         }
     }

@@ -19,7 +19,7 @@ async fn a_shortlist_says_what_why_and_how_it_is_shown() {
         (Some(4), &Value::Null)
     );
 
-    let shortlist = client.rank("write a mail to Ann", 14, 0).await;
+    let mut shortlist = client.rank("write a mail to Ann", 14, 0).await;
     let picks = shortlist["picks"].as_array().unwrap();
     assert!(shortlist["tokens"].as_u64().unwrap() <= 14);
     let named: Vec<&str> = picks.iter().map(|pick| pick["item"].as_str().unwrap()).collect();
@@ -35,11 +35,20 @@ async fn a_shortlist_says_what_why_and_how_it_is_shown() {
         assert!(!pick["text"].as_str().unwrap().is_empty());
     }
     assert!(shortlist["prompt"]["core"].as_str().unwrap().starts_with("exec"));
+    let mut again = client.rank("write a mail to Ann", 14, 0).await;
+    let path = format!("/v1/decisions/{}", again["decision_id"].as_str().unwrap());
+    let (_, decision) = client.get(&path).await;
     assert_eq!(
-        shortlist,
-        client.rank("write a mail to Ann", 14, 0).await,
-        "the same question, the same answer"
+        decision["rungs"], shortlist["rungs"],
+        "what the first time took is kept"
     );
+    for answer in [&mut shortlist, &mut again] {
+        for rung in answer["rungs"].as_array_mut().unwrap() {
+            let took = rung.as_object_mut().unwrap().remove("took_us");
+            assert!(took.unwrap().is_u64());
+        }
+    }
+    assert_eq!(shortlist, again, "the same question, the same answer");
 }
 
 #[tokio::test]
