@@ -1,9 +1,11 @@
 //! Shortlists, and what became of them.
 
+use std::sync::PoisonError;
+
 use aion_router::prompt::Listing;
 use aion_router::{Item, Pick};
 use aion_service::{Json, Path, Problem};
-use aion_types::DecisionId;
+use aion_types::{DecisionId, TaskId};
 use axum::extract::State;
 
 use crate::problem::live;
@@ -30,7 +32,7 @@ pub(crate) async fn rank_items(
     Json(body): Json<RankBody>,
 ) -> Result<Json<RankView>, Problem> {
     let query = body.query()?;
-    let router = parts.router.clone();
+    let (router, task) = (parts.router.clone(), query.task);
     let ranking = parts
         .beside(async move { router.rank(&query).await })
         .await?
@@ -40,6 +42,7 @@ pub(crate) async fn rank_items(
     let view = parts.router.read(|engine| {
         let catalog = engine.catalog();
         let listing = Listing::of(&ranking.shortlist, catalog);
+        let shared = shared_bytes(&parts, task, &listing.text());
         let shown = |pick: &Pick| {
             let renderings = catalog.get(&pick.item).map(Item::renderings).unwrap_or_default();
             renderings
@@ -47,9 +50,18 @@ pub(crate) async fn rank_items(
                 .map(|rendering| rendering.text.clone())
                 .unwrap_or_default()
         };
-        RankView::new(ranking, listing, shown)
+        RankView::new(ranking, listing, shared, shown)
     });
     Ok(Json(view))
+}
+
+/// What a prompt's list shares with the one before of the same task.
+fn shared_bytes(parts: &Parts, task: Option<TaskId>, prompt: &str) -> Option<usize> {
+    let mut prompts = parts.prompts.lock().unwrap_or_else(PoisonError::into_inner);
+    let shared = prompts.follow(task, prompt)?;
+    metrics::counter!("aion_router_prompt_bytes_total").increment(prompt.len() as u64);
+    metrics::counter!("aion_router_shared_prompt_bytes_total").increment(shared as u64);
+    Some(shared)
 }
 
 /// Gives a decision whose outcome is not known yet, with everything that it looked at.

@@ -1,8 +1,9 @@
 //! The parts of the service, put together.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use aion_router::prompt::Prompts;
 use aion_router::{LiveRouter, TokenCounter};
 use aion_service::{PathLimits, Problem, Service};
 use tokio::sync::Semaphore;
@@ -15,11 +16,15 @@ const LARGE_BODY_BYTES: usize = 16 << 20;
 /// Bytes of a query, as JSON.
 const QUERY_BODY_BYTES: usize = 4 << 20;
 
+/// Tasks whose latest prompt is kept, to say what the next one shares with it.
+const PROMPTS: usize = 1_024;
+
 /// What operations work with.
 #[derive(Debug, Clone)]
 pub(crate) struct Parts {
     pub(crate) router: LiveRouter,
     pub(crate) counter: Arc<dyn TokenCounter>,
+    pub(crate) prompts: Arc<Mutex<Prompts>>,
     /// How many threads compute at once.
     places: Arc<Semaphore>,
 }
@@ -58,6 +63,7 @@ pub fn service(router: LiveRouter, counter: Arc<dyn TokenCounter>) -> Service {
     let parts = Parts {
         router: router.clone(),
         counter,
+        prompts: Arc::new(Mutex::new(Prompts::new(PROMPTS))),
         places: Arc::new(Semaphore::new(cores)),
     };
     let state = Arc::new(state::RouterState::new(router));

@@ -156,6 +156,9 @@ pub struct PromptView {
     pub core: String,
     /// The others, by surface and rank.
     pub tail: String,
+    /// How many bytes from the start are those of the prompt before of the same task, counted up to 65,536; absent for the
+    /// first one of a task.
+    pub shared_bytes: Option<usize>,
 }
 
 /// An item of the shortlist.
@@ -243,7 +246,12 @@ pub enum RungChoice {
 
 impl RankView {
     /// The view of a ranking; `text_of` gives what is shown of a pick.
-    pub(crate) fn new(ranking: Ranking, listing: Listing, text_of: impl Fn(&Pick) -> String) -> Self {
+    pub(crate) fn new(
+        ranking: Ranking,
+        listing: Listing,
+        shared_bytes: Option<usize>,
+        text_of: impl Fn(&Pick) -> String,
+    ) -> Self {
         let shortlist = ranking.shortlist;
         let (state, reason) = match shortlist.state {
             ShortlistState::Everything => (StateChoice::Everything, None),
@@ -275,6 +283,7 @@ impl RankView {
             prompt: PromptView {
                 core: listing.core,
                 tail: listing.tail,
+                shared_bytes,
             },
         }
     }

@@ -48,6 +48,18 @@ async fn a_shortlist_says_what_why_and_how_it_is_shown() {
             assert!(took.unwrap().is_u64());
         }
     }
+    assert_eq!(shortlist["prompt"]["shared_bytes"], Value::Null);
+    let prompt = format!(
+        "{}{}",
+        again["prompt"]["core"].as_str().unwrap(),
+        again["prompt"]["tail"].as_str().unwrap()
+    );
+    assert_eq!(
+        again["prompt"]["shared_bytes"],
+        prompt.len(),
+        "a cache has all of it"
+    );
+    again["prompt"]["shared_bytes"] = Value::Null;
     assert_eq!(shortlist, again, "the same question, the same answer");
 }
 
