@@ -1,4 +1,4 @@
-//! Whole numbers as JSON has them: `2` and `2.0` are the same number.
+//! Whole numbers as JSON has them: `2` and `2.0` are the same number. The largest one is that of OpenAPI's `int64`.
 //!
 //! ```
 //! #[derive(serde::Deserialize)]
@@ -32,8 +32,10 @@ impl<T: TryFrom<i128>> Visitor<'_> for AsWhole<T> {
     }
 
     fn visit_u64<E: Error>(self, value: u64) -> Result<Whole<T>, E> {
-        let fits = T::try_from(i128::from(value)).map(Whole);
-        fits.map_err(|_| E::invalid_value(Unexpected::Unsigned(value), &self))
+        let int64 = i64::try_from(value).ok();
+        let fits = int64.and_then(|value| T::try_from(i128::from(value)).ok());
+        fits.map(Whole)
+            .ok_or_else(|| E::invalid_value(Unexpected::Unsigned(value), &self))
     }
 
     fn visit_i64<E: Error>(self, value: i64) -> Result<Whole<T>, E> {
@@ -114,6 +116,7 @@ mod tests {
             r#"{"one": "2"}"#,
             r#"{"one": null}"#,
             r#"{"one": 1, "maybe": 1e16}"#,
+            r#"{"one": 1, "maybe": 9223372036854775808}"#,
             r#"{"one": 1, "list": [1, null]}"#,
         ] {
             assert!(read(bad).is_err(), "{bad}");

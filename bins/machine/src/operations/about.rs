@@ -12,6 +12,7 @@ use crate::context::blocking;
 use crate::task::Operator;
 
 const MAX_ROWS: usize = 1000;
+const MAX_TASK_CHARS: usize = 128;
 
 /// Says what the machine is and can.
 #[utoipa::path(
@@ -74,6 +75,14 @@ pub(super) async fn audit(
     if !(1..=MAX_ROWS).contains(&rows.limit) {
         let detail = format!("between 1 and {MAX_ROWS} rows can be had at once");
         return Err(Problem::unprocessable("invalid_request", detail).at("query:limit"));
+    }
+    if rows
+        .task
+        .as_ref()
+        .is_some_and(|task| task.chars().count() > MAX_TASK_CHARS)
+    {
+        let detail = format!("the name of a task has at most {MAX_TASK_CHARS} characters");
+        return Err(Problem::unprocessable("invalid_request", detail).at("query:task"));
     }
     let Some(log) = context.audit().cloned() else {
         return Err(Problem::not_found("audit_off", "this server keeps no audit log"));

@@ -25,11 +25,19 @@ pub struct ReadFile {
     #[schema(value_type = String, max_length = 4096)]
     pub path: RelPath,
     /// The first line to read, from 1.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "aion_service::whole::maybe"
+    )]
     #[schema(minimum = 1)]
     pub first_line: Option<u64>,
     /// How many lines to read.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "aion_service::whole::maybe"
+    )]
     #[schema(minimum = 1)]
     pub max_lines: Option<u64>,
     /// How to answer bytes that are not UTF-8 text: `text` replaces them, `base64` keeps them.

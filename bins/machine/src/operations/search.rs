@@ -1,7 +1,7 @@
 //! `glob` and `grep`.
 
 use aion_machine::{Case, GlobRequest, GrepRequest, RelPath};
-use aion_service::Json;
+use aion_service::{Json, Problem};
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -147,6 +147,10 @@ pub(crate) async fn grep(
     task: TaskState,
     Json(body): Json<Grep>,
 ) -> Answer<FoundLines> {
+    if body.context_lines > MAX_CONTEXT_LINES {
+        let detail = format!("at most {MAX_CONTEXT_LINES} lines around a match are shown");
+        return Err(Problem::unprocessable("invalid_request", detail).at("/context_lines"));
+    }
     let work = context.workspace(&task).await?;
     let case = if body.ignore_case {
         Case::Insensitive
@@ -156,7 +160,7 @@ pub(crate) async fn grep(
     let mut request = GrepRequest::new(body.pattern)
         .with_path(body.path)
         .with_case(case)
-        .with_context_lines(body.context_lines.min(MAX_CONTEXT_LINES) as usize)
+        .with_context_lines(body.context_lines as usize)
         .with_max_hits(MAX_LINES);
     if let Some(glob) = body.glob {
         request = request.with_glob(glob);

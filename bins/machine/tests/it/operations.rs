@@ -116,6 +116,18 @@ async fn bad_requests_are_problems_with_codes() {
             422,
             "invalid_body",
         ),
+        (
+            "read_file",
+            json!({"path": "t", "max_lines": 9_223_372_036_854_775_808_u64}),
+            422,
+            "invalid_body",
+        ),
+        (
+            "grep",
+            json!({"pattern": "a", "context_lines": 11}),
+            422,
+            "invalid_request",
+        ),
         ("read_file", json!({"path": "none"}), 404, "not_found"),
         ("read_file", json!({"path": "."}), 422, "wrong_kind"),
         ("read_file", json!({"path": "etc/passwd"}), 403, "path_escapes"),

@@ -178,6 +178,8 @@ async fn what_was_asked_allowed_and_denied_can_be_read_and_verified() {
 #[tokio::test]
 async fn the_log_is_outside_and_can_be_off() {
     let server = Server::new();
+    let long = format!("/v1/audit?task={}", "0".repeat(129));
+    assert_eq!(server.get(&long, None).await.0, 422);
     let (status, body) = server.get("/v1/audit", None).await;
     assert_eq!((status.as_u16(), &body["code"]), (404, &json!("audit_off")));
     let dir = tempfile::tempdir().unwrap();

@@ -12,6 +12,8 @@ use super::{item_id, surface};
 
 /// The most items of one request, and of one page.
 pub(crate) const MAX_ITEMS: usize = 1_000;
+/// The most bytes of a schema, as of any text of an item.
+const MAX_TEXT_BYTES: usize = 262_144;
 
 /// Items to add or replace: all of them or none.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
@@ -128,6 +130,14 @@ impl ItemBody {
             .as_deref()
             .map(|id| item_id(id, &format!("{pointer}/id")))
             .transpose()?;
+        if self
+            .schema
+            .as_ref()
+            .is_some_and(|schema| schema.len() > MAX_TEXT_BYTES)
+        {
+            let detail = format!("a schema has at most {MAX_TEXT_BYTES} bytes");
+            return Err(Problem::unprocessable("invalid", detail).at(format!("{pointer}/schema")));
+        }
         let pinned = self.pinned;
         let item = self.build(kind, counter);
         let mut item =
@@ -359,7 +369,7 @@ pub struct ImportBody {
     /// What it is.
     pub format: FormatChoice,
     /// The document: an object for `openapi`, an object or a list for `mcp`, a text for `markdown` and `jsonl`.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Value)]
     pub document: Value,
     /// With `markdown`: what the file is called.
     #[serde(default = "document")]

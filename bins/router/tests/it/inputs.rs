@@ -34,6 +34,10 @@ async fn a_bad_item_leaves_the_others_out_too() {
             json!({"surface": "tool", "name": "a", "renderings": [{"text": "b", "tokens": 1.5}]}),
             "/items/1/renderings/0/tokens",
         ),
+        (
+            json!({"surface": "tool", "name": "a", "schema": long, "renderings": [{"text": "b"}]}),
+            "/items/1/schema",
+        ),
         (json!({"surface": "tool"}), "/items/1"),
         (
             json!({"surface": "tool", "name": "a", "colour": "red"}),
@@ -187,6 +191,7 @@ async fn other_bad_values_say_where() {
         "/v1/items?limit=1001",
         "/v1/items?after=a%20b",
         "/v1/changes?limit=0",
+        "/v1/changes?since=9223372036854775808",
     ] {
         assert_eq!(
             client.get(path).await.0,
