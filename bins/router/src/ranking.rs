@@ -14,7 +14,7 @@ use crate::wire::{DecisionView, GainView, OutcomeBody, RankBody, RankView};
 
 /// Picks what belongs in the next step, within a budget of tokens, and says why.
 ///
-/// The same question gives the same answer until the catalog, or what was learned, changes.
+/// The same question gives the same answer, but for what its steps took, until the catalog, or what was learned, changes.
 #[utoipa::path(
     post,
     path = "/v1/rank",
