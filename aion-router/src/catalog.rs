@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::index::Index;
-use crate::item::{ContentHash, Item, ItemId, MAX_RENDERINGS, Provenance, Surface};
+use crate::item::{ContentHash, Item, ItemId, MAX_RENDERINGS, Provenance, Surface, standing};
 use crate::sweep::ask_for;
 use crate::text::signature;
 use crate::vector::Vectors;
@@ -19,13 +19,18 @@ pub const MAX_ITEMS: usize = 1_000_000;
 /// Changes that the feed remembers.
 const MAX_CHANGES: usize = 65_536;
 
-/// How often a catalog has changed.
+/// Bits of a version that count the changes of one opening. The others leave room for two million openings in the
+/// integers of JSON.
+const OPENING_BITS: u32 = 32;
+
+/// How often a catalog has changed. Where a store keeps its items, every opening after the first one counts on from a
+/// number of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct CatalogVersion(u64);
 
 impl CatalogVersion {
-    /// The number of changes.
+    /// The number.
     pub const fn get(self) -> u64 {
         self.0
     }
@@ -230,15 +235,20 @@ impl Catalog {
 
     /// How far an item's words may be believed, by where it comes from and what was approved.
     fn standing(&mut self, item: &Item, hash: ContentHash) -> Provenance {
-        match (item.provenance(), self.approved.get(item.id())) {
-            (Provenance::Builtin, _) => Provenance::Builtin,
-            (_, Some(approved)) if *approved == hash => Provenance::Verified,
-            (Provenance::Verified, None) => {
-                // The first thing that a vouched-for provider says is what it is held to.
-                self.approved.insert(item.id().clone(), hash);
-                Provenance::Verified
-            }
-            _ => Provenance::Unverified,
+        let before = self.approved.get(item.id()).copied();
+        let (provenance, approved) = standing(item.provenance(), before, hash);
+        if let Some(approved) = approved.filter(|_| before.is_none()) {
+            self.approved.insert(item.id().clone(), approved);
+        }
+        provenance
+    }
+
+    /// Begins to count changes for the opening of this number, from 0, so that no version is one of another opening: who
+    /// read on from there is told to read everything again.
+    pub(crate) fn begin(&mut self, opening: u64) {
+        if opening > 0 || !self.is_empty() {
+            self.version = CatalogVersion(opening.saturating_add(1) << OPENING_BITS);
+            self.changes.clear();
         }
     }
 

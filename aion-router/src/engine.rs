@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::assemble;
 use crate::bound::Bound;
-use crate::catalog::{Catalog, CatalogVersion, ChangeKind};
+use crate::catalog::{Catalog, CatalogVersion};
 use crate::decision::{Decision, Gain, LoggedItem, LoggedSurface, MAX_USED, Outcome, kept};
 use crate::error::{Error, Result};
 use crate::explore::{Exploration, Served};
 use crate::history::{History, HistoryOptions, mistaken};
-use crate::item::{ContentHash, Item, ItemId, Surface};
+use crate::item::{ContentHash, Item, ItemId, Provenance, Surface};
 use crate::ladder::LIKELIEST;
 use crate::packed::Packed;
 use crate::query::{Query, Shortlist};
@@ -144,6 +144,8 @@ pub struct Engine {
     order: VecDeque<DecisionId>,
     told: BTreeSet<DecisionId>,
     told_order: VecDeque<DecisionId>,
+    /// What used items said when they were taken out.
+    gone: BTreeMap<ItemId, ContentHash>,
 }
 
 impl Engine {
@@ -161,6 +163,7 @@ impl Engine {
             order: VecDeque::new(),
             told: BTreeSet::new(),
             told_order: VecDeque::new(),
+            gone: BTreeMap::new(),
             options,
         })
     }
@@ -175,30 +178,52 @@ impl Engine {
         &self.history
     }
 
-    /// Adds or replaces an item; what is to be logged, if what it said before was trusted and what it says
-    /// now is not.
+    /// Adds or replaces an item; what is to be logged, if nobody vouches for what it says now and it said something else
+    /// before, also before it was taken out: then what used it is forgotten.
     ///
     /// # Errors
     /// Those of [`Catalog::upsert`].
     pub fn upsert(&mut self, item: Item) -> Result<Option<LogEntry>> {
         let id = item.id().clone();
-        let before = self.catalog.version();
-        self.unbind(&id);
-        self.catalog.upsert(item)?;
-        let changes = self.catalog.changes_since(before);
-        let quarantined =
-            changes.is_some_and(|mut changes| changes.any(|change| change.kind == ChangeKind::Quarantined));
-        let entry = quarantined.then(|| LogEntry::Forgot { item: id.clone() });
-        if quarantined {
-            self.history.forget(&id);
+        let gone = self.gone.get(&id).copied();
+        let said = self.catalog.content_hash(&id).or(gone);
+        self.take_in(item)?;
+        let is_stranger = self.catalog.provenance(&id) == Some(Provenance::Unverified);
+        let is_other = said.is_some() && said != self.catalog.content_hash(&id);
+        if !(is_stranger && is_other) {
+            return Ok(None);
         }
-        self.bind(&id);
-        Ok(entry)
+        let entry = LogEntry::Forgot { item: id };
+        self.apply(entry.clone());
+        Ok(Some(entry))
     }
 
-    /// Takes an item out; whether it was there. What used it is kept for when it comes back.
+    /// Adds or replaces an item of which a store has judged whether its history goes.
+    pub(crate) fn take_in(&mut self, item: Item) -> Result<()> {
+        let id = item.id().clone();
+        self.unbind(&id);
+        let done = self.catalog.upsert(item).map(drop);
+        self.gone.remove(&id);
+        self.bind(&id);
+        done
+    }
+
+    /// Counts changes for the opening of this number.
+    pub(crate) fn begin(&mut self, opening: u64) {
+        self.catalog.begin(opening);
+    }
+
+    /// Takes an item out; whether it was there. What used it is kept for when it comes back saying the same, or
+    /// something that somebody vouches for.
     pub fn remove(&mut self, id: &ItemId) -> bool {
         self.unbind(id);
+        if let Some(said) = self
+            .catalog
+            .content_hash(id)
+            .filter(|_| self.history.uses(id) > 0)
+        {
+            self.gone.insert(id.clone(), said);
+        }
         self.catalog.remove(id)
     }
 

@@ -458,6 +458,21 @@ impl Item {
     }
 }
 
+/// How far the words of a digest may be believed, by where they come from and what was approved; and what is approved
+/// then: the first thing that a vouched-for provider says is what it is held to.
+pub(crate) fn standing(
+    declared: Provenance,
+    approved: Option<ContentHash>,
+    hash: ContentHash,
+) -> (Provenance, Option<ContentHash>) {
+    match (declared, approved) {
+        (Provenance::Builtin, _) => (Provenance::Builtin, approved),
+        (Provenance::Verified, None) => (Provenance::Verified, Some(hash)),
+        (_, Some(approved)) if approved == hash => (Provenance::Verified, Some(approved)),
+        _ => (Provenance::Unverified, approved),
+    }
+}
+
 fn first_words(text: &str, words: usize) -> String {
     let words: Vec<&str> = text.split_whitespace().take(words).collect();
     words.join(" ")

@@ -179,18 +179,21 @@ impl LiveRouter {
     }
 
     async fn load_items(&self) -> Result<(), LiveError> {
+        let opening = self.0.store.open_again().await?;
         for (id, hash) in self.0.store.approved().await? {
             self.change(|engine| engine.approve(&id, hash));
         }
         let mut after: Option<ItemId> = None;
         loop {
             let page = self.0.store.items(after.as_ref(), MAX_PAGE).await?;
-            let Some(last) = page.last() else { return Ok(()) };
+            let Some(last) = page.last() else { break };
             after = Some(last.id().clone());
             for item in page {
-                self.change(|engine| engine.upsert(item))?;
+                self.change(|engine| engine.take_in(item))?;
             }
         }
+        self.change(|engine| engine.begin(opening));
+        Ok(())
     }
 
     /// The state that was kept, and what the log says since.
@@ -361,7 +364,8 @@ impl LiveRouter {
         self.upsert_all(vec![item]).await
     }
 
-    /// Adds or replaces items, all of them or none, and embeds them.
+    /// Adds or replaces items, all of them or none, and embeds them: what is held against their words
+    /// ([`judge`](crate::store::judge)) is stored with them, and known here once it is.
     ///
     /// # Errors
     /// [`LiveError`]; with [`LiveError::Embed`] the items are there, those without a vector ranked by their
@@ -369,14 +373,18 @@ impl LiveRouter {
     pub async fn upsert_all(&self, items: Vec<Item>) -> Result<(), LiveError> {
         let mut turn = self.0.turn.lock().await;
         self.read(|engine| engine.catalog().check_room(&items))?;
-        self.0.store.put_items(&items).await?;
+        let put = self.0.store.put_items(&items).await?;
         let pairs: Vec<(ItemId, String)> = items
             .iter()
             .map(|item| (item.id().clone(), item.embedded_text()))
             .collect();
-        for item in items {
-            self.take_in(&mut turn, item).await?;
-        }
+        self.change(|engine| {
+            for (id, hash) in put.approved {
+                engine.approve(&id, hash);
+            }
+            items.into_iter().try_for_each(|item| engine.take_in(item))
+        })?;
+        self.forget(&mut turn, put.forgot).await?;
         drop(turn);
         for batch in pairs.chunks(BATCH) {
             self.embed_batch(batch).await?;
@@ -384,16 +392,15 @@ impl LiveRouter {
         Ok(())
     }
 
-    async fn take_in(&self, turn: &mut Turn, item: Item) -> Result<(), LiveError> {
-        let id = item.id().clone();
-        let approved = |engine: &Engine| engine.catalog().approved_hash(&id);
-        let before = self.read(approved);
-        if let Some(entry) = self.change(|engine| engine.upsert(item))? {
-            self.append(turn, &entry).await?;
+    /// Applies what the store logged with items, and what others logged before it.
+    async fn forget(&self, turn: &mut Turn, forgot: Vec<(u64, ItemId)>) -> Result<(), LiveError> {
+        if let Some((first, _)) = forgot.first().filter(|(n, _)| *n > turn.last + 1) {
+            self.read_log(turn, *first, 0).await?;
         }
-        // The first words of a verified provider are what it is held to, also after a restart.
-        if let Some(hash) = self.read(approved).filter(|_| before.is_none()) {
-            self.0.store.approve(&id, hash).await?;
+        for (n, item) in forgot {
+            let entry = LogEntry::Forgot { item };
+            turn.has(n, &entry);
+            self.change(|engine| engine.apply(entry));
         }
         Ok(())
     }

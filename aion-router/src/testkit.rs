@@ -5,6 +5,8 @@
 //! The crate that uses it needs `tokio` with `macros` and `rt`.
 #![allow(clippy::unwrap_used, reason = "a case fails by panicking")]
 
+mod words;
+
 use std::sync::Arc;
 
 use crate::embed::HashingEmbedder;
@@ -15,6 +17,8 @@ use crate::live::{LiveError, LiveRouter};
 use crate::query::{Query, SurfaceBudget};
 use crate::store::{MemoryRouterStore, RouterStore, StoreError};
 use crate::{EmbeddingCache, Engine, Error, Outcome};
+
+pub use words::*;
 
 /// Makes one test of each case of the suite, over the store that the expression gives.
 #[macro_export]
@@ -39,6 +43,10 @@ macro_rules! router_store_tests {
             what_was_learned_is_kept_and_the_log_cut
             a_shortened_log_gives_the_live_state
             routers_of_one_store_learn_from_each_other
+            items_are_judged_by_what_is_stored
+            a_strangers_history_ends_with_its_words
+            routers_of_one_store_keep_its_pins
+            versions_are_of_one_opening
         );
     };
     (@cases $how:tt; $($case:ident)*) => {

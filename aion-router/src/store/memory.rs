@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use aion_types::DecisionId;
 use async_trait::async_trait;
 
-use super::{LogPage, MAX_PAGE, RouterStore, StoreError};
+use super::{Known, LogPage, MAX_PAGE, Put, RouterStore, StoreError, judge};
 use crate::engine::LogEntry;
 use crate::item::{ContentHash, Item, ItemId};
 
@@ -19,6 +19,9 @@ pub struct MemoryRouterStore(Mutex<Tables>);
 struct Tables {
     items: BTreeMap<ItemId, Item>,
     approved: BTreeMap<ItemId, ContentHash>,
+    /// What items said when they were taken out.
+    gone: BTreeMap<ItemId, ContentHash>,
+    openings: u64,
     embeddings: BTreeMap<[u8; 32], Vec<f32>>,
     log: VecDeque<LogEntry>,
     /// How many entries were taken out before those.
@@ -42,14 +45,34 @@ impl MemoryRouterStore {
 
 #[async_trait]
 impl RouterStore for MemoryRouterStore {
-    async fn put_items(&self, items: &[Item]) -> Result<(), StoreError> {
+    async fn open_again(&self) -> Result<u64, StoreError> {
+        let mut tables = self.tables();
+        tables.openings += 1;
+        Ok(tables.openings - 1)
+    }
+
+    async fn put_items(&self, items: &[Item]) -> Result<Put, StoreError> {
+        let mut tables = self.tables();
+        let known = items
+            .iter()
+            .map(|item| (item.id().clone(), tables.known(item.id())));
+        let judged = judge(items, known.collect());
+        let first = tables.cut + tables.log.len() as u64 + 1;
+        let forgot = judged.forgot.iter().cloned();
+        tables.log.extend(forgot.map(|item| LogEntry::Forgot { item }));
+        tables.approved.extend(judged.pins.clone());
         let items = items.iter().map(|item| (item.id().clone(), item.clone()));
-        self.tables().items.extend(items);
-        Ok(())
+        tables.items.extend(items);
+        Ok(Put::new(judged, first..))
     }
 
     async fn remove_item(&self, id: &ItemId) -> Result<bool, StoreError> {
-        Ok(self.tables().items.remove(id).is_some())
+        let mut tables = self.tables();
+        let Some(item) = tables.items.remove(id) else {
+            return Ok(false);
+        };
+        tables.gone.insert(id.clone(), item.content_hash());
+        Ok(true)
     }
 
     async fn items(&self, after: Option<&ItemId>, limit: usize) -> Result<Vec<Item>, StoreError> {
@@ -151,6 +174,11 @@ impl RouterStore for MemoryRouterStore {
 }
 
 impl Tables {
+    fn known(&self, id: &ItemId) -> Known {
+        let (gone, approved) = (self.gone.get(id), self.approved.get(id));
+        Known::new(self.items.get(id), gone.copied(), approved.copied())
+    }
+
     fn cut(&mut self, at: u64, decisions: usize) {
         let decided = |(_, entry): &(u64, &LogEntry)| matches!(entry, LogEntry::Decided(_));
         let numbered = (self.cut + 1..).zip(&self.log);

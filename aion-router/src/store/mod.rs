@@ -1,5 +1,6 @@
 //! Where a catalog, its embeddings and the log of decisions are kept.
 
+mod judge;
 mod memory;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -15,6 +16,7 @@ use async_trait::async_trait;
 use crate::engine::LogEntry;
 use crate::item::{ContentHash, Item, ItemId};
 
+pub use judge::{Judged, Known, judge};
 pub use memory::MemoryRouterStore;
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresRouterStore;
@@ -58,13 +60,36 @@ pub struct LogPage {
     pub entries: Vec<(u64, LogEntry)>,
 }
 
+/// What became of items that were put.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Put {
+    /// What is approved of them, by item.
+    pub approved: Vec<(ItemId, ContentHash)>,
+    /// What was forgotten of them, with the numbers of the log, rising.
+    pub forgot: Vec<(u64, ItemId)>,
+}
+
+impl Put {
+    /// What was judged, its entries numbered.
+    fn new(judged: Judged, numbers: impl IntoIterator<Item = u64>) -> Self {
+        Self {
+            approved: judged.approved.into_iter().collect(),
+            forgot: numbers.into_iter().zip(judged.forgot).collect(),
+        }
+    }
+}
+
 /// Keeps what a router must not lose. Every method is one transaction.
 #[async_trait]
 pub trait RouterStore: Debug + Send + Sync + 'static {
-    /// Adds items, each replacing the one of the same id: all of them or none.
-    async fn put_items(&self, items: &[Item]) -> Result<(), StoreError>;
+    /// Counts an opening by a router; how many there were before.
+    async fn open_again(&self) -> Result<u64, StoreError>;
 
-    /// Takes an item out; whether it was there.
+    /// Adds items, each replacing the one of the same id, with what [`judge`] says of them by what is stored: first pins
+    /// and entries of the log. All of it or nothing.
+    async fn put_items(&self, items: &[Item]) -> Result<Put, StoreError>;
+
+    /// Takes an item out, and keeps the digest of what it said; whether it was there.
     async fn remove_item(&self, id: &ItemId) -> Result<bool, StoreError>;
 
     /// Items after an id, by id, at most `limit` and [`MAX_PAGE`].

@@ -3,16 +3,18 @@
 //! Whoever appends locks the log, so that its numbers are in the order of commits and no page leaves out an entry
 //! that commits late; readers wait for nobody.
 
+use std::collections::BTreeMap;
+
 use aion_sql::PostgresOptions;
 use async_trait::async_trait;
 use sqlx::postgres::{PgConnection, PgPool, PgRow};
 use sqlx::{AssertSqlSafe, Connection, Row};
 
 use super::sql::{
-    DECIDED, RECORDED, SCHEMA, after_first, approved, backend, columns, digest, entry, from_json, key_of,
-    not_appended, opened, page, place, to_json,
+    DECIDED, FORGOT, RECORDED, SCHEMA, after_first, approved, backend, columns, digest, entry, from_json,
+    key_of, known, not_appended, opened, page, place, said, to_json,
 };
-use super::{LogPage, RouterStore, StoreError};
+use super::{Known, LogPage, Put, RouterStore, StoreError, judge};
 use crate::bytes::{floats_of_bytes, floats_to_bytes};
 use crate::engine::LogEntry;
 use crate::item::{ContentHash, Item, ItemId};
@@ -115,7 +117,20 @@ fn is_vector(vector: &[f32]) -> bool {
 
 #[async_trait]
 impl RouterStore for PostgresRouterStore {
-    async fn put_items(&self, items: &[Item]) -> Result<(), StoreError> {
+    async fn open_again(&self) -> Result<u64, StoreError> {
+        let sql = "INSERT INTO opening (id, n) VALUES (1, 0)
+                   ON CONFLICT (id) DO UPDATE SET n = opening.n + 1 RETURNING n";
+        let n: i64 = sqlx::query_scalar(sql)
+            .fetch_one(&self.pool)
+            .await
+            .map_err(backend)?;
+        Ok(n.unsigned_abs())
+    }
+
+    async fn put_items(&self, items: &[Item]) -> Result<Put, StoreError> {
+        let mut tx = self.pool.begin().await.map_err(backend)?;
+        take_turn(&mut tx).await?;
+        let judged = judge(items, known_of(&mut tx, items).await?);
         let ids: Vec<&str> = items.iter().map(|item| item.id().as_str()).collect();
         let bodies: Vec<String> = items.iter().map(to_json).collect::<Result<_, _>>()?;
         // Of an id that comes twice the last one stays, as if they had come one after another.
@@ -125,14 +140,27 @@ impl RouterStore for PostgresRouterStore {
                    ORDER BY id, place DESC
                    ON CONFLICT (id) DO UPDATE SET body = excluded.body";
         let query = sqlx::query(sql).bind(ids).bind(bodies);
-        query.execute(&self.pool).await.map_err(backend)?;
-        Ok(())
+        query.execute(&mut *tx).await.map_err(backend)?;
+        pin(&mut tx, &judged.pins).await?;
+        let numbers = forget(&mut tx, &judged.forgot).await?;
+        tx.commit().await.map_err(backend)?;
+        Ok(Put::new(judged, numbers))
     }
 
     async fn remove_item(&self, id: &ItemId) -> Result<bool, StoreError> {
-        let query = sqlx::query("DELETE FROM item WHERE id = $1").bind(id.as_str());
-        let done = query.execute(&self.pool).await.map_err(backend)?;
-        Ok(done.rows_affected() > 0)
+        let mut tx = self.pool.begin().await.map_err(backend)?;
+        take_turn(&mut tx).await?;
+        let query = sqlx::query_scalar("DELETE FROM item WHERE id = $1 RETURNING body").bind(id.as_str());
+        let body: Option<String> = query.fetch_optional(&mut *tx).await.map_err(backend)?;
+        let Some(body) = body else { return Ok(false) };
+        let sql =
+            "INSERT INTO gone (id, hash) VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET hash = excluded.hash";
+        let query = sqlx::query(sql)
+            .bind(id.as_str())
+            .bind(said(&body).as_bytes().to_vec());
+        query.execute(&mut *tx).await.map_err(backend)?;
+        tx.commit().await.map_err(backend)?;
+        Ok(true)
     }
 
     async fn items(&self, after: Option<&ItemId>, limit: usize) -> Result<Vec<Item>, StoreError> {
@@ -150,8 +178,10 @@ impl RouterStore for PostgresRouterStore {
         let query = sqlx::query(sql)
             .bind(id.as_str())
             .bind(hash.as_bytes().as_slice());
-        query.execute(&self.pool).await.map_err(backend)?;
-        Ok(())
+        let mut tx = self.pool.begin().await.map_err(backend)?;
+        take_turn(&mut tx).await?;
+        query.execute(&mut *tx).await.map_err(backend)?;
+        tx.commit().await.map_err(backend)
     }
 
     async fn approved(&self) -> Result<Vec<(ItemId, ContentHash)>, StoreError> {
@@ -215,8 +245,7 @@ impl RouterStore for PostgresRouterStore {
     async fn append(&self, entry: &LogEntry) -> Result<u64, StoreError> {
         let (kind, decision) = columns(entry);
         let mut tx = self.pool.begin().await.map_err(backend)?;
-        let turn = sqlx::query("LOCK TABLE entry IN EXCLUSIVE MODE");
-        turn.execute(&mut *tx).await.map_err(backend)?;
+        take_turn(&mut tx).await?;
         if kind == RECORDED && !has_decision(&mut tx, key_of(decision)).await? {
             return Err(StoreError::UnknownDecision);
         }
@@ -265,6 +294,56 @@ impl RouterStore for PostgresRouterStore {
         let at: i64 = row.try_get(0).map_err(backend)?;
         Ok(Some((at.unsigned_abs(), row.try_get(1).map_err(backend)?)))
     }
+}
+
+/// Waits for all others that append, or judge items by what is stored.
+async fn take_turn(tx: &mut PgConnection) -> Result<(), StoreError> {
+    let turn = sqlx::query("LOCK TABLE entry IN EXCLUSIVE MODE");
+    turn.execute(tx).await.map_err(backend)?;
+    Ok(())
+}
+
+async fn known_of(tx: &mut PgConnection, items: &[Item]) -> Result<BTreeMap<ItemId, Known>, StoreError> {
+    let sql = "SELECT item.body, gone.hash, approved.hash
+               FROM unnest($1::text[]) WITH ORDINALITY AS asked (id, place)
+               LEFT JOIN item ON item.id = asked.id LEFT JOIN gone ON gone.id = asked.id
+               LEFT JOIN approved ON approved.id = asked.id ORDER BY place";
+    let ids: Vec<&str> = items.iter().map(|item| item.id().as_str()).collect();
+    let rows = sqlx::query(sql).bind(ids).fetch_all(tx).await.map_err(backend)?;
+    let mut found = BTreeMap::new();
+    for (item, row) in items.iter().zip(&rows) {
+        let body: Option<String> = row.try_get(0).map_err(backend)?;
+        let gone: Option<Vec<u8>> = row.try_get(1).map_err(backend)?;
+        let approved: Option<Vec<u8>> = row.try_get(2).map_err(backend)?;
+        let before = known(body.as_deref(), gone.as_deref(), approved.as_deref())?;
+        found.insert(item.id().clone(), before);
+    }
+    Ok(found)
+}
+
+async fn pin(tx: &mut PgConnection, pins: &BTreeMap<ItemId, ContentHash>) -> Result<(), StoreError> {
+    let sql = "INSERT INTO approved (id, hash) SELECT * FROM unnest($1::text[], $2::bytea[])
+               ON CONFLICT (id) DO NOTHING";
+    let ids: Vec<&str> = pins.keys().map(ItemId::as_str).collect();
+    let hashes: Vec<&[u8]> = pins.values().map(|hash| hash.as_bytes().as_slice()).collect();
+    let query = sqlx::query(sql).bind(ids).bind(hashes);
+    query.execute(tx).await.map_err(backend)?;
+    Ok(())
+}
+
+/// Logs what is forgotten; the numbers of the entries.
+async fn forget(tx: &mut PgConnection, items: &[ItemId]) -> Result<Vec<u64>, StoreError> {
+    let sql = "INSERT INTO entry (n, kind, body)
+               SELECT (SELECT coalesce(max(n), 0) FROM entry) + place, $1, body
+               FROM unnest($2::text[]) WITH ORDINALITY AS new (body, place) RETURNING n";
+    let bodies = items
+        .iter()
+        .map(|item| to_json(&LogEntry::Forgot { item: item.clone() }));
+    let bodies: Vec<String> = bodies.collect::<Result<_, _>>()?;
+    let query = sqlx::query_scalar(sql).bind(FORGOT).bind(bodies);
+    let mut numbers: Vec<i64> = query.fetch_all(tx).await.map_err(backend)?;
+    numbers.sort_unstable();
+    Ok(numbers.into_iter().map(i64::unsigned_abs).collect())
 }
 
 async fn has_decision(tx: &mut PgConnection, id: Option<Vec<u8>>) -> Result<bool, StoreError> {

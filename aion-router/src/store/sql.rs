@@ -3,9 +3,9 @@
 use aion_sql::Schema;
 use aion_types::DecisionId;
 
-use super::{MAX_PAGE, StoreError};
+use super::{Known, MAX_PAGE, StoreError};
 use crate::engine::LogEntry;
-use crate::item::{ContentHash, ItemId};
+use crate::item::{ContentHash, Item, ItemId};
 
 pub(super) const SCHEMA: Schema = Schema {
     name: "aion_router",
@@ -13,13 +13,17 @@ pub(super) const SCHEMA: Schema = Schema {
     sqlite: &[
         include_str!("migrations/0001_router.sql"),
         include_str!("migrations/0002_learned.sql"),
+        include_str!("migrations/0003_gone.sql"),
     ],
-    postgres: &[include_str!("migrations/postgres/0001_router.sql")],
+    postgres: &[
+        include_str!("migrations/postgres/0001_router.sql"),
+        include_str!("migrations/postgres/0002_gone.sql"),
+    ],
 };
 
 pub(super) const DECIDED: i64 = 0;
 pub(super) const RECORDED: i64 = 1;
-const FORGOT: i64 = 2;
+pub(super) const FORGOT: i64 = 2;
 
 /// How many decisions lie after the first one that stays in the log.
 pub(super) fn after_first(decisions: usize) -> i64 {
@@ -55,6 +59,26 @@ pub(super) fn from_json<T: serde::de::DeserializeOwned>(
     json: &str,
 ) -> Result<T, StoreError> {
     serde_json::from_str(json).map_err(|error| corrupt(what)(error.into()))
+}
+
+/// What is known of an id by the columns of its item, of one that was taken out, and of what was approved.
+pub(super) fn known(
+    body: Option<&str>,
+    gone: Option<&[u8]>,
+    approved: Option<&[u8]>,
+) -> Result<Known, StoreError> {
+    let there: Option<Item> = body.map(|body| from_json("item", body)).transpose()?;
+    let hash = |bytes: Option<&[u8]>| {
+        let bytes = bytes.map(digest).transpose()?;
+        Ok(bytes.map(ContentHash::from_bytes))
+    };
+    Ok(Known::new(there.as_ref(), hash(gone)?, hash(approved)?))
+}
+
+/// The digest of what a stored item said; one that cannot be read said nothing that comes again.
+pub(super) fn said(body: &str) -> ContentHash {
+    let item = from_json::<Item>("item", body);
+    item.map_or(ContentHash::from_bytes([0; 32]), |item| item.content_hash())
 }
 
 /// The columns `kind` and `decision` of an entry.

@@ -1,5 +1,6 @@
 //! Everything in one SQLite file: write-ahead log, forward-only migrations.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use aion_sql::SqliteOptions;
@@ -9,10 +10,10 @@ use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{Row, SqliteConnection};
 
 use super::sql::{
-    DECIDED, RECORDED, SCHEMA, after_first, approved, backend, columns, digest, entry, from_json, key_of,
-    not_appended, opened, page, place, to_json,
+    DECIDED, FORGOT, RECORDED, SCHEMA, after_first, approved, backend, columns, digest, entry, from_json,
+    key_of, known, not_appended, opened, page, place, said, to_json,
 };
-use super::{LogPage, RouterStore, StoreError};
+use super::{Known, LogPage, Put, RouterStore, StoreError, judge};
 use crate::bytes::{floats_of_bytes, floats_to_bytes};
 use crate::engine::LogEntry;
 use crate::item::{ContentHash, Item, ItemId};
@@ -53,21 +54,61 @@ impl SqliteRouterStore {
 
 #[async_trait]
 impl RouterStore for SqliteRouterStore {
-    async fn put_items(&self, items: &[Item]) -> Result<(), StoreError> {
+    async fn open_again(&self) -> Result<u64, StoreError> {
+        let sql =
+            "INSERT INTO opening (id, n) VALUES (1, 0) ON CONFLICT (id) DO UPDATE SET n = n + 1 RETURNING n";
+        let n: i64 = sqlx::query_scalar(sql)
+            .fetch_one(&self.pool)
+            .await
+            .map_err(backend)?;
+        Ok(n.unsigned_abs())
+    }
+
+    async fn put_items(&self, items: &[Item]) -> Result<Put, StoreError> {
         let sql =
             "INSERT INTO item (id, body) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET body = excluded.body";
         let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(backend)?;
+        let mut known = BTreeMap::new();
+        for item in items {
+            let before = known_of(&mut tx, item.id()).await?;
+            known.insert(item.id().clone(), before);
+        }
         for item in items {
             let query = sqlx::query(sql).bind(item.id().as_str()).bind(to_json(item)?);
             query.execute(&mut *tx).await.map_err(backend)?;
         }
-        tx.commit().await.map_err(backend)
+        let judged = judge(items, known);
+        for (id, hash) in &judged.pins {
+            let sql = "INSERT INTO approved (id, hash) VALUES (?, ?) ON CONFLICT (id) DO NOTHING";
+            let query = sqlx::query(sql)
+                .bind(id.as_str())
+                .bind(hash.as_bytes().as_slice());
+            query.execute(&mut *tx).await.map_err(backend)?;
+        }
+        let mut numbers = Vec::with_capacity(judged.forgot.len());
+        for id in &judged.forgot {
+            let body = to_json(&LogEntry::Forgot { item: id.clone() })?;
+            let query = sqlx::query("INSERT INTO entry (kind, body) VALUES (?, ?)").bind(FORGOT);
+            let done = query.bind(body).execute(&mut *tx).await.map_err(backend)?;
+            numbers.push(done.last_insert_rowid().unsigned_abs());
+        }
+        tx.commit().await.map_err(backend)?;
+        Ok(Put::new(judged, numbers))
     }
 
     async fn remove_item(&self, id: &ItemId) -> Result<bool, StoreError> {
-        let query = sqlx::query("DELETE FROM item WHERE id = ?").bind(id.as_str());
-        let done = query.execute(&self.pool).await.map_err(backend)?;
-        Ok(done.rows_affected() > 0)
+        let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(backend)?;
+        let query = sqlx::query_scalar("DELETE FROM item WHERE id = ? RETURNING body").bind(id.as_str());
+        let body: Option<String> = query.fetch_optional(&mut *tx).await.map_err(backend)?;
+        let Some(body) = body else { return Ok(false) };
+        let sql =
+            "INSERT INTO gone (id, hash) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET hash = excluded.hash";
+        let query = sqlx::query(sql)
+            .bind(id.as_str())
+            .bind(said(&body).as_bytes().to_vec());
+        query.execute(&mut *tx).await.map_err(backend)?;
+        tx.commit().await.map_err(backend)?;
+        Ok(true)
     }
 
     async fn items(&self, after: Option<&ItemId>, limit: usize) -> Result<Vec<Item>, StoreError> {
@@ -192,6 +233,17 @@ async fn has_decision(tx: &mut SqliteConnection, id: Option<DecisionId>) -> Resu
     let sql = "SELECT 1 FROM entry WHERE decision = ? AND kind = ?";
     let query = sqlx::query(sql).bind(key_of(id)).bind(DECIDED);
     Ok(query.fetch_optional(tx).await.map_err(backend)?.is_some())
+}
+
+async fn known_of(tx: &mut SqliteConnection, id: &ItemId) -> Result<Known, StoreError> {
+    let sql = "SELECT (SELECT body FROM item WHERE id = ?1), (SELECT hash FROM gone WHERE id = ?1),
+               (SELECT hash FROM approved WHERE id = ?1)";
+    let row = sqlx::query(sql).bind(id.as_str()).fetch_one(tx).await;
+    let row = row.map_err(backend)?;
+    let body: Option<String> = row.try_get(0).map_err(backend)?;
+    let gone: Option<Vec<u8>> = row.try_get(1).map_err(backend)?;
+    let approved: Option<Vec<u8>> = row.try_get(2).map_err(backend)?;
+    known(body.as_deref(), gone.as_deref(), approved.as_deref())
 }
 
 fn read_entry(row: &SqliteRow) -> Result<(u64, LogEntry), StoreError> {

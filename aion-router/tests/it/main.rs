@@ -10,6 +10,7 @@ mod laws;
 mod learning;
 mod mcp;
 mod minilm;
+mod pins;
 mod remote;
 mod stores;
 mod vectors;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aion_router::embed::{EmbedError, Embedder};
-use aion_router::store::LogPage;
+use aion_router::store::{LogPage, Put};
 use aion_router::{
     ContentHash, EngineOptions, HashingEmbedder, HistoryOptions, Item, ItemId, LiveError, LiveRouter,
     LogEntry, MemoryRouterStore, RouterStore, Rung, ShortlistState, SqliteRouterStore, StoreError, Surface,
@@ -266,7 +266,11 @@ struct Slow(MemoryRouterStore);
 
 #[async_trait::async_trait]
 impl RouterStore for Slow {
-    async fn put_items(&self, items: &[Item]) -> Result<(), StoreError> {
+    async fn open_again(&self) -> Result<u64, StoreError> {
+        self.0.open_again().await
+    }
+
+    async fn put_items(&self, items: &[Item]) -> Result<Put, StoreError> {
         let done = self.0.put_items(items).await;
         if items.iter().any(|item| item.fields().text.contains("slow")) {
             tokio::time::sleep(Duration::from_millis(20)).await;
