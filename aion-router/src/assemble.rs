@@ -73,10 +73,21 @@ fn everything_fits(ranked: &[Option<Ranked<'_>>], query: &Query) -> bool {
     let all: u64 = surfaces().map(|(ranked, _)| ranked.full_tokens).sum();
     all <= u64::from(query.total_tokens)
         && surfaces().all(|(ranked, budget)| {
-            ranked.strangers == 0
+            strangers_fit(ranked, budget.max_unverified)
                 && ranked.items <= budget.max_items
                 && ranked.full_tokens <= u64::from(budget.max_tokens)
         })
+}
+
+/// Whether all of a surface is among the candidates, no provider with more items that nobody vouches for than may be
+/// shown. Copies are no candidates.
+fn strangers_fit(ranked: &Ranked<'_>, most: usize) -> bool {
+    let mut of_provider: BTreeMap<&str, usize> = BTreeMap::new();
+    let strangers = ranked.candidates.iter().filter(|candidate| candidate.unverified);
+    for candidate in strangers {
+        *of_provider.entry(candidate.item.provider()).or_default() += 1;
+    }
+    ranked.candidates.len() == ranked.items && of_provider.into_values().all(|items| items <= most)
 }
 
 /// Chooses renderings by the probabilities of one profile, or of the mixture.

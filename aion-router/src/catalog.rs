@@ -10,7 +10,6 @@ use crate::error::{Error, Result};
 use crate::index::Index;
 use crate::item::{ContentHash, Item, ItemId, MAX_RENDERINGS, Provenance, Surface, standing};
 use crate::sweep::ask_for;
-use crate::text::signature;
 use crate::vector::Vectors;
 use crate::words::{QueryWords, key_of};
 
@@ -346,7 +345,35 @@ impl Catalog {
         Some((surface, *slot))
     }
 
-    /// Gives an item the embedding of [`Item::embedded_text`]; whether the item is there.
+    /// The words that the embedding of an item is made of: [`Item::embedded_text`], as far as its words are believed at
+    /// present.
+    pub fn embedded_text(&self, id: &ItemId) -> Option<String> {
+        let entry = self.items.get(id)?;
+        Some(entry.item.embedded_as(entry.provenance))
+    }
+
+    /// Whether an item for which nobody vouches would take the place of another provider's.
+    ///
+    /// ```
+    /// use aion_router::{Catalog, Item, Provenance, Surface};
+    ///
+    /// let mut catalog = Catalog::new();
+    /// catalog.upsert(Item::new(Surface::Tool, "exec", "Runs a command")?)?;
+    /// let of = |provenance| Item::new(Surface::Tool, "exec", "Mine now")?.with_provider("acme", provenance);
+    /// assert!(catalog.is_taken_over_by(&of(Provenance::Unverified)?));
+    /// assert!(!catalog.is_taken_over_by(&of(Provenance::Verified)?));
+    /// # Ok::<(), aion_router::Error>(())
+    /// ```
+    pub fn is_taken_over_by(&self, item: &Item) -> bool {
+        let is_stranger = item.provenance() == Provenance::Unverified;
+        let there = self.get(item.id());
+        is_stranger
+            && there.is_some_and(|there| {
+                there.provider() != item.provider() || there.provenance() == Provenance::Builtin
+            })
+    }
+
+    /// Gives an item the embedding of [`Catalog::embedded_text`]; whether the item is there.
     ///
     /// # Errors
     /// [`Error::BadVector`] if it is not finite, or of another dimension than the others of its surface.
@@ -477,7 +504,7 @@ impl Shelf {
         self.items[slot] = Some(item.clone());
         self.unverified[slot] = provenance == Provenance::Unverified;
         self.strangers += usize::from(self.unverified[slot]);
-        self.signatures[slot] = signature(&item.fields().text);
+        self.signatures[slot] = item.signature();
         self.costs[slot] = Costs::of(item);
         self.full_tokens += u64::from(item.full_tokens());
         if item.is_pinned() {

@@ -332,10 +332,11 @@ impl Engine {
             .surfaces
             .iter()
             .flat_map(|surface| surface.candidates.iter().take(likeliest));
-        let items = candidates.filter_map(|candidate| self.catalog.get(&candidate.item));
-        items
-            .map(|item| (item.id().clone(), item.embedded_text()))
-            .collect()
+        let texts = candidates.filter_map(|candidate| {
+            let text = self.catalog.embedded_text(&candidate.item)?;
+            Some((candidate.item.clone(), text))
+        });
+        texts.collect()
     }
 
     fn usable(&self, query: &Query, vector: Option<&[f32]>) -> (Option<Quantized>, Option<String>) {

@@ -7,7 +7,7 @@ use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::text::clean;
+use crate::text::{MAX_TERM_CHARS, clean, signature, terms};
 use crate::tokens::TokenCounter;
 
 /// The longest id or name, in bytes.
@@ -410,24 +410,43 @@ impl Item {
         self.pinned
     }
 
-    /// The words that an embedding is made of: name, text and parameters, cut where nobody vouches for it.
+    /// The words that an embedding is made of: name, text and parameters, cut where nobody vouches for it. A catalog may
+    /// believe it more or less than it says: see [`Catalog::embedded_text`](crate::Catalog::embedded_text).
     pub fn embedded_text(&self) -> String {
+        self.embedded_as(self.provenance)
+    }
+
+    /// The same where its words are believed so far.
+    pub(crate) fn embedded_as(&self, standing: Provenance) -> String {
         let Fields {
             name,
             text,
             parameters,
             ..
         } = &self.fields;
-        let text = match self.provenance {
-            Provenance::Builtin | Provenance::Verified => text.clone(),
-            Provenance::Unverified => first_words(text, UNVERIFIED_WORDS),
+        let read = |text: &str| match standing {
+            Provenance::Builtin | Provenance::Verified => text.to_owned(),
+            Provenance::Unverified => first_words(text),
         };
+        let (text, parameters) = (read(text), read(parameters));
         let spoken = crate::text::spoken(name);
         let whole = match (text.is_empty(), parameters.is_empty()) {
             (_, true) => format!("{spoken}: {text}"),
             (_, false) => format!("{spoken}: {text} {parameters}"),
         };
         first_chars(&whole, MAX_EMBEDDED_CHARS)
+    }
+
+    /// What copies are told by: as much of the text as is read where nobody vouches for it, or else of the parameters.
+    pub(crate) fn signature(&self) -> u64 {
+        let of = |text: &str| {
+            let read: Vec<String> = terms(text).take(UNVERIFIED_WORDS).collect();
+            signature(&read.join(" "))
+        };
+        match of(&self.fields.text) {
+            0 => of(&self.fields.parameters),
+            text => text,
+        }
     }
 
     /// The tokens of its fullest rendering.
@@ -473,9 +492,16 @@ pub(crate) fn standing(
     }
 }
 
-fn first_words(text: &str, words: usize) -> String {
-    let words: Vec<&str> = text.split_whitespace().take(words).collect();
-    words.join(" ")
+/// The words of a text until their terms are as many as count where nobody vouches for it, none of them longer than a
+/// term can be: what an index reads of it, so that an embedding says no more.
+fn first_words(text: &str) -> String {
+    let mut left = UNVERIFIED_WORDS;
+    let words = text.split_whitespace().map_while(|word| {
+        let word = first_chars(word, MAX_TERM_CHARS);
+        left = left.checked_sub(terms(&word).count())?;
+        Some(word)
+    });
+    words.take(UNVERIFIED_WORDS).collect::<Vec<_>>().join(" ")
 }
 
 fn first_chars(text: &str, chars: usize) -> String {

@@ -267,9 +267,7 @@ impl LiveRouter {
     pub async fn embed_missing(&self) -> Result<usize, LiveError> {
         let missing: Vec<(ItemId, String)> = self.read(|engine| {
             let items = engine.catalog().without_vector();
-            items
-                .map(|item| (item.id().clone(), item.embedded_text()))
-                .collect()
+            items.filter_map(|item| said_by(engine, item.id())).collect()
         });
         for batch in missing.chunks(BATCH) {
             self.embed_batch(batch).await?;
@@ -309,7 +307,8 @@ impl LiveRouter {
             let last = self.read(|engine| {
                 let mut last = None;
                 for item in engine.catalog().after(after.as_ref()).take(MAX_PAGE) {
-                    needed.insert(EmbeddingCache::key(model, &item.embedded_text()));
+                    let text = engine.catalog().embedded_text(item.id());
+                    needed.extend(text.map(|text| EmbeddingCache::key(model, &text)));
                     last = Some(item.id().clone());
                 }
                 last
@@ -324,8 +323,7 @@ impl LiveRouter {
     /// Gives an item its vector, unless it says something else by now.
     fn embedded(&self, (id, text): &(ItemId, String), vector: &[f32]) -> Result<(), LiveError> {
         self.change(|engine| {
-            let item = engine.catalog().get(id);
-            if item.is_some_and(|item| item.embedded_text() == *text) {
+            if engine.catalog().embedded_text(id).as_ref() == Some(text) {
                 engine.set_vector(id, vector)?;
             }
             Ok(())
@@ -374,10 +372,7 @@ impl LiveRouter {
         let mut turn = self.0.turn.lock().await;
         self.read(|engine| engine.catalog().check_room(&items))?;
         let put = self.0.store.put_items(&items).await?;
-        let pairs: Vec<(ItemId, String)> = items
-            .iter()
-            .map(|item| (item.id().clone(), item.embedded_text()))
-            .collect();
+        let ids: Vec<ItemId> = items.iter().map(|item| item.id().clone()).collect();
         self.change(|engine| {
             for (id, hash) in put.approved {
                 engine.approve(&id, hash);
@@ -386,6 +381,8 @@ impl LiveRouter {
         })?;
         self.forget(&mut turn, put.forgot).await?;
         drop(turn);
+        let said = |engine: &Engine| ids.iter().filter_map(|id| said_by(engine, id)).collect();
+        let pairs: Vec<(ItemId, String)> = self.read(said);
         for batch in pairs.chunks(BATCH) {
             self.embed_batch(batch).await?;
         }
@@ -515,6 +512,11 @@ impl LiveRouter {
     fn change<T>(&self, change: impl FnOnce(&mut Engine) -> T) -> T {
         change(&mut self.0.engine.write().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// An item with what its embedding is made of.
+fn said_by(engine: &Engine, id: &ItemId) -> Option<(ItemId, String)> {
+    Some((id.clone(), engine.catalog().embedded_text(id)?))
 }
 
 /// The error with its causes.

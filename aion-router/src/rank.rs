@@ -93,7 +93,6 @@ pub(crate) struct Ranked<'a> {
     pub(crate) candidates: Vec<Candidate<'a>>,
     pub(crate) items: usize,
     pub(crate) full_tokens: u64,
-    pub(crate) strangers: usize,
     /// The probability of none, as the candidates' `q`.
     pub(crate) q_none: f64,
     pub(crate) none: [f64; PROFILES],
@@ -215,7 +214,6 @@ impl<'a> Sources<'a> {
             candidates,
             items: slots.len(),
             full_tokens: shelf.full_tokens,
-            strangers: shelf.strangers,
             q_none: blend(&splits.none(), &mixture),
             none: splits.none(),
             rest: splits.rest(),

@@ -1,7 +1,7 @@
 //! Words: what is left out of a text, and how the rest becomes terms.
 
 /// The longest term, in characters; the rest of a longer one is left out.
-const MAX_TERM_CHARS: usize = 40;
+pub(crate) const MAX_TERM_CHARS: usize = 40;
 
 /// A text without characters that hide or reorder others: controls but for line breaks and tabs,
 /// zero-width characters, and those that turn the direction of writing.

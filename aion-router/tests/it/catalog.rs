@@ -1,8 +1,8 @@
 //! Catalogs: versions, changes, refusals, and hostile text.
 
 use aion_router::{
-    Catalog, CatalogVersion, ChangeKind, Error, Item, ItemId, Query, Rendering, Router, ShortlistState,
-    Surface, SurfaceBudget,
+    Catalog, CatalogVersion, ChangeKind, Error, Item, ItemId, Provenance, Query, Rendering, Router,
+    ShortlistState, Surface, SurfaceBudget,
 };
 
 use crate::fixture::{catalog, query, stranger, tool, tools};
@@ -143,6 +143,33 @@ fn what_fits_in_full_is_shown_in_full() {
     assert!(shortlist.picks.iter().all(|pick| pick.rendering == 2));
 }
 
+/// Strangers hide nothing as long as there are no more of one provider than may be shown, and none is a copy.
+#[test]
+fn everything_fits_with_few_strangers() {
+    let strange = |n: usize| {
+        stranger(
+            &format!("strange_{n}"),
+            ["Paints a wall", "Bakes bread", "Sews"][n],
+        )
+    };
+    for (items, everything) in [
+        (vec![strange(0), strange(1)], true),
+        (vec![strange(0), strange(1), strange(2)], false),
+        (
+            vec![stranger("copy", "Runs a shell command and gives its output")],
+            false,
+        ),
+    ] {
+        let shown = 24 + items.len().min(2) - usize::from(items[0].fields().name == "copy");
+        let catalog = catalog(tools().into_iter().chain(items));
+        let shortlist = Router::default()
+            .rank(&catalog, &query("read a file", 100_000))
+            .unwrap();
+        assert_eq!(shortlist.state == ShortlistState::Everything, everything);
+        assert_eq!(shortlist.picks.len(), shown);
+    }
+}
+
 #[test]
 fn the_right_tool_comes_first() {
     let catalog = catalog(tools());
@@ -234,6 +261,39 @@ fn a_long_text_of_a_stranger_is_searched_in_its_first_words_only() {
     let index = catalog.index(&Surface::Tool).unwrap();
     let found = index.scores("zebra", &Default::default());
     assert_eq!(found.len(), 1);
+}
+
+/// What an embedding is made of is cut by how far a catalog believes the item, in its text and in its parameters.
+#[test]
+fn an_embedding_says_no_more_than_is_believed() {
+    let text = "first ".repeat(40) + "attack";
+    let hidden = "a_".repeat(500) + "attack";
+    for words in [&text, &hidden] {
+        let said = |provenance, words: &str, other: &str| {
+            let item = Item::new(Surface::Tool, "t", words)
+                .unwrap()
+                .with_parameters(other);
+            item.unwrap().with_provider("acme", provenance).unwrap()
+        };
+        for (words, other) in [(words.as_str(), ""), ("", words.as_str())] {
+            let mut catalog = Catalog::new();
+            let reads = |catalog: &Catalog| {
+                let text = catalog.embedded_text(tool("t", "").id()).unwrap();
+                text.contains("attack")
+            };
+            catalog.upsert(said(Provenance::Verified, "Reads", "")).unwrap();
+            let changed = said(Provenance::Verified, words, other);
+            let (id, hash) = (changed.id().clone(), changed.content_hash());
+            catalog.upsert(changed).unwrap();
+            assert!(!reads(&catalog), "in quarantine");
+            catalog.approve(&id, hash);
+            assert!(reads(&catalog), "approved");
+            catalog
+                .upsert(said(Provenance::Unverified, words, other))
+                .unwrap();
+            assert!(!reads(&catalog), "of nobody");
+        }
+    }
 }
 
 #[test]

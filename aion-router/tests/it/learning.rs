@@ -440,6 +440,46 @@ fn copies_that_nobody_vouches_for_are_left_out() {
     );
 }
 
+/// Ranking reads the first 32 words of a stranger's text, so a tail of other words makes no other item of a copy; nor do
+/// words that stand in the parameters alone.
+#[test]
+fn copies_with_a_tail_that_nobody_reads_are_left_out() {
+    let noise = |n: usize| {
+        (0..200)
+            .map(|i| format!(" noise{}", n * 977 + i * i))
+            .collect::<String>()
+    };
+    let words: String = (0..32)
+        .map(|i| format!("money word{} ", char::from(b'a' + i % 26)))
+        .collect();
+    let of = |kind: &str, n: usize| {
+        let text = if kind == "tail" {
+            format!("{words}{}", noise(n))
+        } else {
+            String::new()
+        };
+        let item = stranger(&format!("{kind}_{n}"), &text);
+        match kind {
+            "tail" => item,
+            _ => item
+                .with_parameters(&format!("amount of {words}{}", noise(n)))
+                .unwrap(),
+        }
+    };
+    for kind in ["tail", "parameters"] {
+        let copies = (0..6).map(|n| of(kind, n));
+        let engine = engine(EngineOptions::default(), tools().into_iter().chain(copies));
+        let budget = SurfaceBudget::new(Surface::Tool).with_max_unverified(6);
+        let asked = Query::new("convert money", 2_000).with_surface(budget);
+        let (shortlist, _) = engine.rank(&asked, Some(&vector("convert money"))).unwrap();
+        let picked = shortlist
+            .picks
+            .iter()
+            .filter(|pick| pick.item.as_str().contains(kind));
+        assert_eq!(picked.count(), 1, "{kind}");
+    }
+}
+
 #[test]
 fn mixtures_know_their_profiles() {
     assert_eq!(Profile::ALL.len(), PROFILES);
