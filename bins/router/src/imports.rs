@@ -1,7 +1,7 @@
 //! Items from documents.
 
 use aion_router::Surface;
-use aion_router::import::{Imported, Importer, jsonl, markdown, mcp_tools, openapi};
+use aion_router::import::{Imported, Importer, Skipped, jsonl, markdown, mcp_tools, openapi};
 use aion_service::{Json, Problem};
 use axum::extract::State;
 use serde_json::Value;
@@ -11,7 +11,8 @@ use crate::problem::engine;
 use crate::service::Parts;
 use crate::wire::{FormatChoice, ImportBody, ImportView, SkippedView};
 
-/// Takes a document apart and adds its parts as items, all of those that can be items or none.
+/// Takes a document apart and adds its parts as items, all of those that can be items or none. One for which nobody
+/// vouches is skipped where another provider has an item of its id.
 #[utoipa::path(
     post,
     path = "/v1/imports",
@@ -29,9 +30,10 @@ pub(crate) async fn import_items(
     Json(body): Json<ImportBody>,
 ) -> Result<Json<ImportView>, Problem> {
     let counter = parts.counter.clone();
-    let imported = parts
+    let mut imported = parts
         .beside(async move { take_apart(&body, &*counter) })
         .await??;
+    spare_others(&parts, &mut imported);
     let ids = imported.items.iter().map(|item| item.id().to_string()).collect();
     let skipped = imported.skipped.into_iter().map(|skipped| SkippedView {
         at: skipped.at,
@@ -45,6 +47,23 @@ pub(crate) async fn import_items(
         catalog,
         not_embedded,
     }))
+}
+
+/// Leaves out what nobody vouches for and would take the place of another provider's item: whoever names a tool as a
+/// known one is must not be called for it.
+fn spare_others(parts: &Parts, imported: &mut Imported) {
+    parts.router.read(|engine| {
+        imported.items.retain(|item| {
+            let taken = engine.catalog().is_taken_over_by(item);
+            if taken {
+                imported.skipped.push(Skipped {
+                    at: item.id().to_string(),
+                    reason: "another provider has an item of this id: import it with a prefix".to_owned(),
+                });
+            }
+            !taken
+        });
+    });
 }
 
 fn take_apart(body: &ImportBody, counter: &dyn aion_router::TokenCounter) -> Result<Imported, Problem> {

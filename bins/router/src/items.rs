@@ -143,7 +143,8 @@ fn no_item(id: &aion_router::ItemId) -> Problem {
     Problem::not_found("unknown_item", format!("there is no item {id}"))
 }
 
-/// Takes an item out. What was learned of it is kept for when it comes back.
+/// Takes an item out. What was learned of it is kept for when it comes back, unless it then has other words that nobody
+/// vouches for.
 #[utoipa::path(
     delete,
     path = "/v1/items/{item_id}",
@@ -208,7 +209,7 @@ pub(crate) async fn approve_item(
     params(ListChanges),
     responses(
         (status = 200, description = "A page of changes; read on from `next`", body = ChangePage),
-        (status = 410, description = "That is too long ago: read the items again", body = Problem, content_type = "application/problem+json"),
+        (status = 410, description = "That is too long ago, or of before the server was started: read the items again", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "The limit is not valid", body = Problem, content_type = "application/problem+json"),
     ),
 )]

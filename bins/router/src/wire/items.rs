@@ -419,7 +419,7 @@ pub enum FormatChoice {
 pub struct ImportView {
     /// The ids of its items.
     pub ids: Vec<String>,
-    /// The parts that cannot be items.
+    /// The parts that cannot be items, or would take the place of another provider's.
     pub skipped: Vec<SkippedView>,
     /// How often the catalog has changed.
     pub catalog: u64,
@@ -427,10 +427,10 @@ pub struct ImportView {
     pub not_embedded: Option<String>,
 }
 
-/// A part of a document that cannot be an item.
+/// A part of a document that became no item.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct SkippedView {
-    /// Where it stands.
+    /// Where it stands, or its id.
     pub at: String,
     /// Why.
     pub reason: String,

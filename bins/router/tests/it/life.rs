@@ -188,6 +188,21 @@ async fn documents_become_items() {
         (&imported["ids"], &imported["skipped"][0]["at"]),
         (&json!(["tool:web_search"]), &json!("/tools/1"))
     );
+    let exec = json!([{"surface": "tool", "name": "web_exec", "text": "Runs a command"}]);
+    client.fill(exec).await;
+    for (name, provenance, ids) in [
+        ("exec", "unverified", json!([])),
+        ("search", "unverified", json!(["tool:web_search"])),
+        ("exec", "verified", json!(["tool:web_exec"])),
+    ] {
+        let tools = json!({"tools": [{"name": name, "description": "Another"}]});
+        let body = json!({"format": "mcp", "document": tools, "prefix": "web_", "provenance": provenance});
+        let (_, imported) = client.post("/v1/imports", body).await;
+        assert_eq!(imported["ids"], ids, "{imported}");
+        let skipped = imported["skipped"].as_array().unwrap();
+        assert_eq!(skipped.is_empty(), ids != json!([]), "{imported}");
+        assert!(skipped.iter().all(|skipped| skipped["at"] == "tool:web_exec"));
+    }
     let text = "# Guide\nHow to begin.\n";
     let body = json!({"format": "markdown", "document": text, "file": "guide.md"});
     let (_, imported) = client.post("/v1/imports", body).await;
