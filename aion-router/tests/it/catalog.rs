@@ -5,7 +5,7 @@ use aion_router::{
     ShortlistState, Surface, SurfaceBudget,
 };
 
-use crate::fixture::{catalog, query, stranger, tool, tools};
+use crate::fixture::{catalog, query, sixty, stranger, tool, tools};
 
 #[test]
 fn a_version_counts_changes_and_nothing_else() {
@@ -172,7 +172,7 @@ fn everything_fits_with_few_strangers() {
 
 #[test]
 fn the_right_tool_comes_first() {
-    let catalog = catalog(tools());
+    let catalog = catalog(sixty());
     let cases = [
         ("read the contents of notes.txt", "tool:read_file"),
         ("run the tests in a shell", "tool:exec"),
@@ -184,6 +184,9 @@ fn the_right_tool_comes_first() {
         ("search for flights to Oslo on a date", "tool:search_flights"),
         ("make a summary of this long text", "tool:summarise"),
         ("queryDatabase", "tool:query_database"),
+        ("list my appointments of the day", "tool:list_events"),
+        ("unpack this archive", "tool:unzip"),
+        ("how much is in the account", "tool:account_balance"),
     ];
     for (text, expected) in cases {
         let shortlist = Router::default().rank(&catalog, &query(text, 60)).unwrap();

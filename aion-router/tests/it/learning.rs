@@ -444,10 +444,14 @@ fn copies_that_nobody_vouches_for_are_left_out() {
 /// words that stand in the parameters alone.
 #[test]
 fn copies_with_a_tail_that_nobody_reads_are_left_out() {
+    let letter = |x: usize| char::from(b'a' + (x % 26) as u8);
     let noise = |n: usize| {
-        (0..200)
-            .map(|i| format!(" noise{}", n * 977 + i * i))
-            .collect::<String>()
+        let word = |i: usize| {
+            (1..7)
+                .map(|k| letter((n + 3) * (i + 5) * 31 / k))
+                .collect::<String>()
+        };
+        (0..200).map(|i| format!(" {}", word(i))).collect::<String>()
     };
     let words: String = (0..32)
         .map(|i| format!("money word{} ", char::from(b'a' + i % 26)))

@@ -10,7 +10,7 @@ use aion_router::{
     LogEntry, MemoryRouterStore, RouterStore, Rung, ShortlistState, SqliteRouterStore, StoreError, Surface,
 };
 
-use crate::fixture::{query, tools};
+use crate::fixture::{query, sixty, tools};
 
 mod memory {
     aion_router::router_store_tests!(async { aion_router::MemoryRouterStore::new() });
@@ -199,9 +199,7 @@ async fn live(store: Arc<dyn RouterStore>, embedder: Arc<dyn Embedder>) -> LiveR
     let router = LiveRouter::open(store, embedder, EngineOptions::default())
         .await
         .unwrap();
-    for item in tools() {
-        router.upsert(item).await.unwrap();
-    }
+    router.upsert_all(sixty()).await.unwrap();
     router
 }
 
@@ -218,7 +216,7 @@ async fn a_file_keeps_everything() {
     let router = LiveRouter::open(store, Arc::new(HashingEmbedder), EngineOptions::default())
         .await
         .unwrap();
-    assert_eq!(router.read(|engine| engine.catalog().len()), 24);
+    assert_eq!(router.read(|engine| engine.catalog().len()), 60);
     let after = router.rank(&query("what is the weather", 30)).await.unwrap();
     assert_eq!(after.shortlist.picks, before.shortlist.picks);
     std::fs::write(
@@ -372,7 +370,7 @@ async fn decisions_and_outcomes_at_once_are_learned_in_the_order_of_the_log() {
             for step in 0..10 {
                 let text = format!("read a file {worker} and send {step}");
                 let decision = router.rank(&query(&text, 300)).await.unwrap().shortlist.decision;
-                let used = tools()[(worker + step) % 24].id().clone();
+                let used = sixty()[(worker * 10 + step) % 60].id().clone();
                 let outcome = aion_router::Outcome::used([used]);
                 router.record(decision, outcome).await.unwrap();
             }
@@ -396,7 +394,7 @@ async fn what_was_stopped_half_way_is_learned_all_the_same() {
     for step in 0..30 {
         let text = format!("read a file {step}");
         let decision = router.rank(&query(&text, 300)).await.unwrap().shortlist.decision;
-        let outcome = aion_router::Outcome::used([tools()[step % 24].id().clone()]);
+        let outcome = aion_router::Outcome::used([sixty()[step * 7 % 60].id().clone()]);
         let recording = router.record(decision, outcome);
         let done = tokio::time::timeout(Duration::from_micros(100), recording).await;
         stopped += u32::from(done.is_err());
@@ -423,11 +421,11 @@ async fn learned_bytes_are_read_or_refused() {
     let store = Arc::new(MemoryRouterStore::new());
     let open = || LiveRouter::open(store.clone(), Arc::new(HashingEmbedder), options());
     let router = open().await.unwrap();
-    router.upsert_all(tools()).await.unwrap();
+    router.upsert_all(sixty()).await.unwrap();
     for step in 0..40 {
         let text = format!("what is the weather {step}");
         let decision = router.rank(&query(&text, 300)).await.unwrap().shortlist.decision;
-        let outcome = aion_router::Outcome::used([tools()[step % 24].id().clone()]);
+        let outcome = aion_router::Outcome::used([sixty()[step * 7 % 60].id().clone()]);
         router.record(decision, outcome).await.unwrap();
     }
     let again = open().await.unwrap();
