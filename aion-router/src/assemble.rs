@@ -8,6 +8,7 @@ use crate::budget::{Bin, Candidate as Choice, fill};
 use crate::catalog::Catalog;
 use crate::error::{Error, Result};
 use crate::feature::{Feature, Weights};
+use crate::item::Surface;
 use crate::ladder::{LIKELIEST, surface_doubt_bits};
 use crate::profile::Profile;
 use crate::query::{NearestPast, Pick, Query, ShortlistState, SurfaceBudget, Why};
@@ -90,8 +91,12 @@ fn strangers_fit(ranked: &Ranked<'_>, most: usize) -> bool {
     ranked.candidates.len() == ranked.items && of_provider.into_values().all(|items| items <= most)
 }
 
-/// Chooses renderings by the probabilities of one profile, or of the mixture.
-pub(crate) fn choose(ranked: &[Option<Ranked<'_>>], query: &Query, arm: Option<Profile>) -> (Slate, bool) {
+/// Chooses renderings by the probabilities of one profile, or of the mixture, for each surface.
+pub(crate) fn choose(
+    ranked: &[Option<Ranked<'_>>],
+    query: &Query,
+    arm_of: impl Fn(&Surface) -> Option<Profile>,
+) -> (Slate, bool) {
     if everything_fits(ranked, query) {
         let all = |ranked: &Ranked<'_>| {
             let fullest = ranked.candidates.iter().map(|c| Some(c.costs.len() - 1));
@@ -110,6 +115,7 @@ pub(crate) fn choose(ranked: &[Option<Ranked<'_>>], query: &Query, arm: Option<P
     let mut choices = Vec::new();
     for (bin, ranked) in ranked.iter().enumerate() {
         let of_surface: &[Candidate<'_>] = ranked.as_ref().map_or(&[], |ranked| &ranked.candidates);
+        let arm = arm_of(&query.surfaces[bin].surface);
         for candidate in of_surface {
             // Only what nobody vouches for counts against its provider.
             let group = candidate.unverified.then(|| {

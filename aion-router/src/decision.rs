@@ -98,7 +98,8 @@ pub struct Decision {
     pub vector: Option<StoredVector>,
     /// Items used last before it, the latest first.
     pub recent: Vec<ItemId>,
-    /// The profile whose order was served; `None` for the mixture of all.
+    /// The profile whose order was served; `None` for the mixture of all. A surface that learning made worse has the
+    /// order without it all the same.
     pub arm: Option<Profile>,
     /// The probability with which just these picks were served; `None` where nothing was left to chance.
     pub propensity: Option<f64>,
@@ -116,6 +117,11 @@ pub struct Decision {
 }
 
 impl Decision {
+    /// How many items of all surfaces it keeps.
+    pub(crate) fn candidates(&self) -> usize {
+        self.surfaces.iter().map(|surface| surface.candidates.len()).sum()
+    }
+
     /// The items that were shown.
     pub fn shown(&self) -> impl Iterator<Item = &ItemId> {
         let candidates = self.surfaces.iter().flat_map(|surface| &surface.candidates);

@@ -16,6 +16,7 @@ use crate::history::{History, HistoryOptions, mistaken};
 use crate::item::{ContentHash, Item, ItemId, Provenance, Surface};
 use crate::ladder::LIKELIEST;
 use crate::packed::Packed;
+use crate::profile::Profile;
 use crate::query::{Query, Shortlist};
 use crate::rank::{Learned, Ranked, Sources, Votes};
 use crate::rerank::Reading;
@@ -26,6 +27,8 @@ use crate::words::QueryWords;
 
 /// Decisions that wait for their outcome.
 const MAX_PENDING: usize = 65_536;
+/// Candidates of all of them together.
+const MAX_CANDIDATES: usize = 64 * MAX_PENDING;
 /// Outcomes that are known to have been told.
 const MAX_TOLD: usize = 65_536;
 
@@ -45,6 +48,9 @@ pub struct EngineOptions {
     pub logged: usize,
     /// How many decisions wait for their outcome, and how many a log keeps; 0 for 65,536.
     pub kept: usize,
+    /// How many candidates the decisions that wait have together, about 100 bytes each; 0 for 4,194,304, which is
+    /// 65,536 decisions with 64. The oldest ones wait no longer where there would be more.
+    pub candidates: usize,
 }
 
 impl EngineOptions {
@@ -89,6 +95,22 @@ impl EngineOptions {
     pub const fn with_kept(mut self, decisions: usize) -> Self {
         self.kept = decisions;
         self
+    }
+
+    /// Sets how many candidates the decisions that wait for their outcome have together.
+    #[must_use]
+    pub const fn with_candidates(mut self, candidates: usize) -> Self {
+        self.candidates = candidates;
+        self
+    }
+
+    /// How many candidates wait.
+    const fn kept_candidates(&self) -> usize {
+        if self.candidates == 0 {
+            MAX_CANDIDATES
+        } else {
+            self.candidates
+        }
     }
 
     /// How many decisions are kept.
@@ -142,6 +164,8 @@ pub struct Engine {
     bound: BTreeMap<Surface, Bound>,
     pending: BTreeMap<DecisionId, Decision>,
     order: VecDeque<DecisionId>,
+    /// Candidates of those that wait.
+    candidates: usize,
     told: BTreeSet<DecisionId>,
     told_order: VecDeque<DecisionId>,
     /// What used items said when they were taken out.
@@ -161,6 +185,7 @@ impl Engine {
             bound: BTreeMap::new(),
             pending: BTreeMap::new(),
             order: VecDeque::new(),
+            candidates: 0,
             told: BTreeSet::new(),
             told_order: VecDeque::new(),
             gone: BTreeMap::new(),
@@ -278,14 +303,14 @@ impl Engine {
         let weights = versions.max().unwrap_or(self.options.router.weights().version);
         let versions = [weights, self.history.outcomes()];
         let basis = assemble::basis(query, &self.catalog, versions, vector.as_ref(), readings);
-        let vetoed = query
-            .surfaces
-            .iter()
-            .any(|budget| self.history.is_vetoed(&budget.surface));
-        let served = self
-            .options
-            .exploration
-            .serve(&basis, vetoed, |arm| assemble::choose(&ranked, query, arm));
+        let is_vetoed = |surface: &Surface| self.history.is_vetoed(surface);
+        let served = self.options.exploration.serve(&basis, |arm| {
+            let arm_of = |surface: &Surface| match is_vetoed(surface) {
+                true => Some(Profile::Baseline),
+                false => arm,
+            };
+            assemble::choose(&ranked, query, arm_of)
+        });
         let Served {
             arm,
             propensity,
@@ -293,7 +318,11 @@ impl Engine {
             slate,
             fits,
         } = served;
-        let vetoed = vetoed.then(|| "learning made things worse: the order without it is served".to_owned());
+        let surfaces = query.surfaces.iter().map(|budget| &budget.surface);
+        let vetoed = surfaces.filter(|surface| is_vetoed(surface)).map(|surface| {
+            let surface = surface.as_str();
+            format!("learning made {surface} worse: the order without it is served")
+        });
         let id = assemble::decision_id(query, &basis, &ranked, &slate, propensity);
         let picks = assemble::picks(&ranked, query, &slate);
         let tokens = picks.iter().map(|pick| pick.tokens).sum();
@@ -442,18 +471,30 @@ impl Engine {
         logged.collect()
     }
 
-    /// Remembers a decision until its outcome is known. The oldest one goes when there are too many.
+    /// Remembers a decision until its outcome is known. The oldest ones go when there are too many, or too large ones.
     pub fn remember(&mut self, decision: Decision) {
         let id = decision.id;
-        if self.told.contains(&id) || self.pending.insert(id, decision).is_some() {
+        if self.told.contains(&id) || self.pending.contains_key(&id) {
             return;
         }
+        self.candidates += decision.candidates();
+        self.pending.insert(id, decision);
         self.order.push_back(id);
-        if self.order.len() > self.options.kept_decisions().min(MAX_PENDING)
+        let room = self.options.kept_decisions().min(MAX_PENDING);
+        let candidates = self.options.kept_candidates();
+        while (self.order.len() > room || self.candidates > candidates)
+            && self.order.len() > 1
             && let Some(oldest) = self.order.pop_front()
         {
-            self.pending.remove(&oldest);
+            self.take_out(oldest);
         }
+    }
+
+    /// A decision that waits no longer.
+    fn take_out(&mut self, id: DecisionId) -> Option<Decision> {
+        let decision = self.pending.remove(&id)?;
+        self.candidates -= decision.candidates();
+        Some(decision)
     }
 
     /// A decision whose outcome is not known yet.
@@ -467,9 +508,10 @@ impl Engine {
     /// [`Error::UnknownDecision`], [`Error::OutcomeTwice`], or [`Error::LimitReached`] for too many items.
     pub fn record(&mut self, id: DecisionId, outcome: &Outcome) -> Result<Gain> {
         self.check_outcome(id, outcome)?;
-        let decision = self.pending.remove(&id).ok_or(Error::UnknownDecision(id))?;
+        let decision = self.take_out(id).ok_or(Error::UnknownDecision(id))?;
         self.note_told(id);
-        let gain = self.history.learn(&decision, outcome);
+        let (gain, forgotten) = self.history.learn_from(&decision, outcome);
+        forgotten.iter().for_each(|item| self.bind(item));
         outcome.used.iter().for_each(|item| self.bind(item));
         mistaken(&decision, outcome).for_each(|(item, _)| self.bind(item));
         Ok(gain)
@@ -523,7 +565,7 @@ impl Engine {
         match entry {
             LogEntry::Decided(decision) => self.remember(*decision),
             LogEntry::Recorded { decision, .. } => {
-                self.pending.remove(&decision);
+                self.take_out(decision);
                 self.note_told(decision);
             }
             LogEntry::Forgot { .. } => {}

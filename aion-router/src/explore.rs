@@ -79,15 +79,13 @@ impl Exploration {
     pub(crate) fn serve(
         &self,
         basis: &[u8; 32],
-        vetoed: bool,
         choose: impl Fn(Option<Profile>) -> (Slate, bool),
     ) -> Served {
         let active = self.arms.iter().any(|(_, p)| *p > 0.0);
-        if vetoed || !active {
-            let arm = vetoed.then_some(Profile::Baseline);
-            let (slate, fits) = choose(arm);
+        if !active {
+            let (slate, fits) = choose(None);
             return Served {
-                arm,
+                arm: None,
                 propensity: None,
                 agreed: Vec::new(),
                 slate,

@@ -43,6 +43,9 @@ pub struct HistoryOptions {
     pub share: f64,
     /// How many past queries are remembered.
     pub past_queries: usize,
+    /// Of how many items it is remembered what used them; beyond that, those used least, and longest ago, are let go. A
+    /// bound on memory: with vectors of 384 numbers an item takes 1.6 kB.
+    pub items: usize,
     /// How many uses a description counts for in an item's usage vector.
     pub description_uses: f32,
     /// How much a bit lost against the holdout takes from an example's weight.
@@ -52,12 +55,14 @@ pub struct HistoryOptions {
 }
 
 impl Default for HistoryOptions {
-    /// 16,384 past queries; a description counts as three uses; a thousandth of the mixture is dealt out anew.
+    /// 16,384 past queries and 131,072 items; a description counts as three uses; a thousandth of the mixture is dealt
+    /// out anew.
     fn default() -> Self {
         Self {
             learner: LearnerOptions::default(),
             share: 0.001,
             past_queries: 16_384,
+            items: 131_072,
             description_uses: 3.0,
             kl_sensitivity: 0.25,
             veto: VetoOptions::default(),
@@ -70,6 +75,13 @@ impl HistoryOptions {
     #[must_use]
     pub const fn with_past_queries(mut self, queries: usize) -> Self {
         self.past_queries = queries;
+        self
+    }
+
+    /// Sets of how many items it is remembered what used them.
+    #[must_use]
+    pub const fn with_items(mut self, items: usize) -> Self {
+        self.items = items;
         self
     }
 }
@@ -102,6 +114,8 @@ struct ItemHistory {
     sum: Vec<f32>,
     followers: BTreeMap<ItemId, u32>,
     followed: u32,
+    /// The outcome that told of it last.
+    last: u64,
 }
 
 impl History {
@@ -228,6 +242,11 @@ impl History {
     /// A step that failed says nothing of what was needed. A surface that learning made worse is watched
     /// in any case.
     pub fn learn(&mut self, decision: &Decision, outcome: &Outcome) -> Gain {
+        self.learn_from(decision, outcome).0
+    }
+
+    /// The same, and the items of which nothing is remembered any more to make room.
+    pub(crate) fn learn_from(&mut self, decision: &Decision, outcome: &Outcome) -> (Gain, Vec<ItemId>) {
         let gain = self.gain(decision, outcome);
         self.outcomes += 1;
         for logged in &decision.surfaces {
@@ -236,7 +255,24 @@ impl History {
         if outcome.status == OutcomeStatus::Succeeded {
             self.remember(decision, outcome);
         }
-        gain
+        (gain, self.make_room())
+    }
+
+    /// Once there are a sixteenth too many, lets go of the items that were used least, and longest ago.
+    fn make_room(&mut self) -> Vec<ItemId> {
+        let room = self.options.items.max(1);
+        if self.items.len() <= room + room / 16 {
+            return Vec::new();
+        }
+        let items = self.items.iter();
+        let mut least: Vec<(u32, u64, &ItemId)> = items
+            .map(|(id, history)| (history.uses, history.last, id))
+            .collect();
+        let going = least.len() - room;
+        least.select_nth_unstable(going - 1);
+        let gone: Vec<ItemId> = least[..going].iter().map(|(_, _, id)| (*id).clone()).collect();
+        gone.iter().for_each(|id| drop(self.items.remove(id)));
+        gone
     }
 
     fn learn_surface(&mut self, decision: &Decision, logged: &LoggedSurface, outcome: &Outcome) {
@@ -251,7 +287,7 @@ impl History {
             return;
         };
         let used = used_of(logged, outcome);
-        let importance = history.watch(decision, &used, outcome, options);
+        let importance = history.watch(decision, outcome, options);
         if outcome.status == OutcomeStatus::Failed || importance <= 0.0 {
             return;
         }
@@ -268,6 +304,7 @@ impl History {
         for &item in &used {
             let history = self.items.entry(item.clone()).or_default();
             history.uses = history.uses.saturating_add(1);
+            history.last = self.outcomes;
             if let Some(vector) = &vector {
                 history.add(vector, 1.0 + surprise(decision, item));
             }
@@ -282,6 +319,7 @@ impl History {
         for leader in decision.recent.iter().take(MAX_LEADERS) {
             let history = self.items.entry(leader.clone()).or_default();
             history.followed = history.followed.saturating_add(1);
+            history.last = self.outcomes;
             for item in &used {
                 history.follow(item);
             }
@@ -352,24 +390,26 @@ impl SurfaceHistory {
     }
 
     /// Counts the divergence for or against learning; how much the example weighs.
-    fn watch(
-        &mut self,
-        decision: &Decision,
-        used: &[Option<&ItemId>],
-        outcome: &Outcome,
-        options: &HistoryOptions,
-    ) -> f64 {
+    ///
+    /// What counts for it is every step that it led, whether or not it showed what was needed: not to show it is the
+    /// harm. Both sides are drawn by chance, so that nothing else tells them apart.
+    fn watch(&mut self, decision: &Decision, outcome: &Outcome, options: &HistoryOptions) -> f64 {
+        if self.veto.is_down() {
+            self.veto.rest();
+        }
         let Some(bits) = outcome.kl_bits.filter(|bits| bits.is_finite()) else {
             return 1.0;
         };
-        if decision.arm == Some(Profile::Baseline) {
-            self.veto.control(bits);
-            return 1.0;
-        }
-        // Influence: what was used had been shown.
-        let shown = |item: &ItemId| decision.shown().any(|shown| shown == item);
-        if used.iter().flatten().any(|item| shown(item)) {
-            self.veto.influenced(bits);
+        let is_counted = decision.propensity.is_some() && !self.veto.is_down();
+        match decision.arm {
+            Some(Profile::Baseline) => {
+                if is_counted {
+                    self.veto.control(bits);
+                }
+                return 1.0;
+            }
+            None | Some(Profile::Learned) if is_counted => self.veto.influenced(bits),
+            _ => {}
         }
         let control = self.veto.control_mean();
         control.map_or(1.0, |control| {

@@ -17,6 +17,8 @@ use crate::profile::Profile;
 
 /// Decisions that wait for their outcome.
 const MAX_WAITING: usize = 65_536;
+/// Items that those have shown together.
+const MAX_SHOWN: usize = 64 * MAX_WAITING;
 
 /// One decision that was left to chance, with its reward.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -45,8 +47,21 @@ pub struct Modelled {
 pub struct PolicyLog {
     policy: Option<Profile>,
     last: usize,
-    waiting: BTreeMap<DecisionId, Decision>,
+    waiting: BTreeMap<DecisionId, Waiting>,
+    /// Those that waited, in the order of the log.
+    order: VecDeque<DecisionId>,
+    /// Items shown by those that wait.
+    shown: usize,
+    most_shown: usize,
     decisions: VecDeque<Logged>,
+}
+
+/// What a decision says of the policy, until its outcome is known.
+#[derive(Debug, Clone)]
+struct Waiting {
+    propensity: f64,
+    agrees: bool,
+    shown: BTreeSet<ItemId>,
 }
 
 impl PolicyLog {
@@ -57,6 +72,9 @@ impl PolicyLog {
             policy,
             last,
             waiting: BTreeMap::new(),
+            order: VecDeque::new(),
+            shown: 0,
+            most_shown: MAX_SHOWN,
             decisions: VecDeque::new(),
         }
     }
@@ -64,39 +82,63 @@ impl PolicyLog {
     /// Reads the next entry. Decisions that were not left to chance say nothing of another policy.
     pub fn read(&mut self, entry: LogEntry) {
         match entry {
-            LogEntry::Decided(decision) if decision.propensity.is_some() => {
-                self.waiting.insert(decision.id, *decision);
-                if self.waiting.len() > MAX_WAITING {
-                    self.waiting.pop_first();
-                }
-            }
+            LogEntry::Decided(decision) => self.wait(&decision),
             LogEntry::Recorded { decision, outcome } => {
-                let decided = self.waiting.remove(&decision);
+                let decided = self.take_out(decision);
                 self.decisions
-                    .extend(decided.and_then(|decision| self.judge(&decision, &outcome)));
+                    .extend(decided.map(|decided| decided.judged(&outcome)));
                 if self.decisions.len() > self.last {
                     self.decisions.pop_front();
                 }
             }
-            _ => {}
+            LogEntry::Forgot { .. } => {}
         }
     }
 
-    fn judge(&self, decision: &Decision, outcome: &Outcome) -> Option<Logged> {
-        let shown: BTreeSet<&ItemId> = decision.shown().collect();
-        let served = outcome.status == OutcomeStatus::Succeeded
-            && outcome.used.iter().all(|item| shown.contains(item));
-        Some(Logged {
-            propensity: decision.propensity?,
-            target: f64::from(u8::from(decision.agreed.contains(&self.policy))),
-            reward: f64::from(u8::from(served)),
-            model: None,
-        })
+    /// Waits for an outcome. The oldest ones go when there are too many, or too large ones.
+    fn wait(&mut self, decision: &Decision) {
+        let Some(propensity) = decision.propensity else {
+            return;
+        };
+        let shown: BTreeSet<ItemId> = decision.shown().cloned().collect();
+        self.shown += shown.len();
+        let agrees = decision.agreed.contains(&self.policy);
+        let waiting = Waiting {
+            propensity,
+            agrees,
+            shown,
+        };
+        self.waiting.insert(decision.id, waiting);
+        self.order.push_back(decision.id);
+        while (self.order.len() > MAX_WAITING || self.shown > self.most_shown)
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.take_out(oldest);
+        }
+    }
+
+    fn take_out(&mut self, id: DecisionId) -> Option<Waiting> {
+        let waiting = self.waiting.remove(&id)?;
+        self.shown -= waiting.shown.len();
+        Some(waiting)
     }
 
     /// What it has gathered, oldest first.
     pub fn into_decisions(self) -> Vec<Logged> {
         self.decisions.into()
+    }
+}
+
+impl Waiting {
+    fn judged(&self, outcome: &Outcome) -> Logged {
+        let served = outcome.status == OutcomeStatus::Succeeded
+            && outcome.used.iter().all(|item| self.shown.contains(item));
+        Logged {
+            propensity: self.propensity,
+            target: f64::from(u8::from(self.agrees)),
+            reward: f64::from(u8::from(served)),
+            model: None,
+        }
     }
 }
 
@@ -298,5 +340,70 @@ fn estimate(log: &[Logged], weights: &[f64]) -> Estimate {
         effective: if squares > 0.0 { sum * sum / squares } else { 0.0 },
         max_weight: weights.iter().copied().fold(0.0, f64::max),
         coverage: weights.iter().filter(|w| **w > 0.0).count() as f64 / n,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aion_types::Timestamp;
+
+    use super::*;
+    use crate::catalog::CatalogVersion;
+    use crate::decision::{LoggedItem, LoggedSurface};
+    use crate::feature::FEATURES;
+    use crate::item::Surface;
+    use crate::profile::PROFILES;
+
+    /// A decision that showed so many items; the ids of later ones are not larger.
+    fn decided(n: u8, shown: usize) -> (DecisionId, LogEntry) {
+        let id = DecisionId::from_parts(Timestamp::from_ms(0), [255 - n; 10]);
+        let candidates = (0..shown).map(|i| LoggedItem {
+            item: ItemId::new(format!("tool:{i}")).unwrap(),
+            features: [0.0; FEATURES],
+            p: [0.5; PROFILES],
+            shown: Some(0),
+        });
+        let surface = LoggedSurface {
+            surface: Surface::Tool,
+            items: shown as u64,
+            candidates: candidates.collect(),
+            none: [0.5; PROFILES],
+            rest: [0.0; PROFILES],
+            expected: [0.0; FEATURES],
+        };
+        let decision = Decision {
+            id,
+            task: None,
+            vector: None,
+            recent: Vec::new(),
+            arm: None,
+            propensity: Some(0.5),
+            agreed: vec![None],
+            surfaces: vec![surface],
+            catalog: CatalogVersion::from(1),
+            rungs: Vec::new(),
+        };
+        (id, LogEntry::Decided(Box::new(decision)))
+    }
+
+    #[test]
+    fn the_oldest_of_the_log_wait_no_longer_where_many_items_were_shown() {
+        let mut log = PolicyLog::new(None, 10);
+        log.most_shown = 5;
+        let entries = [decided(0, 2), decided(1, 2), decided(2, 2)];
+        let ids = entries.each_ref().map(|(id, _)| *id);
+        entries.into_iter().for_each(|(_, entry)| log.read(entry));
+        for decision in ids {
+            let outcome = Outcome::used([ItemId::new("tool:1").unwrap()]);
+            log.read(LogEntry::Recorded { decision, outcome });
+        }
+        assert_eq!((log.shown, log.waiting.len()), (0, 0));
+        let judged = log.into_decisions();
+        assert_eq!(judged.len(), 2, "the first was let go");
+        assert!(
+            judged
+                .iter()
+                .all(|logged| (logged.reward, logged.target) == (1.0, 1.0))
+        );
     }
 }

@@ -84,7 +84,7 @@ impl Router {
             ruled: BTreeMap::new(),
         };
         let ranked = sources.rank_all();
-        let (slate, fits) = assemble::choose(&ranked, query, None);
+        let (slate, fits) = assemble::choose(&ranked, query, |_| None);
         let picks = assemble::picks(&ranked, query, &slate);
         let tokens = picks.iter().map(|pick| pick.tokens).sum();
         let basis = assemble::basis(query, catalog, [self.weights.version, 0], vector, &[]);

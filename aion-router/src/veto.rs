@@ -15,25 +15,45 @@ pub struct VetoOptions {
     pub alpha: f64,
     /// Where a divergence is clipped, in bits.
     pub most_bits: f64,
+    /// After so many outcomes without learning it is tried again, and both sides are counted anew.
+    #[serde(default = "rest")]
+    pub rest: u64,
+}
+
+const fn rest() -> u64 {
+    1_000
 }
 
 impl Default for VetoOptions {
-    /// One in twenty, divergences clipped at 8 bits.
+    /// One in twenty, divergences clipped at 8 bits; learning is tried again after 1,000 outcomes.
     fn default() -> Self {
         Self {
             alpha: 0.05,
             most_bits: 8.0,
+            rest: rest(),
         }
     }
 }
 
-/// Divergences of steps that the router influenced, and of those of the holdout.
+impl VetoOptions {
+    /// Sets after how many outcomes without learning it is tried again.
+    #[must_use]
+    pub const fn with_rest(mut self, outcomes: u64) -> Self {
+        self.rest = outcomes;
+        self
+    }
+}
+
+/// Divergences of steps that learning led, and of those of the holdout.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Veto {
     options: VetoOptions,
     influenced: Mean,
     control: Mean,
     down: bool,
+    /// Outcomes since it went back.
+    #[serde(default)]
+    rested: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
@@ -50,6 +70,7 @@ impl Veto {
             influenced: empty,
             control: empty,
             down: false,
+            rested: 0,
         }
     }
 
@@ -59,14 +80,24 @@ impl Veto {
         self
     }
 
+    /// The divergence of a step that learning led.
     pub(crate) fn influenced(&mut self, bits: f64) {
         self.influenced.add(bits.clamp(0.0, self.options.most_bits));
         self.look();
     }
 
+    /// The divergence of a step of the holdout.
     pub(crate) fn control(&mut self, bits: f64) {
         self.control.add(bits.clamp(0.0, self.options.most_bits));
         self.look();
+    }
+
+    /// A step without learning: after enough of them both sides begin anew.
+    pub(crate) fn rest(&mut self) {
+        self.rested += 1;
+        if self.rested >= self.options.rest {
+            *self = Self::new(self.options);
+        }
     }
 
     pub(crate) fn control_mean(&self) -> Option<f64> {
@@ -131,6 +162,14 @@ mod tests {
         }
         assert!(worse.is_down() && !alike.is_down());
         assert_eq!(alike.control_mean(), Some(1.0));
+        for _ in 0..1_000 {
+            assert!(worse.is_down());
+            worse.rest();
+        }
+        assert!(
+            !worse.is_down() && worse.control_mean().is_none(),
+            "it is tried again"
+        );
     }
 
     #[test]

@@ -33,6 +33,8 @@ struct KeptItem {
     sum: Bytes,
     followers: Vec<(ItemId, u32)>,
     followed: u32,
+    #[serde(default)]
+    last: u64,
 }
 
 impl History {
@@ -122,6 +124,7 @@ impl ItemHistory {
             sum: Bytes(floats_to_bytes(&self.sum)),
             followers: followers.map(|(id, n)| (id.clone(), *n)).collect(),
             followed: self.followed,
+            last: self.last,
         }
     }
 }
@@ -133,6 +136,7 @@ impl KeptItem {
             sum: floats_of_bytes(&self.sum.0),
             followers: self.followers.into_iter().collect(),
             followed: self.followed,
+            last: self.last,
         };
         (self.id, history)
     }

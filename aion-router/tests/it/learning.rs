@@ -1,9 +1,9 @@
 //! Learning: the mixture, the weights, what a history adds, and what it must not break.
 
 use aion_router::{
-    Catalog, Engine, EngineOptions, Error, Exploration, FEATURES, Feature, HashingEmbedder, Item, ItemId,
-    Learner, LearnerOptions, LogEntry, Mixture, Outcome, OutcomeStatus, PROFILES, Profile, Provenance, Query,
-    Rules, ShortlistState, Surface, SurfaceBudget, Weights, embed::embed_one,
+    Catalog, Engine, EngineOptions, Error, Exploration, FEATURES, Feature, HashingEmbedder, HistoryOptions,
+    Item, ItemId, Learner, LearnerOptions, LogEntry, Mixture, Outcome, OutcomeStatus, PROFILES, Profile,
+    Provenance, Query, Rules, ShortlistState, Surface, SurfaceBudget, Weights, embed::embed_one,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -253,29 +253,91 @@ fn failures_teach_nothing() {
     assert_eq!(engine.history().uses(&id("plot")), 0);
 }
 
-#[test]
-fn a_surface_that_learning_made_worse_goes_back() {
-    let options = EngineOptions::default().with_exploration(Exploration::default().with_holdout(0.5));
-    let mut engine = engine(options, tools());
-    for n in 0..800 {
-        let (shortlist, decision) = engine.rank(&query("read a file", 50).with_seed(n), None).unwrap();
-        let bits = if decision.arm == Some(Profile::Baseline) {
-            0.5
-        } else {
-            6.0
+/// Steps of which half are the holdout; learning costs what `harm` says of how many there were.
+fn harmed(
+    engine: &mut Engine,
+    seeds: std::ops::Range<u64>,
+    surfaces: &[&Surface],
+    harm: impl Fn(u64) -> f64,
+) {
+    for seed in seeds {
+        let mut asked = Query::new("read a file", 50).with_seed(seed);
+        for surface in surfaces {
+            asked = asked.with_surface(SurfaceBudget::new((*surface).clone()));
+        }
+        let (shortlist, decision) = engine.rank(&asked, None).unwrap();
+        let bits = match decision.arm {
+            Some(Profile::Baseline) => 1.0,
+            _ => harm(seed),
         };
         engine.remember(decision);
-        engine
-            .record(
-                shortlist.decision,
-                &Outcome::used([id("read_file")]).with_kl_bits(bits),
-            )
-            .unwrap();
+        // What was needed was never shown: not to show it is the harm.
+        let outcome = Outcome::used([id("never_shown")]).with_kl_bits(bits);
+        engine.record(shortlist.decision, &outcome).unwrap();
     }
+}
+
+#[test]
+fn a_surface_that_learning_made_worse_goes_back_and_is_tried_again() {
+    let exploration = Exploration::default().with_holdout(0.5);
+    let history = HistoryOptions::default();
+    let veto = history.veto.with_rest(200);
+    let mut options = EngineOptions::default()
+        .with_exploration(exploration)
+        .with_history(history);
+    options.history.veto = veto;
+    let mut engine = engine(options, tools());
+    // Half of the steps that learning leads lack what they need.
+    harmed(&mut engine, 0..600, &[&Surface::Tool], |n| {
+        if n % 2 == 0 { 8.0 } else { 1.0 }
+    });
     assert!(engine.history().is_vetoed(&Surface::Tool));
-    let (shortlist, decision) = engine.rank(&query("read a file", 50), None).unwrap();
-    assert_eq!(decision.arm, Some(Profile::Baseline));
-    assert!(matches!(shortlist.state, ShortlistState::Degraded { .. }));
+    let asked = query("read a file", 12);
+    let (shortlist, _) = engine.rank(&asked, None).unwrap();
+    let ShortlistState::Degraded { reason } = &shortlist.state else {
+        panic!("{:?}", shortlist.state);
+    };
+    assert!(reason.contains("learning made tool worse"), "{reason}");
+    // Whatever is drawn, the order without learning is served.
+    let items = |seed| {
+        let (shortlist, _) = engine.rank(&asked.clone().with_seed(seed), None).unwrap();
+        shortlist
+            .picks
+            .into_iter()
+            .map(|pick| pick.item)
+            .collect::<Vec<_>>()
+    };
+    assert!((1..50).all(|seed| items(seed) == items(0)));
+    // Learning does no harm any more, and is tried again.
+    harmed(&mut engine, 600..1_400, &[&Surface::Tool], |_| 1.0);
+    assert!(!engine.history().is_vetoed(&Surface::Tool));
+}
+
+#[test]
+fn a_veto_is_of_one_surface() {
+    let exploration = Exploration::default().with_holdout(0.5);
+    let options = EngineOptions::default().with_exploration(exploration);
+    let doc = Item::new(Surface::Doc, "reading", "How to read a file").unwrap();
+    let mut engine = engine(options, tools().into_iter().chain([doc]));
+    harmed(&mut engine, 0..400, &[&Surface::Tool], |_| 8.0);
+    assert!(engine.history().is_vetoed(&Surface::Tool));
+    // Steps on both surfaces, none of which is any worse: the other surface has nothing to go back for.
+    harmed(&mut engine, 400..800, &[&Surface::Tool, &Surface::Doc], |_| 1.0);
+    assert!(!engine.history().is_vetoed(&Surface::Doc));
+    let asked = query("read a file", 50).with_surface(SurfaceBudget::new(Surface::Doc));
+    let drawn = |seed| engine.rank(&asked.clone().with_seed(seed), None).unwrap().1.arm;
+    assert!(
+        (0..50).any(|seed| drawn(seed).is_none()),
+        "the other surface is led by learning"
+    );
+}
+
+/// Without chance nothing can be compared, so nothing is held against learning.
+#[test]
+fn divergences_of_steps_that_were_not_drawn_are_not_compared() {
+    let mut engine = engine(EngineOptions::default(), tools());
+    harmed(&mut engine, 0..400, &[&Surface::Tool], |_| 8.0);
+    assert!(!engine.history().is_vetoed(&Surface::Tool));
 }
 
 #[test]

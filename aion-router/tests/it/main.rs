@@ -1,6 +1,7 @@
 //! Integration tests: the laws of a ranking, and what a catalog refuses.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod bounds;
 mod catalog;
 mod fixture;
 mod import;

@@ -13,13 +13,14 @@
 //! ```
 //!
 //! # Reading order
-//! [`StoreArgs`] and [`EmbedderArgs`] (the flags of a program), [`wire`] (what goes over the wire), then the
+//! [`StoreArgs`], [`EmbedderArgs`] and [`RankingArgs`] (the flags of a program), [`wire`] (what goes over the wire), then the
 //! operations: items, imports, ranking, judging, embeddings, stats, state.
 
 mod embeddings;
 mod imports;
 mod items;
 mod judging;
+mod options;
 mod problem;
 mod ranking;
 mod service;
@@ -32,6 +33,7 @@ use std::sync::Arc;
 
 use aion_router::{ByteTokens, EngineOptions, LiveRouter};
 
+pub use options::RankingArgs;
 pub use service::service;
 pub use setup::{EmbedderArgs, Store, StoreArgs, keep_embedded, keep_spare};
 

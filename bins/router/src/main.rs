@@ -5,8 +5,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aion_router::{ByteTokens, EngineOptions, Exploration, LiveRouter, ModelTokens, TokenCounter};
-use aion_router_server::{DEFAULT_PORT, EmbedderArgs, StoreArgs, keep_embedded, keep_spare, service};
+use aion_router::{ByteTokens, LiveRouter, ModelTokens, TokenCounter};
+use aion_router_server::{
+    DEFAULT_PORT, EmbedderArgs, RankingArgs, StoreArgs, keep_embedded, keep_spare, service,
+};
 use aion_service::ServeArgs;
 use clap::Parser;
 
@@ -26,19 +28,10 @@ struct Cli {
     /// The tokenizer.json of the model that reads the shortlists; without it, four bytes are a token
     #[arg(long, value_name = "FILE", env = "AION_ROUTER_TOKENIZER")]
     tokenizer: Option<PathBuf>,
-    /// How often the order without learning is served, from 0 to 0.5, so that learning can be judged
-    #[arg(long, value_name = "SHARE", env = "AION_ROUTER_HOLDOUT", default_value_t = 0.0, value_parser = share)]
-    holdout: f64,
+    #[command(flatten)]
+    ranking: RankingArgs,
     #[command(flatten)]
     serve: ServeArgs,
-}
-
-fn share(text: &str) -> Result<f64, String> {
-    let share: f64 = text.parse().map_err(|_| "it is no number".to_owned())?;
-    if (0.0..=0.5).contains(&share) {
-        return Ok(share);
-    }
-    Err("it must be in [0, 0.5]".to_owned())
 }
 
 type Failure = Box<dyn std::error::Error>;
@@ -61,10 +54,7 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         None => Arc::new(ByteTokens),
     };
     let store = cli.store.open().await?;
-    let exploration = Exploration::default().with_holdout(cli.holdout);
-    let options = EngineOptions::default()
-        .with_exploration(exploration)
-        .with_kept(cli.store.log_decisions as usize);
+    let options = cli.ranking.options()?.with_kept(cli.store.log_decisions as usize);
     let embedder = cli.embedder.embedder()?;
     let router = LiveRouter::open(store.shared(), embedder, options).await?;
     let embedding = tokio::spawn(keep_embedded(router.clone(), EMBED_EVERY));
