@@ -22,8 +22,8 @@ const MAX_CHANGES: usize = 65_536;
 /// integers of JSON.
 const OPENING_BITS: u32 = 32;
 
-/// How often a catalog has changed. Where a store keeps its items, every opening after the first one counts on from a
-/// number of its own.
+/// Which state of a catalog it is: one more after each change. Where a store keeps its items, each opening of it begins
+/// at a number of its own, above those of the openings before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct CatalogVersion(u64);

@@ -171,7 +171,7 @@ impl ItemBody {
 pub struct PutView {
     /// The ids, in the order in which the items came.
     pub ids: Vec<String>,
-    /// How often the catalog has changed.
+    /// The version of the catalog: it rises with every change, and begins anew, higher, with every start.
     pub catalog: u64,
     /// Why some items have no embedding, and are ranked by their words alone.
     pub not_embedded: Option<String>,
@@ -421,7 +421,7 @@ pub struct ImportView {
     pub ids: Vec<String>,
     /// The parts that cannot be items, or would take the place of another provider's.
     pub skipped: Vec<SkippedView>,
-    /// How often the catalog has changed.
+    /// The version of the catalog: it rises with every change, and begins anew, higher, with every start.
     pub catalog: u64,
     /// Why some items have no embedding, and are ranked by their words alone.
     pub not_embedded: Option<String>,

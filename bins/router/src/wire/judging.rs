@@ -204,7 +204,7 @@ pub struct UsageView {
 pub struct StatsView {
     /// How many items there are.
     pub items: usize,
-    /// How often the catalog has changed.
+    /// The version of the catalog: it rises with every change, and begins anew, higher, with every start.
     pub catalog: u64,
     /// How many outcomes it has learned from.
     pub outcomes: u64,
