@@ -107,7 +107,8 @@ impl Exploration {
         let (slate, fits) = slates.swap_remove(drawn);
         Served {
             arm: arms[drawn].0,
-            propensity: Some(same.iter().map(|(_, p)| p).sum()),
+            // Shares that sum to one can do so with a rounding error above it.
+            propensity: Some(same.iter().map(|(_, p)| p).sum::<f64>().min(1.0)),
             agreed: same.into_iter().map(|(arm, _)| arm).collect(),
             slate,
             fits,

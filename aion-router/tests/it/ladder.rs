@@ -239,7 +239,7 @@ proptest! {
         prop_assert!((total - 1.0).abs() < 1e-9, "all that is served together: {}", total);
         for (count, p) in served.values() {
             let share = *count as f64 / TIMES as f64;
-            let noise = (p * (1.0 - p).max(0.0) / TIMES as f64).sqrt();
+            let noise = (p * (1.0 - p) / TIMES as f64).sqrt();
             prop_assert!((share - p).abs() < 5.0 * noise + 1e-9, "{} {}", share, p);
         }
     }
