@@ -96,6 +96,9 @@ pub struct Decision {
     pub task: Option<TaskId>,
     /// The embedding of the query, if it had one.
     pub vector: Option<StoredVector>,
+    /// Who made it; absent where that was not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
     /// Items used last before it, the latest first.
     pub recent: Vec<ItemId>,
     /// The profile whose order was served; `None` for the mixture of all. A surface that learning made worse has the

@@ -51,6 +51,9 @@ pub struct EngineOptions {
     /// How many candidates the decisions that wait have together, about 100 bytes each; 0 for 4,194,304, which is
     /// 65,536 decisions with 64. The oldest ones wait no longer where there would be more.
     pub candidates: usize,
+    /// Who makes the vectors: those of somebody else are not compared with them. A
+    /// [`LiveRouter`](crate::LiveRouter) sets it.
+    pub model: Option<String>,
 }
 
 impl EngineOptions {
@@ -101,6 +104,13 @@ impl EngineOptions {
     #[must_use]
     pub const fn with_candidates(mut self, candidates: usize) -> Self {
         self.candidates = candidates;
+        self
+    }
+
+    /// Says who makes the vectors, by [`Embedder::model_id`](crate::Embedder::model_id).
+    #[must_use]
+    pub fn with_model(mut self, model: impl Into<String>) -> Self {
+        self.model = Some(model.into());
         self
     }
 
@@ -180,7 +190,8 @@ impl Engine {
     pub fn new(options: EngineOptions) -> Result<Self> {
         options.exploration.check()?;
         Ok(Self {
-            history: History::new(*options.router.weights(), options.history)?,
+            history: History::new(*options.router.weights(), options.history)?
+                .made_by(options.model.as_deref()),
             catalog: Catalog::new(),
             bound: BTreeMap::new(),
             pending: BTreeMap::new(),
@@ -342,6 +353,7 @@ impl Engine {
             id,
             task: query.task,
             vector: vector.as_ref().map(Into::into),
+            model: self.options.model.clone().filter(|_| vector.is_some()),
             recent: query.recent.iter().take(8).cloned().collect(),
             arm,
             propensity,
@@ -511,7 +523,10 @@ impl Engine {
         let decision = self.take_out(id).ok_or(Error::UnknownDecision(id))?;
         self.note_told(id);
         let (gain, forgotten) = self.history.learn_from(&decision, outcome);
-        forgotten.iter().for_each(|item| self.bind(item));
+        for item in &forgotten {
+            self.gone.remove(item);
+            self.bind(item);
+        }
         outcome.used.iter().for_each(|item| self.bind(item));
         mistaken(&decision, outcome).for_each(|(item, _)| self.bind(item));
         Ok(gain)
@@ -578,7 +593,7 @@ impl Engine {
     /// Those of [`History::from_bytes`].
     pub fn restore(&mut self, learned: &[u8]) -> Result<()> {
         let (start, options) = (*self.options.router.weights(), self.options.history);
-        self.history = History::from_bytes(start, options, learned)?;
+        self.history = History::from_bytes(start, options, learned)?.made_by(self.options.model.as_deref());
         let ids: Vec<ItemId> = self.catalog.after(None).map(|item| item.id().clone()).collect();
         ids.iter().for_each(|id| self.bind(id));
         Ok(())

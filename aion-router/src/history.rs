@@ -44,7 +44,7 @@ pub struct HistoryOptions {
     /// How many past queries are remembered.
     pub past_queries: usize,
     /// Of how many items it is remembered what used them; beyond that, those used least, and longest ago, are let go. A
-    /// bound on memory: with vectors of 384 numbers an item takes 1.6 kB.
+    /// bound on memory: with vectors of 384 numbers an item takes 1.6 kB, and more with what was used after it.
     pub items: usize,
     /// How many uses a description counts for in an item's usage vector.
     pub description_uses: f32,
@@ -95,6 +95,8 @@ pub struct History {
     items: BTreeMap<ItemId, ItemHistory>,
     past: Past,
     outcomes: u64,
+    /// Who made the vectors, where that was said.
+    model: Option<String>,
 }
 
 /// What was learned on one surface.
@@ -133,7 +135,19 @@ impl History {
             surfaces: BTreeMap::new(),
             items: BTreeMap::new(),
             outcomes: 0,
+            model: None,
         })
+    }
+
+    /// The same from here on with vectors of this model. Those of another one say nothing beside them and go; how often
+    /// items were used stays.
+    pub(crate) fn made_by(mut self, model: Option<&str>) -> Self {
+        if model.is_some() && self.model.as_deref().is_some_and(|before| Some(before) != model) {
+            self.past = Past::new(self.options.past_queries);
+            self.items.values_mut().for_each(|history| history.sum.clear());
+        }
+        self.model = model.map(str::to_owned).or(self.model);
+        self
     }
 
     /// How many outcomes it has learned from.
@@ -299,7 +313,9 @@ impl History {
     }
 
     fn remember(&mut self, decision: &Decision, outcome: &Outcome) {
+        let other = |model: &String| self.model.as_ref().is_some_and(|ours| ours != model);
         let vector = decision.vector.as_ref().and_then(StoredVector::quantized);
+        let vector = vector.filter(|_| !decision.model.as_ref().is_some_and(other));
         let used = outcome.distinct();
         for &item in &used {
             let history = self.items.entry(item.clone()).or_default();

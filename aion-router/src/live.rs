@@ -166,6 +166,7 @@ impl LiveRouter {
         reranker: Option<Arc<dyn Reranker>>,
     ) -> Result<Self, Error> {
         let kept = options.kept_decisions();
+        let options = options.with_model(embedder.model_id());
         Ok(Self(Arc::new(Inner {
             engine: RwLock::new(Engine::new(options)?),
             store,

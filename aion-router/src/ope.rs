@@ -97,7 +97,10 @@ impl PolicyLog {
 
     /// Waits for an outcome. The oldest ones go when there are too many, or too large ones.
     fn wait(&mut self, decision: &Decision) {
-        let Some(propensity) = decision.propensity else {
+        let Some(propensity) = decision
+            .propensity
+            .filter(|_| !self.waiting.contains_key(&decision.id))
+        else {
             return;
         };
         let shown: BTreeSet<ItemId> = decision.shown().cloned().collect();
@@ -375,6 +378,7 @@ mod tests {
             id,
             task: None,
             vector: None,
+            model: None,
             recent: Vec::new(),
             arm: None,
             propensity: Some(0.5),
@@ -392,7 +396,11 @@ mod tests {
         log.most_shown = 5;
         let entries = [decided(0, 2), decided(1, 2), decided(2, 2)];
         let ids = entries.each_ref().map(|(id, _)| *id);
-        entries.into_iter().for_each(|(_, entry)| log.read(entry));
+        for (_, entry) in entries {
+            log.read(entry.clone());
+            // A log that says it twice is no reason to count it twice.
+            log.read(entry);
+        }
         for decision in ids {
             let outcome = Outcome::used([ItemId::new("tool:1").unwrap()]);
             log.read(LogEntry::Recorded { decision, outcome });

@@ -24,6 +24,8 @@ struct Kept {
     items: Vec<KeptItem>,
     past: Vec<KeptQuery>,
     next: usize,
+    #[serde(default)]
+    model: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -65,6 +67,7 @@ impl History {
             items: self.items.iter().map(|(id, history)| history.kept(id)).collect(),
             past,
             next,
+            model: self.model.clone(),
         };
         let mut bytes = Vec::new();
         ciborium::into_writer(&kept, &mut bytes).map_err(|error| bad_state(&error))?;
@@ -89,6 +92,7 @@ impl History {
         history.past =
             Past::restored(options.past_queries, kept.past, kept.next).map_err(|error| bad_state(&error))?;
         history.outcomes = kept.outcomes;
+        history.model = kept.model;
         Ok(history)
     }
 }

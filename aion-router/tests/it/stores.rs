@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aion_router::embed::{EmbedError, Embedder};
+use aion_router::embed::{EmbedError, Embedder, embed_one};
 use aion_router::store::{LogPage, Put};
 use aion_router::{
-    ContentHash, EngineOptions, HashingEmbedder, HistoryOptions, Item, ItemId, LiveError, LiveRouter,
-    LogEntry, MemoryRouterStore, RouterStore, Rung, ShortlistState, SqliteRouterStore, StoreError, Surface,
+    ContentHash, Engine, EngineOptions, Feature, HashingEmbedder, HistoryOptions, Item, ItemId, LiveError,
+    LiveRouter, LogEntry, MemoryRouterStore, Outcome, RouterStore, Rung, ShortlistState, SqliteRouterStore,
+    StoreError, Surface,
 };
 
 use crate::fixture::{query, sixty, tools};
@@ -467,4 +468,74 @@ async fn the_cache_of_embeddings_is_bounded() {
     let now = item("what it says now: 8").embedded_text();
     let key = aion_router::EmbeddingCache::key(router.embedder().model_id(), &now);
     assert!(store.embedding(key).await.unwrap().is_some());
+}
+
+/// Hashing under another name, as an embedder of the same dimension.
+#[derive(Debug)]
+struct Renamed(&'static str);
+
+impl Embedder for Renamed {
+    fn model_id(&self) -> &str {
+        self.0
+    }
+
+    fn dim(&self) -> usize {
+        HashingEmbedder.dim()
+    }
+
+    fn embed(&self, texts: &[&str], out: &mut [f32]) -> Result<(), EmbedError> {
+        HashingEmbedder.embed(texts, out)
+    }
+}
+
+/// What past queries say of `plot`, by a router with this embedder; then it is used once more.
+async fn past_of(store: &Arc<MemoryRouterStore>, model: &'static str, seed: u64) -> f32 {
+    let options = EngineOptions::default();
+    let router = LiveRouter::open(store.clone(), Arc::new(Renamed(model)), options)
+        .await
+        .unwrap();
+    router.upsert_all(tools()).await.unwrap();
+    let asked = query("what will the sky be like", 1_000).with_seed(seed);
+    let id = router.rank(&asked).await.unwrap().shortlist.decision;
+    let plot = ItemId::new("tool:plot").unwrap();
+    let past = router.read(|engine| {
+        let decision = engine.explain(id).unwrap();
+        assert_eq!(decision.model.as_deref(), Some(model));
+        let candidates = &decision.surfaces[0].candidates;
+        let found = candidates
+            .iter()
+            .find(|candidate| candidate.item == plot)
+            .unwrap();
+        found.features[Feature::Past.index()]
+    });
+    router.record(id, Outcome::used([plot.clone()])).await.unwrap();
+    assert_eq!(router.read(|engine| engine.history().uses(&plot)), seed as u32);
+    // What is kept in place of the log says whose vectors it has.
+    let bytes = router.read(|engine| engine.history().to_bytes()).unwrap();
+    let votes = |model: &str| {
+        let mut engine = Engine::new(EngineOptions::default().with_model(model)).unwrap();
+        tools()
+            .into_iter()
+            .for_each(|item| drop(engine.upsert(item).unwrap()));
+        engine.restore(&bytes).unwrap();
+        let vector = embed_one(&HashingEmbedder, "what will the sky be like").unwrap();
+        let (shortlist, _) = engine.rank(&asked, Some(&vector)).unwrap();
+        shortlist
+            .picks
+            .iter()
+            .filter(|pick| pick.why.nearest_past.is_some())
+            .count()
+    };
+    assert_eq!((votes(model), votes("another")), (1, 0));
+    past
+}
+
+/// Vectors of two models cannot be compared, whatever their dimension; uses count all the same.
+#[tokio::test]
+async fn vectors_of_another_model_are_left_out() {
+    let store = Arc::new(MemoryRouterStore::new());
+    assert_eq!(past_of(&store, "one", 1).await, 0.0);
+    assert!(past_of(&store, "one", 2).await > 0.5);
+    assert_eq!(past_of(&store, "two", 3).await, 0.0);
+    assert!(past_of(&store, "two", 4).await > 0.5);
 }

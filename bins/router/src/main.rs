@@ -54,6 +54,9 @@ async fn run(cli: Cli) -> Result<(), Failure> {
         None => Arc::new(ByteTokens),
     };
     let store = cli.store.open().await?;
+    for warning in cli.ranking.warnings() {
+        eprintln!("aion-router-server: {warning}");
+    }
     let options = cli.ranking.options()?.with_kept(cli.store.log_decisions as usize);
     let embedder = cli.embedder.embedder()?;
     let router = LiveRouter::open(store.shared(), embedder, options).await?;

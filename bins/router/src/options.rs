@@ -65,24 +65,15 @@ fn arm(text: &str) -> Result<(Profile, f64), String> {
 }
 
 impl RankingArgs {
-    /// The options of an engine that ranks like this. Shares so small that no evaluation with the usual limits would
-    /// believe them are warned of.
+    /// The options of an engine that ranks like this.
     ///
     /// # Errors
     /// Shares of one whole or more together; rules that cannot be read, with the number of the rule.
     pub fn options(&self) -> Result<EngineOptions, Box<dyn std::error::Error>> {
-        let shares = self.explore.iter().map(|(_, share)| *share).chain([self.holdout]);
-        if shares.clone().sum::<f64>() >= 1.0 {
+        if self.shares().sum::<f64>() >= 1.0 {
             return Err(
                 "--holdout and --explore leave nothing for what was learned: together they must be below 1"
                     .into(),
-            );
-        }
-        let heaviest = OpeOptions::default().max_weight;
-        for share in shares.filter(|share| *share > 0.0 && share.recip() > heaviest) {
-            tracing::warn!(
-                share,
-                "decisions served this seldom weigh more than {heaviest}: /v1/evaluate refuses them unless max_weight is raised"
             );
         }
         let holdout = Exploration::default().with_holdout(self.holdout);
@@ -92,6 +83,25 @@ impl RankingArgs {
         Ok(EngineOptions::default()
             .with_exploration(exploration)
             .with_rules(rules.unwrap_or_default()))
+    }
+
+    /// What is worth saying at the start: shares so small that no evaluation with the usual limits believes them.
+    pub fn warnings(&self) -> Vec<String> {
+        let heaviest = OpeOptions::default().max_weight;
+        let small = self
+            .shares()
+            .filter(|share| *share > 0.0 && share.recip() > heaviest);
+        small
+            .map(|share| {
+                format!(
+                    "decisions served with a share of {share} weigh more than {heaviest}, so /v1/evaluate refuses them unless max_weight is raised"
+                )
+            })
+            .collect()
+    }
+
+    fn shares(&self) -> impl Iterator<Item = f64> {
+        self.explore.iter().map(|(_, share)| *share).chain([self.holdout])
     }
 }
 
@@ -137,6 +147,9 @@ mod tests {
         assert_eq!(of(Some(Profile::Baseline)), 0.1);
         assert_eq!(of(Some(Profile::Content)), 0.05);
         assert!((of(None) - 0.83).abs() < 1e-12);
+        assert!(parsed(&args).unwrap().warnings().is_empty());
+        let small = parsed(&["--explore", "content=0.01"]).unwrap();
+        assert!(small.warnings()[0].contains("0.01"));
         for bad in ["content", "content=2", "baseline=0.1", "other=0.1", "content=x"] {
             assert!(parsed(&["--explore", bad]).is_err(), "{bad}");
         }
