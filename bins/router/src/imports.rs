@@ -29,6 +29,7 @@ pub(crate) async fn import_items(
     State(parts): State<Parts>,
     Json(body): Json<ImportBody>,
 ) -> Result<Json<ImportView>, Problem> {
+    check_names(&body)?;
     let counter = parts.counter.clone();
     let mut imported = parts
         .beside(async move { take_apart(&body, &*counter) })
@@ -64,6 +65,22 @@ fn spare_others(parts: &Parts, imported: &mut Imported) {
             !taken
         });
     });
+}
+
+/// Also where no part of the document becomes an item.
+fn check_names(body: &ImportBody) -> Result<(), Problem> {
+    let names = [
+        (&body.file, 1..=128, "/file"),
+        (&body.prefix, 0..=64, "/prefix"),
+        (&body.provider, 1..=256, "/provider"),
+    ];
+    for (name, lengths, place) in names {
+        if !lengths.contains(&name.chars().count()) {
+            let detail = format!("it has {} to {} characters", lengths.start(), lengths.end());
+            return Err(Problem::unprocessable("invalid", detail).at(place));
+        }
+    }
+    Ok(())
 }
 
 fn take_apart(body: &ImportBody, counter: &dyn aion_router::TokenCounter) -> Result<Imported, Problem> {

@@ -1,4 +1,4 @@
-//! Whole numbers as JSON has them: `2` and `2.0` are the same number. The largest one is that of OpenAPI's `int64`.
+//! Whole numbers as JSON has them: `2` and `2.0` are the same number.
 //!
 //! ```
 //! #[derive(serde::Deserialize)]
@@ -32,10 +32,8 @@ impl<T: TryFrom<i128>> Visitor<'_> for AsWhole<T> {
     }
 
     fn visit_u64<E: Error>(self, value: u64) -> Result<Whole<T>, E> {
-        let int64 = i64::try_from(value).ok();
-        let fits = int64.and_then(|value| T::try_from(i128::from(value)).ok());
-        fits.map(Whole)
-            .ok_or_else(|| E::invalid_value(Unexpected::Unsigned(value), &self))
+        let fits = T::try_from(i128::from(value)).map(Whole);
+        fits.map_err(|_| E::invalid_value(Unexpected::Unsigned(value), &self))
     }
 
     fn visit_i64<E: Error>(self, value: i64) -> Result<Whole<T>, E> {

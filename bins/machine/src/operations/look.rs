@@ -1,7 +1,7 @@
 //! `read_file` and `list_files`.
 
 use aion_machine::{Encoding, EntryKind, Etag, ReadOptions, ReadRange, RelPath};
-use aion_service::Json;
+use aion_service::{Json, Problem};
 use axum::extract::State;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -112,6 +112,11 @@ pub(crate) async fn read_file(
     task: TaskState,
     Json(body): Json<ReadFile>,
 ) -> Answer<ReadFileAnswer> {
+    for (number, place) in [(body.first_line, "/first_line"), (body.max_lines, "/max_lines")] {
+        if number == Some(0) {
+            return Err(Problem::unprocessable("invalid_request", "lines are counted from 1").at(place));
+        }
+    }
     let work = context.workspace(&task).await?;
     let range = match (body.first_line, body.max_lines) {
         (None, None) => ReadRange::All,

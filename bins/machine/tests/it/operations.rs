@@ -118,9 +118,9 @@ async fn bad_requests_are_problems_with_codes() {
         ),
         (
             "read_file",
-            json!({"path": "t", "max_lines": 9_223_372_036_854_775_808_u64}),
+            json!({"path": "t", "max_lines": 0}),
             422,
-            "invalid_body",
+            "invalid_request",
         ),
         (
             "grep",
