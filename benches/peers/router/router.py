@@ -107,7 +107,7 @@ class Words:
         self.queries = document["queries"]
         self.indexes = {}
         for backend in ("numpy", "numba"):
-            index = bm25s.BM25(method="lucene", k1=0.9, b=0.75, backend=backend)
+            index = bm25s.BM25(method="lucene", k1=0.5, b=0.75, backend=backend)
             index.index(document["docs"], show_progress=False)
             self.indexes[backend] = index
         self.search("numba", 1, False)  # compiles
